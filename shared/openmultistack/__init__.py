@@ -1,0 +1,1 @@
+"""OpenMultiStack: instances on many capped OpenStack regions, behind one API."""
