@@ -1,0 +1,174 @@
+"""Every error of ours, in one tree.
+
+OmsError
+├── Problem                  has an HTTP status and a problem type (RFC 9457)
+│   ├── Malformed            400  the request is not what HTTP or JSON allow
+│   ├── Unauthenticated      401  no token, or one that proves nothing
+│   ├── InsufficientScope    403  a good token that does not allow this
+│   ├── NotFound             404  no such thing, or not this owner's
+│   ├── MethodNotAllowed     405
+│   ├── TooLarge             413
+│   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
+│   ├── NoRegionWorked       502  every candidate was tried; what each one said
+│   ├── CapacityExhausted    503  Retriable: no free slot now
+│   ├── NoRegionReady        503  Retriable: no candidate is up
+│   └── LedgerUnavailable    503  Retriable: Redis does not answer
+├── CloudError               one region's answer to one call (the classes of DESIGN 5)
+│   ├── RegionFull           quota: someone else used it; nothing was made
+│   ├── CatalogueStale       flavor, image or network is gone there; nothing was made
+│   ├── OrderRefused         the client's own input is bad anywhere; nothing was made
+│   ├── AccountBroken        login or policy; nothing was made
+│   ├── Unreachable          no connection came about; nothing was made
+│   └── InDoubt              no answer that can be trusted: a server may exist
+└── ConfigurationError       a file or variable of the operator's, refused at start
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class OmsError(Exception):
+    """What every error of ours is."""
+
+
+class Retriable:
+    """Mixin: the same request may succeed later, unchanged."""
+
+    retry_after_s: int = 5
+
+
+class Problem(OmsError):
+    """An answer to the client that says no; the message is shown as it is."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def members(self) -> dict[str, object]:
+        """Return what the problem document says beyond title and detail."""
+        return {}
+
+
+class Malformed(Problem):
+    """The request is not what HTTP or JSON allow."""
+
+    status, slug, title = 400, "malformed", "Malformed request"
+
+
+class Unauthenticated(Problem):
+    """No token, or one that proves nothing."""
+
+    status, slug, title = 401, "unauthenticated", "Unauthenticated"
+
+
+class InsufficientScope(Problem):
+    """A good token that does not allow this."""
+
+    status, slug, title = 403, "insufficient-scope", "Insufficient scope"
+
+
+class NotFound(Problem):
+    """No such thing, or not this owner's: the two look alike on purpose."""
+
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, the method there does not."""
+
+    status, slug, title = 405, "method-not-allowed", "Method not allowed"
+
+
+class TooLarge(Problem):
+    """The body is over what any valid request needs."""
+
+    status, slug, title = 413, "too-large", "Request too large"
+
+
+class Invalid(Problem):
+    """Understood, and wrong: says where (a JSON pointer) and what was expected."""
+
+    status, slug, title = 422, "invalid", "Invalid request"
+
+    def __init__(self, faults: Sequence[tuple[str, str]], *, nearest: Sequence[str] = ()) -> None:
+        self.faults = tuple(faults)
+        self.nearest = tuple(nearest)
+        super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in faults))
+
+    def members(self) -> dict[str, object]:
+        """Return each fault, and names near to an unknown one."""
+        faults = [{"pointer": pointer, "detail": detail} for pointer, detail in self.faults]
+        return {"errors": faults} | ({"nearest": list(self.nearest)} if self.nearest else {})
+
+
+class RegionsSaid(Problem):
+    """A refusal that stands on what each region said."""
+
+    def __init__(self, detail: str, regions: Mapping[str, str]) -> None:
+        self.regions = dict(regions)
+        super().__init__(detail)
+
+    def members(self) -> dict[str, object]:
+        """Return what each region said."""
+        return {"regions": self.regions}
+
+
+class NoRegionWorked(RegionsSaid):
+    """Every candidate was tried."""
+
+    status, slug, title = 502, "no-region-worked", "No region worked"
+
+
+class CapacityExhausted(Retriable, RegionsSaid):
+    """No free slot for this request now."""
+
+    status, slug, title = 503, "capacity-exhausted", "Capacity exhausted"
+    retry_after_s = 15
+
+
+class NoRegionReady(Retriable, RegionsSaid):
+    """Regions could serve the request, and none of them is up."""
+
+    status, slug, title = 503, "no-region-ready", "No region is ready"
+    retry_after_s = 15
+
+
+class LedgerUnavailable(Retriable, Problem):
+    """Redis does not answer: nothing is done without the ledger."""
+
+    status, slug, title = 503, "ledger-unavailable", "The ledger does not answer"
+
+
+class CloudError(OmsError):
+    """One region's answer to one call; the message is safe to show."""
+
+
+class RegionFull(CloudError):
+    """A quota there is used up, by someone else as well; nothing was made."""
+
+
+class CatalogueStale(CloudError):
+    """A flavor, image or network is not there any more; nothing was made."""
+
+
+class OrderRefused(CloudError):
+    """The client's own input is bad, and would be in any region; nothing was made."""
+
+
+class AccountBroken(CloudError):
+    """The login does not work there, or may not do this; nothing was made."""
+
+
+class Unreachable(CloudError):
+    """No connection came about: certainly nothing was made."""
+
+
+class InDoubt(CloudError):
+    """No answer that can be trusted: a server may exist, or come to exist."""
+
+
+class ConfigurationError(OmsError):
+    """Refused at start: names the file, the key and what was expected."""
+
+    def __init__(self, source: str, key: str, expected: str) -> None:
+        super().__init__(f"{source}: {key}: {expected}" if key else f"{source}: {expected}")

@@ -1,0 +1,276 @@
+"""The nouns: frozen values that are checked once, at the edge."""
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+# Nova takes user_data as base64 of at most this many characters (API schema, `maxLength`).
+USER_DATA_MAX_BASE64_CHARS = 65535
+# Metadata values are bounded by Nova to 255 characters; keys of ours take a prefix off that.
+LABEL_CHARS = 63
+# With our own marks this stays far below Nova's default of 128 metadata items.
+LABELS_MAX = 16
+INSTANCES_MAX = 100
+
+_SSH_KEY = re.compile(r"^(?P<type>[a-z0-9@.-]+) (?P<blob>[A-Za-z0-9+/]+={0,2})(?: [^\r\n]*)?$")
+
+
+class Frozen(BaseModel):
+    """A value: unknown fields are refused, nothing changes later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Status(StrEnum):
+    """Where an instance is in its life."""
+
+    QUEUED = "QUEUED"
+    BUILD = "BUILD"
+    ACTIVE = "ACTIVE"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+    ERROR = "ERROR"
+
+
+class Principal(Frozen):
+    """Whom a verified token names, and what they may do."""
+
+    owner: str
+    scopes: frozenset[str]
+
+
+def _ssh_public_key(value: str) -> str:
+    """Accept one OpenSSH public key line whose blob names the type it claims."""
+    match = _SSH_KEY.match(value.strip())
+    expected = "expected one line `TYPE BASE64 [COMMENT]` as in an OpenSSH .pub file"
+    if match is None:
+        raise ValueError(expected)
+    try:
+        blob = base64.b64decode(match["blob"], validate=True)
+    except ValueError:
+        raise ValueError(expected) from None
+    name = match["type"].encode()
+    if blob[:4] != len(name).to_bytes(4, "big") or blob[4 : 4 + len(name)] != name:
+        raise ValueError(f"{expected}; the key's body is not of type {match['type']}")
+    if len(blob) <= 4 + len(name) + 4:
+        raise ValueError(f"{expected}; the key's body is cut short")
+    return value.strip()
+
+
+def _user_data(value: str) -> str:
+    chars = 4 * ((len(value.encode()) + 2) // 3)
+    if chars > USER_DATA_MAX_BASE64_CHARS:
+        raise ValueError(
+            f"takes {chars} characters in base64, and Nova allows {USER_DATA_MAX_BASE64_CHARS}"
+            " (64 KiB)"
+        )
+    return value
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > LABELS_MAX:
+        raise ValueError(f"has {len(value)} labels, expected at most {LABELS_MAX}")
+    return value
+
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LABEL_CHARS)
+]
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=LABEL_CHARS)
+]
+LabelValue = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@+ -]*$", max_length=LABEL_CHARS)
+]
+Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_labels)]
+
+
+class SizeWanted(Frozen):
+    """The least that a flavor must have."""
+
+    vcpus: int = Field(default=1, ge=1, le=4096)
+    ram_mb: int = Field(default=1, ge=1, le=2**24)
+    disk_gb: int = Field(default=0, ge=0, le=2**20)
+
+
+class CreateInstances(Frozen):
+    """The command of `POST /instances`."""
+
+    image: str = Field(min_length=1, max_length=255)
+    size: Annotated[str, StringConstraints(min_length=1, max_length=255)] | SizeWanted
+    count: int = Field(default=1, ge=1, le=INSTANCES_MAX)
+    ttl: int | None = Field(
+        default=None, ge=1, description="seconds; the fleet's default if absent"
+    )
+    name: Name = "oms"
+    labels: Labels = Field(default_factory=dict)
+    ssh_public_key: Annotated[str, AfterValidator(_ssh_public_key)] | None = Field(
+        default=None, max_length=16384
+    )
+    user_data: Annotated[str, AfterValidator(_user_data)] | None = None
+    regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        default=("*",), min_length=1, max_length=64
+    )
+    strategy: str = "spread"
+    on_full: Literal["reject"] = "reject"
+    partial: bool = False
+
+
+class RenewInstance(Frozen):
+    """The command of `PATCH /instances/{id}`."""
+
+    ttl: int = Field(ge=1, description="seconds from now")
+
+
+class Address(Frozen):
+    """One address of a server."""
+
+    address: str
+    version: int
+    network: str
+
+
+class Resources(Frozen):
+    """What a quota counts."""
+
+    instances: int = 0
+    vcpus: int = 0
+    ram_mb: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(
+            instances=self.instances + other.instances,
+            vcpus=self.vcpus + other.vcpus,
+            ram_mb=self.ram_mb + other.ram_mb,
+        )
+
+
+class Flavor(Frozen):
+    """A flavor of one region."""
+
+    id: str
+    name: str
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+
+
+class Image(Frozen):
+    """An image of one region."""
+
+    id: str
+    name: str
+    created_at: str = ""
+    min_ram_mb: int = 0
+    min_disk_gb: int = 0
+    properties: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Network(Frozen):
+    """A network of one region that servers can be put on."""
+
+    id: str
+    name: str
+    shared: bool = False
+
+
+class Catalogue(Frozen):
+    """What one region offers."""
+
+    flavors: tuple[Flavor, ...] = ()
+    images: tuple[Image, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+
+class Offer(Frozen):
+    """What a request means in one region: its own flavor, image and network."""
+
+    region: str
+    flavor: Flavor
+    image: Image
+    network: Network
+    security_groups: tuple[str, ...] = ()
+
+
+class RegionState(Frozen):
+    """What the ledger knows of a region; counts are of now."""
+
+    region: str
+    state: Literal["unknown", "up", "down"] = "unknown"
+    cap: Resources = Resources()
+    held: Resources = Resources()
+    foreign: Resources = Resources()
+    full: bool = False
+    last_error: str | None = None
+    last_error_at_ms: int | None = None
+    swept_at_ms: int | None = None
+    catalogue_version: str = ""
+
+    @property
+    def provider(self) -> str:
+        """The entry of clouds.yaml that the region belongs to."""
+        return self.region.partition("/")[0]
+
+    def free(self) -> Resources:
+        """Return cap - held - foreign, never below zero; nothing while the cloud says full."""
+        return Resources(
+            **{
+                what: 0
+                if self.full
+                else max(
+                    0,
+                    getattr(self.cap, what)
+                    - getattr(self.held, what)
+                    - getattr(self.foreign, what),
+                )
+                for what in Resources.model_fields
+            }
+        )
+
+
+class Instance(Frozen):
+    """An instance as the ledger has it; times are epoch milliseconds of Redis' clock."""
+
+    id: str
+    name: str
+    status: Status
+    owner: str
+    region: str
+    server_id: str | None = None
+    image: str
+    flavor: str
+    addresses: tuple[Address, ...] = ()
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    attempt: int
+    created_at_ms: int
+    expires_at_ms: int
+    error: str | None = None
+    # What is needed to try again elsewhere; dropped once the instance was ACTIVE.
+    order: str | None = None
+    # Regions of earlier attempts and what each said.
+    tried: Mapping[str, str] = Field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        """Return the instance as the API shows it."""
+        shown = self.model_dump(
+            mode="json", exclude={"order", "tried", "created_at_ms", "expires_at_ms"}
+        )
+        return shown | {
+            "provider": self.region.partition("/")[0],
+            "created_at": rfc3339(self.created_at_ms),
+            "expires_at": rfc3339(self.expires_at_ms),
+        }
+
+
+def rfc3339(at_ms: int) -> str:
+    """Return epoch milliseconds as RFC 3339 UTC."""
+    return (
+        datetime.fromtimestamp(at_ms / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

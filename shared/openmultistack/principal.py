@@ -1,0 +1,218 @@
+"""Token to principal: who may call, as rules without I/O but for the operator's key files.
+
+python-jose takes a token without `aud`, `exp`, `iss` or `sub` for a good one unless told
+otherwise, so all four are required here and the algorithms of each issuer are fixed.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, NewType
+
+import yaml
+from jose import jwk, jwt
+from jose.exceptions import JOSEError
+from pydantic import Field, StringConstraints, ValidationError
+
+from openmultistack.errors import ConfigurationError, InsufficientScope, Unauthenticated
+from openmultistack.models import Frozen, Principal
+
+SCOPES = ("instances:create", "instances:read", "instances:destroy", "fleet:read", "fleet:reap")
+LOCAL_ISSUER = "urn:openmultistack:local"
+LOCAL_AUDIENCE = "openmultistack"
+# Signatures that prove who signed; a shared secret (HS*) proves only that somebody had it.
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+# An owner is written into Nova metadata, whose values end at 255 characters.
+OWNER_CHARS = 200
+
+SignedClaims = NewType("SignedClaims", Mapping[str, Any])
+"""Claims whose signature, issuer, audience and time were verified: only `verify` makes them."""
+
+_REQUIRED = {f"require_{claim}": True for claim in ("aud", "exp", "iss", "sub")}
+
+
+class Issuer(Frozen):
+    """One party whose tokens are believed, and what its claims mean."""
+
+    issuer: Annotated[str, StringConstraints(min_length=1)]
+    audience: Annotated[str, StringConstraints(min_length=1)]
+    algorithms: tuple[str, ...] = Field(min_length=1)
+    jwks_file: Path
+    owner_claim: str = "sub"
+    # Keeps the owners of two issuers apart: each issuer needs its own.
+    owner_prefix: str = ""
+    scope_claim: str = "scope"
+
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """The issuer's public keys by `kid`."""
+        source = str(self.jwks_file)
+        try:
+            document = json.loads(self.jwks_file.read_text())
+            return {key["kid"]: jwk.construct(key, key["alg"]) for key in document["keys"]}
+        except OSError as error:
+            raise ConfigurationError(source, "", f"cannot be read ({error.strerror})") from error
+        except (ValueError, TypeError, KeyError, JOSEError) as error:
+            raise ConfigurationError(
+                source, "keys", "expected a JWKS whose keys each have kid and alg"
+            ) from error
+
+
+def load_issuers(path: Path) -> dict[str, Issuer]:
+    """Return the believed issuers by name; an empty file believes nobody.
+
+    Raises:
+        ConfigurationError: the file is missing or wrong.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+        entries = raw["issuers"] or []
+        issuers = [
+            Issuer(**{**entry, "jwks_file": path.parent / entry["jwks_file"]}) for entry in entries
+        ]
+    except OSError as error:
+        raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = "issuers." + ".".join(map(str, fault["loc"]))
+        raise ConfigurationError(str(path), key, fault["msg"]) from error
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            str(path), "issuers", "expected a list of {issuer, audience, algorithms, jwks_file}"
+        ) from error
+    _refuse_confusable(path, issuers)
+    return {issuer.issuer: issuer for issuer in issuers}
+
+
+def _refuse_confusable(path: Path, issuers: Sequence[Issuer]) -> None:
+    weak = [a for issuer in issuers for a in issuer.algorithms if a not in ASYMMETRIC]
+    if weak:
+        raise ConfigurationError(
+            str(path),
+            "issuers.algorithms",
+            f"{weak[0]!r}: expected some of {', '.join(ASYMMETRIC)}",
+        )
+    for what in ("issuer", "owner_prefix"):
+        if len({getattr(issuer, what) for issuer in issuers}) < len(issuers):
+            raise ConfigurationError(
+                str(path), f"issuers.{what}", "expected a different one for each issuer"
+            )
+
+
+def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Issuer]:
+    """Return a token's claims and who signed them.
+
+    Raises:
+        Unauthenticated: whatever is wrong; the reason never holds the token.
+    """
+    try:
+        header = jwt.get_unverified_header(token)
+        issuer = issuers[jwt.get_unverified_claims(token)["iss"]]
+        claims = jwt.decode(
+            token,
+            issuer.keys[header["kid"]],
+            algorithms=list(issuer.algorithms),
+            audience=issuer.audience,
+            issuer=issuer.issuer,
+            options=_REQUIRED,
+        )
+    except (JOSEError, KeyError, TypeError, AttributeError) as error:
+        raise Unauthenticated(
+            "the token is not valid here: expected one of a known issuer,"
+            " signed, unexpired and made for this service"
+        ) from error
+    return SignedClaims(claims), issuer
+
+
+def principal(claims: SignedClaims, issuer: Issuer) -> Principal:
+    """Return whom verified claims name and what they may do.
+
+    Raises:
+        Unauthenticated: the owner's claim is missing or not a usable name.
+    """
+    subject = claims.get(issuer.owner_claim)
+    owner = f"{issuer.owner_prefix}{subject}"
+    if (
+        not isinstance(subject, str)
+        or not subject
+        or len(owner) > OWNER_CHARS
+        or not owner.isprintable()
+    ):
+        raise Unauthenticated(f"the token's {issuer.owner_claim} names no owner")
+    granted = claims.get(issuer.scope_claim, "")
+    scopes = granted.split() if isinstance(granted, str) else granted
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise Unauthenticated(f"the token's {issuer.scope_claim} is no list of scopes")
+    return Principal(owner=owner, scopes=frozenset(scopes))
+
+
+def demand(caller: Principal, scope: str) -> None:
+    """Raise InsufficientScope unless the caller may do this."""
+    if scope not in caller.scopes:
+        raise InsufficientScope(f"this needs a token with the scope {scope}")
+
+
+def make_signing_key(directory: Path) -> None:
+    """Make an own issuer's ES256 key: signing.pem (0600) and jwks.json; safe to repeat."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  costs the doors 40 ms
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  same
+
+    private, public = directory / "signing.pem", directory / "jwks.json"
+    if private.exists() and public.exists():
+        return
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    private.unlink(missing_ok=True)
+    with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+    public.write_text(json.dumps({"keys": [_public_jwk(pem)]}, indent=1) + "\n")
+
+
+def _public_jwk(pem: bytes) -> dict[str, str]:
+    import hashlib  # noqa: PLC0415  only when a key is made or used
+
+    public = jwk.construct(pem.decode(), "ES256").public_key().to_dict()
+    named = {k: v.decode() if isinstance(v, bytes) else v for k, v in public.items()}
+    # RFC 7638: the thumbprint over the required members, in this order, without white space.
+    members = json.dumps({k: named[k] for k in ("crv", "kty", "x", "y")}, separators=(",", ":"))
+    kid = hashlib.sha256(members.encode()).hexdigest()[:16]
+    return named | {"kid": kid, "use": "sig", "alg": "ES256"}
+
+
+def issue_token(  # noqa: PLR0913  a token has this many claims
+    key_file: Path,
+    *,
+    owner: str,
+    scopes: Sequence[str],
+    ttl_s: int,
+    issuer: str = LOCAL_ISSUER,
+    audience: str = LOCAL_AUDIENCE,
+) -> str:
+    """Return a token of the own issuer, signed with the key that `make_signing_key` made.
+
+    Raises:
+        ConfigurationError: the key cannot be read.
+    """
+    try:
+        pem = key_file.read_text()
+        kid = _public_jwk(pem.encode())["kid"]
+    except OSError as error:
+        raise ConfigurationError(str(key_file), "", f"cannot be read ({error.strerror})") from error
+    except JOSEError as error:
+        raise ConfigurationError(
+            str(key_file), "", "expected an ES256 private key in PEM"
+        ) from error
+    now = int(time.time())
+    claims = {
+        "iss": issuer, "aud": audience, "sub": owner, "scope": " ".join(scopes),
+        "iat": now, "exp": now + ttl_s,
+    }  # fmt: skip
+    return jwt.encode(claims, pem, algorithm="ES256", headers={"kid": kid})
