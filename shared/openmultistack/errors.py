@@ -90,15 +90,21 @@ class Invalid(Problem):
 
     status, slug, title = 422, "invalid", "Invalid request"
 
-    def __init__(self, faults: Sequence[tuple[str, str]], *, nearest: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        faults: Sequence[tuple[str, str]],
+        *,
+        nearest: Sequence[str] = (),
+        regions: Mapping[str, str] | None = None,
+    ) -> None:
         self.faults = tuple(faults)
-        self.nearest = tuple(nearest)
+        self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
         super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in faults))
 
     def members(self) -> dict[str, object]:
-        """Return each fault, and names near to an unknown one."""
+        """Return each fault, and where they help near names and what each region lacks."""
         faults = [{"pointer": pointer, "detail": detail} for pointer, detail in self.faults]
-        return {"errors": faults} | ({"nearest": list(self.nearest)} if self.nearest else {})
+        return {"errors": faults} | {name: value for name, value in self._more.items() if value}
 
 
 class RegionsSaid(Problem):

@@ -197,11 +197,14 @@ class Offer(Frozen):
     security_groups: tuple[str, ...] = ()
 
 
+RegionHealth = Literal["unknown", "up", "down"]
+
+
 class RegionState(Frozen):
     """What the ledger knows of a region; counts are of now."""
 
     region: str
-    state: Literal["unknown", "up", "down"] = "unknown"
+    state: RegionHealth = "unknown"
     cap: Resources = Resources()
     held: Resources = Resources()
     foreign: Resources = Resources()

@@ -187,7 +187,7 @@ def _public_jwk(pem: bytes) -> dict[str, str]:
     return named | {"kid": kid, "use": "sig", "alg": "ES256"}
 
 
-def issue_token(  # noqa: PLR0913  a token has this many claims
+def issue_token(
     key_file: Path,
     *,
     owner: str,

@@ -1,0 +1,5 @@
+"""Clouds: the port, its adapter over openstacksdk, and a fake of it in memory."""
+
+from openmultistack.clouds.port import Cloud, Clouds, Marks, Server, ServerOrder, Survey
+
+__all__ = ["Cloud", "Clouds", "Marks", "Server", "ServerOrder", "Survey"]

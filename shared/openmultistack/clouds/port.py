@@ -1,0 +1,94 @@
+"""The port to one region's cloud: what is asked of it, and in which words it answers.
+
+Every call has a timeout of its own and raises only the classes of CloudError; `create` is
+never repeated by an adapter, as Nova makes a second server from a second POST.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from openmultistack.models import Address, Catalogue, Frozen, Offer, Resources, Status
+
+
+class Marks(Frozen):
+    """What a server of ours carries in its metadata: enough to rebuild the ledger."""
+
+    fleet: str
+    instance_id: str
+    attempt: int
+    owner: str
+    name: str
+    labels: Mapping[str, str]
+    created_at_ms: int
+    expires_at_ms: int
+
+    @property
+    def server_name(self) -> str:
+        """The server's name in the cloud."""
+        return f"oms-{self.instance_id}-{self.attempt}"
+
+
+class ServerOrder(Frozen):
+    """One server to be made."""
+
+    marks: Marks
+    offer: Offer
+    ssh_public_key: str | None = None
+    user_data: str | None = None
+
+
+class Server(Frozen):
+    """A server as the cloud shows it; `marks` is None for one that is not this fleet's."""
+
+    id: str
+    status: Status
+    flavor: str
+    image: str
+    need: Resources
+    addresses: tuple[Address, ...] = ()
+    fault: str | None = None
+    marks: Marks | None = None
+
+
+class Survey(Frozen):
+    """All servers of the project in one region, and its quota."""
+
+    servers: tuple[Server, ...]
+    quota: Resources
+
+
+class Cloud(Protocol):
+    """One region of one provider."""
+
+    def create(self, order: ServerOrder) -> str:
+        """Make a server and return its id.
+
+        Raises:
+            RegionFull, CatalogueStale, OrderRefused, AccountBroken, Unreachable: nothing was made.
+            InDoubt: a server may exist.
+        """
+
+    def delete(self, server_id: str, marks: Marks) -> None:
+        """Ask for a server's end, and that of its keypair; one that is gone is no error."""
+
+    def show(self, server_id: str) -> Server | None:
+        """Return a server; None if the cloud has none of this id."""
+
+    def survey(self) -> Survey:
+        """Return all servers of the project and its quota."""
+
+    def catalogue(self) -> Catalogue:
+        """Return what the region offers."""
+
+    def mark(self, server_id: str, marks: Marks) -> None:
+        """Write a server's marks anew, as when its expiry moved."""
+
+
+class Clouds(Protocol):
+    """All regions of the fleet."""
+
+    def region(self, name: str) -> Cloud:
+        """Return a region's cloud; opens nothing yet."""
+
+    def names(self) -> Sequence[str]:
+        """Return the regions there are."""

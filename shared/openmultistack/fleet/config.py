@@ -1,0 +1,193 @@
+"""clouds.yaml and fleet.yaml -> Fleet: the regions, and what image and size mean in each."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from openmultistack.errors import ConfigurationError
+from openmultistack.models import Frozen, SizeWanted
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+Pattern = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Cap(Frozen):
+    """The operator's own bounds in one region; the cloud's quota bounds as well."""
+
+    instances: int | None = Field(default=None, ge=0)
+    vcpus: int | None = Field(default=None, ge=0)
+    ram_mb: int | None = Field(default=None, ge=0)
+
+
+class RegionRule(Frozen):
+    """What fleet.yaml says of the regions that a pattern matches."""
+
+    enabled: bool = True
+    cap: Cap = Cap()
+    priority: int = 0
+    price: float = Field(default=0.0, ge=0)
+    network: str | None = None
+    security_groups: tuple[str, ...] = ()
+
+
+class ImageRule(Frozen):
+    """Which of a region's images is meant: by name pattern, by properties, or both."""
+
+    name: Pattern | None = None
+    os_distro: str | None = None
+    os_version: str | None = None
+    properties: Mapping[str, str] = Field(default_factory=dict)
+
+    def wanted(self) -> dict[str, str]:
+        """Return the properties that an image must have."""
+        named = {"os_distro": self.os_distro, "os_version": self.os_version}
+        return {key: value for key, value in named.items() if value is not None} | dict(
+            self.properties
+        )
+
+
+class OwnerRule(Frozen):
+    """What an owner may have; times in seconds."""
+
+    default_ttl: int = Field(default=3600, ge=1)
+    max_ttl: int = Field(default=86400, ge=1)
+
+
+class FleetFile(Frozen):
+    """fleet.yaml. In each mapping of patterns the first that matches a region counts."""
+
+    regions: Mapping[Pattern, RegionRule] = Field(default_factory=dict)
+    images: Mapping[str, Mapping[Pattern, Pattern | ImageRule]] = Field(default_factory=dict)
+    sizes: Mapping[str, SizeWanted | Mapping[Pattern, Pattern]] = Field(default_factory=dict)
+    owners: Mapping[str, OwnerRule] = Field(default_factory=dict)
+
+
+class Region(Frozen):
+    """One region of the fleet as configured."""
+
+    name: str
+    provider: str
+    region: str
+    rule: RegionRule = RegionRule()
+
+
+class Fleet(Frozen):
+    """All regions served by one ledger."""
+
+    regions: Mapping[str, Region]
+    file: FleetFile = FleetFile()
+
+    @cached_property
+    def logical_names(self) -> tuple[set[str], set[str]]:
+        """Return the names of images and of sizes that fleet.yaml gives a meaning."""
+        return set(self.file.images), set(self.file.sizes)
+
+    def owner_rule(self, owner: str) -> OwnerRule:
+        """Return what an owner may have: their own rule, or `default`, or ours."""
+        owners = self.file.owners
+        return owners.get(owner) or owners.get("default") or OwnerRule()
+
+
+def first_match(rules: Mapping[str, T], region: str) -> T | None:
+    """Return the rule of the first pattern that matches a region's name."""
+    return next((rule for pattern, rule in rules.items() if fnmatchcase(region, pattern)), None)
+
+
+class _CloudRegion(BaseModel):
+    """An entry of `regions` that has values of its own."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+class _CloudEntry(BaseModel):
+    """A cloud of clouds.yaml: only what tells its regions is looked at here."""
+
+    model_config = ConfigDict(extra="allow")
+    regions: list[str | _CloudRegion] | None = None
+    region_name: str | None = None
+
+    def names(self) -> list[str]:
+        listed = [entry if isinstance(entry, str) else entry.name for entry in self.regions or ()]
+        return listed or ([self.region_name] if self.region_name else [])
+
+
+class _CloudsFile(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    clouds: dict[str, _CloudEntry] = Field(min_length=1)
+
+
+def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
+    """Return the fleet of the operator's two files.
+
+    Raises:
+        ConfigurationError: a file is missing or wrong; says which key and what was expected.
+    """
+    clouds = _parse(clouds_file, _CloudsFile)
+    file = _parse(fleet_file, FleetFile) if fleet_file else FleetFile()
+    names = []
+    for provider, entry in clouds.clouds.items():
+        if not entry.names():
+            raise ConfigurationError(
+                str(clouds_file),
+                f"clouds.{provider}",
+                "expected `regions: [NAME, ...]` or `region_name: NAME`",
+            )
+        names += [(provider, region) for region in entry.names()]
+    regions = [
+        Region(name=f"{p}/{r}", provider=p, region=r, rule=_rule(file, f"{p}/{r}"))
+        for p, r in names
+    ]
+    fleet = Fleet(regions={it.name: it for it in regions if it.rule.enabled}, file=file)
+    if fleet_file:
+        _refuse_idle_patterns(fleet_file, file, [region.name for region in regions])
+    return fleet
+
+
+def _rule(file: FleetFile, region: str) -> RegionRule:
+    return first_match(file.regions, region) or RegionRule()
+
+
+def _refuse_idle_patterns(path: Path, file: FleetFile, regions: Sequence[str]) -> None:
+    """A pattern that matches nothing is a slip of the pen, and would be silent for ever."""
+    used: list[tuple[str, Mapping[str, object]]] = [("regions", file.regions)]
+    used += [(f"images.{name}", rules) for name, rules in file.images.items()]
+    used += [
+        (f"sizes.{name}", rule) for name, rule in file.sizes.items() if isinstance(rule, Mapping)
+    ]
+    for key, rules in used:
+        for pattern in rules:
+            if not any(fnmatchcase(region, pattern) for region in regions):
+                raise ConfigurationError(
+                    str(path),
+                    f"{key}.{pattern}",
+                    f"matches no region; expected a pattern for one of {', '.join(regions)}",
+                )
+
+
+def _parse(path: Path, model: type[Model]) -> Model:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(str(path), where, "expected YAML") from error
+    if not isinstance(raw, dict | None):
+        raise ConfigurationError(str(path), "", "expected a mapping")
+    try:
+        return model.model_validate(raw or {})
+    except ValidationError as error:
+        raise ConfigurationError(str(path), *_explain(error.errors()[0])) from error
+
+
+def _explain(fault: Mapping[str, Any]) -> tuple[str, str]:
+    """Return key and expectation; the value itself may be a secret and stays unsaid."""
+    return ".".join(str(part) for part in fault["loc"]), fault["msg"]

@@ -1,0 +1,93 @@
+"""What Redis returns, as values."""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from openmultistack.models import Instance, RegionHealth, RegionState, Resources
+
+
+class Slot(NamedTuple):
+    """A place in a region held by one attempt at one instance."""
+
+    instance_id: str
+    attempt: int
+    vcpus: int
+    ram_mb: int
+    # When it was placed, or if proven when it was committed or adopted.
+    since_ms: int
+    # How long it may stay unproven; None once the cloud is known to have the server.
+    lease_until_ms: int | None
+    server_id: str | None
+
+
+class View(NamedTuple):
+    """One region as the ledger has it at one moment."""
+
+    slots: tuple[Slot, ...]
+    instances: Mapping[str, Instance]
+
+
+def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
+    """Return the slots of a region's hash."""
+    slots = []
+    for name, text in fields.items():
+        instance_id, _, attempt = name.rpartition("/")
+        value = json.loads(text)
+        slots.append(
+            Slot(
+                instance_id=instance_id,
+                attempt=int(attempt),
+                vcpus=int(value["vcpus"]),
+                ram_mb=int(value["ram_mb"]),
+                since_ms=int(value["since_ms"]),
+                lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
+                server_id=value.get("server_id"),
+            )
+        )
+    return slots
+
+
+def decode_instance(fields: Mapping[str, str]) -> Instance:
+    """Return the instance of a record's hash."""
+    return Instance.model_validate(
+        {
+            **{name: fields[name] for name in ("id", "name", "status", "owner", "region")},
+            "server_id": fields.get("server_id"),
+            "image": fields["image"],
+            "flavor": fields["flavor"],
+            "addresses": json.loads(fields.get("addresses", "[]")),
+            "labels": json.loads(fields["labels"]),
+            "attempt": int(fields["attempt"]),
+            "created_at_ms": int(float(fields["created_at_ms"])),
+            "expires_at_ms": int(float(fields["expires_at_ms"])),
+            "error": fields.get("error"),
+            "order": fields.get("order"),
+            "tried": json.loads(fields.get("tried", "{}")),
+        }
+    )
+
+
+def decode_region(name: str, fields: Mapping[str, str], held_instances: int) -> RegionState:
+    """Return the state of a region's hash; one that was never swept is unknown."""
+
+    def resources(kind: str) -> Resources:
+        return Resources(
+            **{what: int(fields.get(f"{kind}_{what}", 0)) for what in Resources.model_fields}
+        )
+
+    def at_ms(field: str) -> int | None:
+        return int(fields[field]) if field in fields else None
+
+    return RegionState(
+        region=name,
+        state=cast("RegionHealth", fields.get("state", "unknown")),
+        cap=resources("cap"),
+        held=resources("held").model_copy(update={"instances": held_instances}),
+        foreign=resources("foreign"),
+        full=fields.get("full") == "1",
+        last_error=fields.get("last_error"),
+        last_error_at_ms=at_ms("last_error_at_ms"),
+        swept_at_ms=at_ms("swept_at_ms"),
+        catalogue_version=fields.get("catalogue_version", ""),
+    )

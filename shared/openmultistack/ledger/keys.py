@@ -1,0 +1,55 @@
+"""The names of all keys, under one hash tag so that a Cluster keeps them on one node."""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+
+class Keys:
+    """Key names of one fleet; parts that come from outside are quoted, so none can pose as two."""
+
+    def __init__(self, fleet: str) -> None:
+        self._prefix = f"{{oms:{quote(fleet, safe='')}}}:"
+        self.regions = self._prefix + "regions"
+        self.due = self._prefix + "due"
+
+    def region(self, region: str) -> str:
+        """Hash: state, caps, foreign and held counts, last error."""
+        return f"{self._prefix}region:{quote(region, safe='')}"
+
+    def slots(self, region: str) -> str:
+        """Hash: `<instance id>/<attempt>` to JSON of the slot."""
+        return f"{self._prefix}slots:{quote(region, safe='')}"
+
+    def catalogue(self, region: str) -> str:
+        """String: the region's catalogue as JSON."""
+        return f"{self._prefix}catalogue:{quote(region, safe='')}"
+
+    def sweep_lock(self, region: str) -> str:
+        """redis-py Lock: one sweep of a region at a time."""
+        return f"{self._prefix}sweep:{quote(region, safe='')}"
+
+    def record(self, instance_id: str) -> str:
+        """Hash: the instance."""
+        return f"{self._prefix}instance:{quote(instance_id, safe='')}"
+
+    def events(self, instance_id: str) -> str:
+        """List: the instance's story, JSON, oldest first, bounded."""
+        return f"{self._prefix}events:{quote(instance_id, safe='')}"
+
+    def live(self, owner: str) -> str:
+        """Sorted set, all scores 0: ids of the owner's instances that are not DELETED."""
+        return f"{self._prefix}live:{quote(owner, safe='')}"
+
+    def gone(self, owner: str) -> str:
+        """Sorted set, all scores 0: ids of the owner's DELETED instances, while remembered."""
+        return f"{self._prefix}gone:{quote(owner, safe='')}"
+
+    def labelled(self, owner: str, key: str, value: str) -> str:
+        """Sorted set, all scores 0: ids of the owner's living instances with this label."""
+        return f"{self._prefix}label:" + ":".join(
+            quote(part, safe="") for part in (owner, key, value)
+        )
+
+    def indices(self, owner: str, labels: Mapping[str, str]) -> list[str]:
+        """Return every set that lists a living instance."""
+        return [self.live(owner), *(self.labelled(owner, k, v) for k, v in sorted(labels.items()))]

@@ -1,0 +1,40 @@
+-- An attempt failed: leave its region and reserve a slot elsewhere, as the next attempt.
+-- KEYS  record (hash), events (list), region and slots of the failed attempt (hashes),
+--       then region and slots of each candidate in rank order (hashes)
+-- ARGV  1 JSON {id, attempt, from, keep, why, pick, lease_ms, nonce,
+--         candidates: [{region, need: {vcpus, ram_mb}, fields}]}
+--       keep: true leaves the old slot held, as a server of that attempt may exist
+-- Returns  JSON {outcome, region}: `moved` to region; `none` has room (the attempt stays the
+--       current one); `ended` as the instance is wanted no more or has a newer attempt
+-- Safe to repeat: the nonce tells a lost answer from another caller's move.
+local ask = cjson.decode(ARGV[1])
+local now, record, events = now_ms(), KEYS[1], KEYS[2]
+local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried')
+if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
+
+local slot = ask.id .. '/' .. ask.attempt
+if not ask.keep then drop(KEYS[3], KEYS[4], slot) end
+if tonumber(it[2]) ~= ask.attempt or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
+
+local tried = cjson.decode(it[5] or '{}')
+tried[ask.from] = ask.why
+redis.call('HSET', record, 'tried', cjson.encode(tried))
+tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
+
+local left, all = {}, {}
+for i, candidate in ipairs(ask.candidates) do
+  left[i], all[i] = room(KEYS[3 + 2 * i], KEYS[4 + 2 * i], candidate.need)
+end
+local chosen = choose(ask.pick, left, all)
+if not chosen then return cjson.encode({outcome = 'none'}) end
+
+local candidate, attempt = ask.candidates[chosen], ask.attempt + 1
+take(KEYS[3 + 2 * chosen], KEYS[4 + 2 * chosen], ask.id .. '/' .. attempt, {
+  vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
+  since_ms = now, lease_until_ms = now + ask.lease_ms})
+redis.call('HSET', record, 'attempt', attempt, 'region', candidate.region, 'nonce', ask.nonce)
+redis.call('HDEL', record, 'server_id', 'addresses')
+for field, value in pairs(candidate.fields) do redis.call('HSET', record, field, value) end
+tell(events, {at_ms = now, what = 'placed', region = candidate.region, attempt = attempt,
+  why = 'elsewhere than ' .. ask.from})
+return cjson.encode({outcome = 'moved', region = candidate.region})

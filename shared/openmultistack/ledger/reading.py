@@ -1,0 +1,139 @@
+"""What can be asked of the ledger: readings change nothing, and may be stale at once."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from redis.exceptions import RedisError
+
+from openmultistack.ledger.decode import View, decode_instance, decode_region, decode_slots
+from openmultistack.ledger.keys import Keys
+from openmultistack.ledger.scripts import Scripts, unavailable
+from openmultistack.models import Catalogue, Instance, RegionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+
+class Readings:
+    """The readings of one fleet's ledger; raises LedgerUnavailable when Redis does not answer."""
+
+    def __init__(self, redis: "Redis", fleet: str, *, lease_ms: int) -> None:
+        self._redis = redis
+        self._keys = Keys(fleet)
+        self._scripts = Scripts(redis)
+        self._lease_ms = lease_ms
+        self._catalogues: dict[str, tuple[str, Catalogue]] = {}
+
+    def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
+        """Return what is known of these regions, or of all, in one or two round trips."""
+        wanted = sorted(self._members() if names is None else names)
+        with self._pipeline() as pipe:
+            for name in wanted:
+                pipe.hgetall(self._keys.region(name))
+                pipe.hlen(self._keys.slots(name))
+            answers = pipe.execute()
+        return [
+            decode_region(name, fields, held)
+            for name, fields, held in zip(wanted, answers[::2], answers[1::2], strict=True)
+        ]
+
+    def catalogues(self, regions: Iterable[RegionState]) -> dict[str, Catalogue]:
+        """Return the catalogues of these regions; only changed ones are read."""
+        stale = []
+        for state in regions:
+            known = self._catalogues.get(state.region)
+            if state.catalogue_version and (not known or known[0] != state.catalogue_version):
+                stale.append(state)
+        if stale:
+            with self._pipeline() as pipe:
+                for state in stale:
+                    pipe.get(self._keys.catalogue(state.region))
+                for state, text in zip(stale, pipe.execute(), strict=True):
+                    parsed = Catalogue.model_validate_json(text or "{}")
+                    self._catalogues[state.region] = (state.catalogue_version, parsed)
+        return {s.region: self._catalogues[s.region][1] for s in regions if s.catalogue_version}
+
+    def get(self, instance_ids: Sequence[str]) -> list[Instance]:
+        """Return those of the instances that are known, in the order asked."""
+        with self._pipeline() as pipe:
+            for instance_id in instance_ids:
+                pipe.hgetall(self._keys.record(instance_id))
+            return [decode_instance(fields) for fields in pipe.execute() if fields.get("id")]
+
+    def events(self, instance_id: str) -> list[dict[str, Any]]:
+        """Return an instance's story, oldest first; `at_ms` in each."""
+        with self._pipeline() as pipe:
+            pipe.lrange(self._keys.events(instance_id), 0, -1)
+            return [json.loads(text) for text in pipe.execute()[0]]
+
+    def page(
+        self,
+        owner: str,
+        *,
+        label: tuple[str, str] | None,
+        gone: bool,
+        after: str | None,
+        limit: int,
+    ) -> list[str]:
+        """Return ids of an owner's instances, newest first, that come after a given id."""
+        keys = self._keys
+        index = keys.labelled(owner, *label) if label else keys.live(owner)
+        with self._pipeline() as pipe:
+            pipe.zrevrangebylex(
+                keys.gone(owner) if gone else index,
+                f"({after}" if after else "+",
+                "-",
+                start=0,
+                num=limit,
+            )
+            return cast("list[str]", pipe.execute()[0])
+
+    def due(self, limit: int) -> list[str]:
+        """Return ids whose time is up: to be destroyed, or if ended to be forgotten."""
+        with self._pipeline() as pipe:
+            pipe.zrange(
+                self._keys.due, "-inf", str(self.now_ms()), byscore=True, offset=0, num=limit
+            )
+            return cast("list[str]", pipe.execute()[0])
+
+    def now_ms(self) -> int:
+        """Return Redis' clock, the only one that counts, in epoch milliseconds."""
+        with self._pipeline() as pipe:
+            pipe.time()
+            seconds, micros = pipe.execute()[0]
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def catalogue_age_ms(self, region: str) -> int | None:
+        """Return how old a region's catalogue is; None if there is none, or it proved stale."""
+        with self._pipeline() as pipe:
+            pipe.hget(self._keys.region(region), "catalogue_at_ms")
+            at_ms = pipe.execute()[0]
+        return self.now_ms() - int(at_ms) if at_ms else None
+
+    def view(self, region: str, seen: Collection[str]) -> View:
+        """Return a region's slots, with the instances they and the ids `seen` belong to."""
+        with self._pipeline() as pipe:
+            pipe.hgetall(self._keys.slots(region))
+            slots = decode_slots(pipe.execute()[0])
+        ids = {slot.instance_id for slot in slots} | set(seen)
+        return View(tuple(slots), {instance.id: instance for instance in self.get(sorted(ids))})
+
+    def _story(self, instance_id: str) -> tuple[str, str]:
+        return self._keys.record(instance_id), self._keys.events(instance_id)
+
+    def _members(self) -> set[str]:
+        with self._pipeline() as pipe:
+            pipe.smembers(self._keys.regions)
+            return cast("set[str]", pipe.execute()[0])
+
+    @contextmanager
+    def _pipeline(self, *, transaction: bool = False) -> "Iterator[Any]":
+        try:
+            with self._redis.pipeline(transaction=transaction) as pipe:
+                yield pipe
+        except RedisError as error:
+            raise unavailable(error) from error

@@ -1,0 +1,14 @@
+-- Move an instance's expiry to a time from now.
+-- KEYS  record (hash), events (list), due (zset)
+-- ARGV  1 id, 2 ttl in ms
+-- Returns  1, or 0 if the instance lives no more
+-- Safe to repeat: the later call counts.
+local now = now_ms()
+local it = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'region')
+if not it[1] or it[1] == 'DELETING' or it[1] == 'DELETED' then return 0 end
+local expires = now + ARGV[2]
+redis.call('HSET', KEYS[1], 'expires_at_ms', expires)
+redis.call('ZADD', KEYS[3], expires, ARGV[1])
+tell(KEYS[2], {at_ms = now, what = 'renewed', region = it[3], attempt = tonumber(it[2]),
+  why = 'expires in ' .. math.floor(ARGV[2] / 1000) .. ' s'})
+return 1

@@ -1,0 +1,58 @@
+"""The Lua files, loaded once; each runs as one atomic act."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+
+from openmultistack.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@cache
+def source(name: str) -> str:
+    """Return a script as it is sent: the prelude and its own file."""
+    folder = files(__package__)
+    return (folder / "_prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """Runs the scripts by their hash, and sends the text when the server does not know it."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._registered: dict[str, str] = {}
+
+    def run(self, name: str, keys: Sequence[str], *args: str | float) -> str | int:
+        """Run one script.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer, or refuses to (loading, read-only).
+        """
+        try:
+            return cast("str | int", self._evaluate(name, keys, args))
+        except RedisError as error:
+            raise unavailable(error) from error
+
+    def _evaluate(self, name: str, keys: Sequence[str], args: Sequence[str | float]) -> object:
+        if name not in self._registered:
+            self._registered[name] = self._redis.script_load(source(name))
+        sha = self._registered[name]
+        try:
+            return self._redis.evalsha(sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self._redis.eval(source(name), len(keys), *keys, *args)
+
+
+def unavailable(error: RedisError) -> Exception:
+    """Return the error of ours for Redis' own; a script's mistake stays a mistake."""
+    if isinstance(error, RedisConnectionError) or type(error).__name__ in {
+        "TimeoutError", "BusyLoadingError", "ReadOnlyError", "MasterDownError", "ClusterDownError",
+    }:  # fmt: skip
+        return LedgerUnavailable("the ledger does not answer; nothing was done; try again soon")
+    return error
