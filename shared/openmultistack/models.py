@@ -82,7 +82,7 @@ Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LABEL_CHARS)
 ]
 LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=LABEL_CHARS)
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LABEL_CHARS)
 ]
 LabelValue = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@+ -]*$", max_length=LABEL_CHARS)

@@ -21,6 +21,8 @@ class Marks(Frozen):
     labels: Mapping[str, str]
     created_at_ms: int
     expires_at_ms: int
+    # Name of the keypair that was made for this server alone.
+    keypair: str | None = None
 
     @property
     def server_name(self) -> str:
@@ -68,8 +70,8 @@ class Cloud(Protocol):
             InDoubt: a server may exist.
         """
 
-    def delete(self, server_id: str, marks: Marks) -> None:
-        """Ask for a server's end, and that of its keypair; one that is gone is no error."""
+    def delete(self, server_id: str, keypair: str | None = None) -> None:
+        """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
 
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""

@@ -1,0 +1,126 @@
+"""What a cloud's answer means: from status, body and exception to a class of CloudError.
+
+The classes are DESIGN 5's. The rule behind them: an answer counts as a refusal only when it is
+certain that nothing was made; everything else is in doubt.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import requests
+from keystoneauth1 import exceptions as ksa
+from openstack import exceptions as sdk
+from urllib3 import exceptions as urllib3
+
+from openmultistack.errors import (
+    AccountBroken,
+    CatalogueStale,
+    CloudError,
+    InDoubt,
+    OrderRefused,
+    RegionFull,
+    Unreachable,
+)
+
+# Nova has two quota drivers and two texts; both are 403, as is a refusal by policy.
+_POLICY = re.compile(r"policy doesn't allow|not authorized|not permitted", re.IGNORECASE)
+# 400 bodies name what is missing (upstream's own texts; the lab's README, item 9).
+_CATALOGUE = re.compile(
+    r"flavor .*(could not be found|not found)|flavorref|image|network .*could not be found"
+    r"|security.?group|availability zone|multiple possible networks",
+    re.IGNORECASE,
+)
+_CLIENT = re.compile(r"user_data|key_?pair|key_name|metadata|public_key", re.IGNORECASE)
+_SHOWN_CHARS = 300
+
+
+def refusal(status: int, body: str) -> CloudError:
+    """Return what an error answer to a create means (Nova's API reference, `Create Server`)."""
+    text = said(status, body)
+    if status in (403, 413):
+        return AccountBroken(text) if _POLICY.search(text) else RegionFull(text)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return AccountBroken(text)
+    if status in (400, 404, 409) and _fault(body) is not None:
+        if _CLIENT.search(text) and not _CATALOGUE.search(text):
+            return OrderRefused(text)
+        return CatalogueStale(text)
+    return InDoubt(text)
+
+
+def said(status: int, body: str) -> str:
+    """Return what the cloud said, short; a body that is not Nova's JSON stays unsaid."""
+    message = _fault(body)
+    return f"{status}: {message}" if message else f"{status}"
+
+
+def _fault(body: str) -> str | None:
+    """Return the message in a fault of an OpenStack API: {"badRequest": {"message": ...}}."""
+    try:
+        (fault,) = json.loads(body).values()
+        message = " ".join(str(fault["message"]).split())
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return None
+    return message[:_SHOWN_CHARS]
+
+
+def translate(error: Exception, *, sent: bool) -> CloudError:
+    """Return the class of an exception; `sent`: the request may have reached the cloud.
+
+    keystoneauth names resets and read timeouts like refused connections; the cause tells them
+    apart.
+    """
+    if isinstance(error, CloudError):
+        return error
+    if isinstance(error, ksa.Unauthorized | ksa.MissingAuthPlugin | sdk.ConfigException):
+        return AccountBroken("401: the login is refused")
+    if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
+        return AccountBroken("the service catalog has no endpoint for this region")
+    if isinstance(error, sdk.HttpException) and error.status_code is not None:
+        status, body = error.status_code, getattr(error.response, "text", "")
+        if status in (401, 403):
+            return AccountBroken(said(status, body))
+        return InDoubt(said(status, body)) if sent else Unreachable(said(status, body))
+    if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):
+        return Unreachable(_network_text(error))
+    if isinstance(error, ksa.HttpError) and not sent:
+        return Unreachable(f"{error.http_status}: the identity service does not work")
+    return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
+
+
+_NEVER_CONNECTED = (
+    urllib3.NewConnectionError,
+    urllib3.ConnectTimeoutError,
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.SSLError,
+)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk what an exception stands for, through urllib3's own `reason` as well."""
+    seen: set[int] = set()
+    todo: list[object] = [error]
+    while todo:
+        it = todo.pop()
+        if isinstance(it, BaseException) and id(it) not in seen:
+            seen.add(id(it))
+            yield it
+            todo += [it.__cause__, it.__context__, getattr(it, "reason", None), *it.args]
+
+
+def _network_text(error: Exception) -> str:
+    """Say what happened without URLs or addresses."""
+    kinds = [type(cause) for cause in _causes(error)]
+    for kind, text in (
+        (urllib3.NameResolutionError, "the name of its endpoint does not resolve"),
+        (requests.exceptions.SSLError, "TLS fails"),
+        (urllib3.NewConnectionError, "connection refused"),
+        (urllib3.ConnectTimeoutError, "no connection within the time allowed"),
+        (requests.exceptions.Timeout, "no answer within the time allowed"),
+        (requests.exceptions.ConnectionError, "the connection broke"),
+    ):
+        if any(issubclass(it, kind) for it in kinds):
+            return text
+    return f"the answer could not be understood ({type(error).__name__})"

@@ -1,0 +1,269 @@
+"""The port over openstacksdk: the only code that imports it."""
+
+import base64
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import openstack
+from openstack import utils
+
+from openmultistack.clouds.failures import refusal, said, translate
+from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
+from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
+from openmultistack.errors import InDoubt, OrderRefused, Unreachable
+from openmultistack.models import (
+    Address,
+    Catalogue,
+    Flavor,
+    Image,
+    Network,
+    Resources,
+    Status,
+)
+
+CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
+READ_TIMEOUT_S = 30.0
+# 2.47 puts the flavor's numbers into a server, 2.52 takes tags in a create; 2.90 is old enough
+# (2021) to be common, and what a cloud does not know is left out.
+MICROVERSION = "2.90"
+TAGS_SINCE = (2, 52)
+# Nova's -1; far beyond any fleet, and still an exact number in Lua.
+UNLIMITED = 10**9
+
+
+class OpenStackClouds:
+    """All regions of clouds.yaml; a connection is made at a region's first use, and kept."""
+
+    def __init__(
+        self, clouds_file: Path, regions: Mapping[str, tuple[str, str]], *, fleet: str
+    ) -> None:
+        self._file = clouds_file
+        self._regions = regions
+        self._fleet = fleet
+        self._clouds: dict[str, OpenStackCloud] = {}
+        self._lock = threading.Lock()
+
+    def names(self) -> Sequence[str]:
+        """Return the regions there are."""
+        return list(self._regions)
+
+    def region(self, name: str) -> Cloud:
+        """Return a region's cloud; opens nothing yet."""
+        with self._lock:
+            if name not in self._clouds:
+                provider, region = self._regions[name]
+                self._clouds[name] = OpenStackCloud(
+                    lambda: self._connect(provider, region), fleet=self._fleet
+                )
+            return self._clouds[name]
+
+    def _connect(self, provider: str, region: str) -> Any:  # noqa: ANN401  the sdk is untyped
+        config = openstack.config.OpenStackConfig(
+            config_files=[str(self._file)], load_envvars=False, app_name="openmultistack"
+        )
+        return openstack.connection.Connection(
+            config=config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
+        )
+
+
+class OpenStackCloud:
+    """One region over openstacksdk; safe to share between threads."""
+
+    def __init__(self, connect: Callable[[], Any], *, fleet: str) -> None:
+        self._connect = connect
+        self._fleet = fleet
+        self._connecting = threading.Lock()
+
+    @cached_property
+    def _connection(self) -> Any:  # noqa: ANN401  the sdk is untyped
+        return self._connect()
+
+    @contextmanager
+    def _session(self, *, sending: bool = False) -> "Iterator[Any]":
+        """Give the connection, logged in; whatever fails comes out as a CloudError.
+
+        With `sending` a failure after the login may have reached the cloud.
+        """
+        sent = False
+        try:
+            with self._connecting:
+                connection = self._connection
+            connection.compute.get_endpoint_data()
+            sent = sending
+            yield connection
+        except Exception as error:
+            raise translate(error, sent=sent) from error
+
+    def create(self, order: ServerOrder) -> str:
+        """Make a server and return its id; sends the POST once."""
+        if order.ssh_public_key:
+            self._import_keypair(order)
+        with self._session(sending=True) as connection:
+            answer = connection.compute.post(
+                "/servers",
+                json={"server": self._body(connection, order)},
+                microversion=self._microversion(connection),
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            )
+            if answer.status_code != HTTPStatus.ACCEPTED:
+                raise refusal(answer.status_code, answer.text)
+            return _made_id(answer)
+
+    def _body(self, connection: Any, order: ServerOrder) -> dict[str, Any]:  # noqa: ANN401
+        offer, marks = order.offer, order.marks
+        body: dict[str, Any] = {
+            "name": marks.server_name,
+            "flavorRef": offer.flavor.id,
+            "imageRef": offer.image.id,
+            "networks": [{"uuid": offer.network.id}],
+            "metadata": metadata_of(marks),
+        }
+        if _supports(self._microversion(connection), TAGS_SINCE):
+            body["tags"] = [tag_of(marks.fleet)]
+        if order.user_data is not None:
+            body["user_data"] = base64.b64encode(order.user_data.encode()).decode()
+        if marks.keypair:
+            body["key_name"] = marks.keypair
+        if offer.security_groups:
+            body["security_groups"] = [{"name": name} for name in offer.security_groups]
+        return body
+
+    def _import_keypair(self, order: ServerOrder) -> None:
+        body = {"name": order.marks.keypair, "public_key": order.ssh_public_key, "type": "ssh"}
+        with self._session() as connection:
+            answer = connection.compute.post(
+                "/os-keypairs",
+                json={"keypair": body},
+                microversion="2.2",  # the first that takes a type
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            )
+            # 409: this attempt's own keypair is there already.
+            if answer.status_code == HTTPStatus.BAD_REQUEST:
+                raise OrderRefused(said(answer.status_code, answer.text))
+            if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
+                raise Unreachable(said(answer.status_code, answer.text))
+
+    def delete(self, server_id: str, keypair: str | None = None) -> None:
+        """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
+        with self._session() as connection:
+            connection.compute.delete_server(server_id, ignore_missing=True)
+            if keypair:
+                connection.compute.delete_keypair(keypair, ignore_missing=True)
+
+    def show(self, server_id: str) -> Server | None:
+        """Return a server; None if the cloud has none of this id."""
+        with self._session() as connection:
+            try:
+                return self._server(connection.compute.get_server(server_id))
+            except openstack.exceptions.NotFoundException:
+                return None
+
+    def survey(self) -> Survey:
+        """Return all servers of the project and its quota, in two calls (more pages aside)."""
+        with self._session() as connection:
+            servers = tuple(self._server(it) for it in connection.compute.servers(details=True))
+            answer = connection.compute.get("/limits")
+            if not answer.ok:
+                raise Unreachable(f"its limits: {said(answer.status_code, answer.text)}")
+            limits = answer.json()["limits"]["absolute"]
+        return Survey(
+            servers=servers,
+            quota=Resources(
+                instances=_limit(limits["maxTotalInstances"]),
+                vcpus=_limit(limits["maxTotalCores"]),
+                ram_mb=_limit(limits["maxTotalRAMSize"]),
+            ),
+        )
+
+    def catalogue(self) -> Catalogue:
+        """Return what the region offers to servers."""
+        with self._session() as connection:
+            return Catalogue(
+                flavors=tuple(_flavor(it) for it in connection.compute.flavors()),
+                images=tuple(_image(it) for it in connection.image.images(status="active")),
+                networks=tuple(
+                    Network(id=it.id, name=it.name, shared=bool(it.is_shared))
+                    for it in connection.network.networks()
+                    if not it.is_router_external
+                ),
+            )
+
+    def mark(self, server_id: str, marks: Marks) -> None:
+        """Write a server's marks anew."""
+        with self._session() as connection:
+            connection.compute.set_server_metadata(server_id, **metadata_of(marks))
+
+    def _microversion(self, connection: Any) -> str | None:  # noqa: ANN401  the sdk is untyped
+        found: str | None = utils.maximum_supported_microversion(connection.compute, MICROVERSION)
+        return found
+
+    def _server(self, it: Any) -> Server:  # noqa: ANN401  the sdk is untyped
+        flavor = it.flavor or {}
+        return Server(
+            id=it.id,
+            status=_status(it.status),
+            flavor=flavor.get("original_name") or flavor.get("id") or "",
+            image=(it.image or {}).get("id") or "",
+            need=Resources(
+                instances=1, vcpus=flavor.get("vcpus") or 0, ram_mb=flavor.get("ram") or 0
+            ),
+            addresses=tuple(_addresses(it.addresses or {})),
+            fault=(it.fault or {}).get("message") if it.status == "ERROR" else None,
+            marks=marks_of(it.metadata or {}, self._fleet),
+        )
+
+
+def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response
+    try:
+        return str(answer.json()["server"]["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InDoubt("202, and a body that names no server") from error
+
+
+def _limit(value: int) -> int:
+    return UNLIMITED if value < 0 else value
+
+
+def _supports(microversion: str | None, since: tuple[int, int]) -> bool:
+    return microversion is not None and tuple(map(int, microversion.split("."))) >= since
+
+
+def _status(nova: str) -> Status:
+    """Return our word for Nova's: whatever has been built and did not fail is ACTIVE."""
+    if nova in ("BUILD", "REBUILD", "UNKNOWN"):
+        return Status.BUILD
+    if nova in ("ERROR", "DELETED"):
+        return Status(nova)
+    return Status.DELETED if nova == "SOFT_DELETED" else Status.ACTIVE
+
+
+def _addresses(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Iterator[Address]":
+    for network, addresses in networks.items():
+        for it in addresses:
+            yield Address(address=it["addr"], version=it["version"], network=network)
+
+
+def _flavor(it: Any) -> Flavor:  # noqa: ANN401  the sdk is untyped
+    return Flavor(id=it.id, name=it.name, vcpus=it.vcpus, ram_mb=it.ram, disk_gb=it.disk)
+
+
+def _image(it: Any) -> Image:  # noqa: ANN401  the sdk is untyped
+    named = {
+        "os_distro": it.os_distro,
+        "os_version": it.os_version,
+        "architecture": it.architecture,
+    }
+    free = it.properties or {}
+    return Image(
+        id=it.id,
+        name=it.name or "",
+        created_at=it.created_at or "",
+        min_ram_mb=it.min_ram or 0,
+        min_disk_gb=it.min_disk or 0,
+        properties={k: v for k, v in {**free, **named}.items() if isinstance(v, str)},
+    )
