@@ -20,8 +20,8 @@ from postgres import Postgres
 from topology import KEYSTONE_PORT_OFFSETS, REGIONS
 
 WORKERS = 2
-# The slowest schema first; Nova is only prepared, as it starts after the others.
-HTTP_SERVICES = ("neutron", "glance", "placement")
+# By their schemas, so that none is left to be made alone while a processor idles.
+SLOWEST_FIRST = ("neutron", "nova", "glance", "placement")
 
 
 class Progress:
@@ -62,13 +62,9 @@ def up(lab: Lab) -> None:
         pool.submit(postgres.start).result()
         progress.say("PostgreSQL answers")
         keystones = pool.submit(services.start_keystones, lab, postgres)
-        others = [
-            pool.submit(services.prepare_and_start, lab, postgres, service)
-            for service in HTTP_SERVICES
-        ]
-        nova = pool.submit(services.prepare, lab, postgres, "nova")
+        regions = [pool.submit(services.prepare, lab, postgres, name) for name in SLOWEST_FIRST]
         fill_keystones(lab, keystones, progress)
-        start_regions(lab, pool, others, nova, progress)
+        start_regions(lab, pool, regions, progress)
     clouds_files.write(lab)
     progress.say(f"ready: OS_CLIENT_CONFIG_FILE={lab.clouds_yaml}")
 
@@ -86,15 +82,14 @@ def fill_keystones(lab: Lab, keystones: Future[None], progress: Progress) -> Non
 def start_regions(
     lab: Lab,
     pool: ThreadPoolExecutor,
-    others: list[Future[None]],
-    nova: Future[None],
+    prepared: list[Future[None]],
     progress: Progress,
 ) -> None:
     """Wait for the regions' services, start Nova last, give them their contents."""
-    for job in (*others, nova):
+    for job in prepared:
         job.result()
     progress.say("the schemas are there")
-    names = [region.process(service) for region in REGIONS for service in HTTP_SERVICES]
+    names = [region.process(service) for region in REGIONS for service in services.BEFORE_NOVA]
     processes.wait_until_listening(lab, names)
     progress.say("Placement, Glance and Neutron answer")
     pool.submit(services.start_novas, lab).result()

@@ -18,6 +18,8 @@ APPLICATIONS = {
     "neutron": ("neutron.wsgi.api", "6", "OS_NEUTRON_CONFIG_DIR"),
 }
 NOVA_THREADS = "16"
+# What needs no other service at its start.
+BEFORE_NOVA = ("neutron", "glance", "placement")
 
 
 def start_keystones(lab: Lab, postgres: Postgres) -> None:
@@ -33,25 +35,15 @@ def start_keystones(lab: Lab, postgres: Postgres) -> None:
 
 
 def prepare(lab: Lab, postgres: Postgres, service: str) -> None:
-    """Make the databases and the configuration of a service in every region."""
+    """Make databases and configuration of a service in every region, and start all but Nova."""
     schemas.make(lab, postgres, service)
     for region in REGIONS:
         prefix = f"{region.provider}_{region.name}".lower()
         schemas.copy(postgres, service, prefix)
         configuration.write(lab, service, region, lab.scope(region), postgres.url(prefix))
-
-
-def start(lab: Lab, service: str) -> None:
-    """Start Placement, Glance or Neutron in every region."""
-    for region in REGIONS:
-        port = lab.service_port(region, service)
-        start_application(lab, region.process(service), service, lab.scope(region), port)
-
-
-def prepare_and_start(lab: Lab, postgres: Postgres, service: str) -> None:
-    """Both, for one that needs no other service at its start."""
-    prepare(lab, postgres, service)
-    start(lab, service)
+        if service in BEFORE_NOVA:
+            port = lab.service_port(region, service)
+            start_application(lab, region.process(service), service, lab.scope(region), port)
 
 
 def start_novas(lab: Lab) -> None:
