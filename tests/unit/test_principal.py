@@ -1,0 +1,84 @@
+"""Whom verified claims name, and what they may do."""
+
+from pathlib import Path
+
+import pytest
+from openmultistack.errors import InsufficientScope, Unauthenticated
+from openmultistack.models import Principal
+from openmultistack.principal import (
+    LOCAL_AUDIENCE,
+    LOCAL_ISSUER,
+    OWNER_CHARS,
+    SCOPES,
+    Issuer,
+    SignedClaims,
+    demand,
+    principal,
+)
+
+
+def issuer(**more: str) -> Issuer:
+    """Return an issuer; its key file is not looked at here."""
+    return Issuer(
+        issuer=LOCAL_ISSUER,
+        audience=LOCAL_AUDIENCE,
+        algorithms=("ES256",),
+        jwks_file=Path("jwks.json"),
+        **more,
+    )
+
+
+def named(by: Issuer, **claims: object) -> Principal:
+    """Return whom verified claims name."""
+    return principal(SignedClaims(claims), by)
+
+
+@pytest.mark.parametrize(
+    "sub", ["", None, 5, ["a"], "a\nb", "a\0", "\u202e", "x" * (OWNER_CHARS + 1)], ids=ascii
+)
+def test_a_subject_that_is_no_usable_name_is_refused(sub: object) -> None:
+    with pytest.raises(Unauthenticated):
+        named(issuer(), sub=sub, scope="")
+
+
+def test_the_prefix_counts_towards_the_length_of_the_owner() -> None:
+    by = issuer(owner_prefix="ci:")
+    assert len(named(by, sub="x" * (OWNER_CHARS - 3)).owner) == OWNER_CHARS
+    with pytest.raises(Unauthenticated):
+        named(by, sub="x" * (OWNER_CHARS - 2))
+
+
+def test_an_empty_subject_is_refused_even_with_a_prefix() -> None:
+    with pytest.raises(Unauthenticated):
+        named(issuer(owner_prefix="ci:"), sub="")
+
+
+def test_owner_and_scopes_come_from_the_claims_the_issuer_uses() -> None:
+    by = issuer(owner_claim="project", scope_claim="roles", owner_prefix="ci:")
+    claims = {"sub": "x", "scope": "fleet:reap", "project": "web", "roles": ["fleet:read"]}
+    assert named(by, **claims) == Principal(owner="ci:web", scopes=frozenset({"fleet:read"}))
+    with pytest.raises(Unauthenticated, match="project"):
+        named(by, sub="x")
+
+
+@pytest.mark.parametrize("scope", [5, None, True, {"a": 1}, [5], ["a", None], 1.5])
+def test_a_scope_that_is_no_list_of_names_is_refused(scope: object) -> None:
+    with pytest.raises(Unauthenticated, match="scope"):
+        named(issuer(), sub="x", scope=scope)
+
+
+def test_without_a_scope_a_caller_may_do_nothing() -> None:
+    caller = named(issuer(), sub="x")
+    assert caller.scopes == frozenset()
+    for scope in SCOPES:
+        with pytest.raises(InsufficientScope, match=scope):
+            demand(caller, scope)
+
+
+def test_a_scope_allows_itself_and_nothing_beside_it() -> None:
+    caller = named(issuer(), sub="x", scope="instances:read  fleet:read")
+    demand(caller, "instances:read")
+    demand(caller, "fleet:read")
+    for scope in ("instances:create", "instances", "read", "instances:read fleet:read", ""):
+        with pytest.raises(InsufficientScope):
+            demand(caller, scope)
