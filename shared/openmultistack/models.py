@@ -255,13 +255,15 @@ class Instance(Frozen):
     error: str | None = None
     # What is needed to try again elsewhere; dropped once the instance was ACTIVE.
     order: str | None = None
+    # Its servers have a keypair each, named like the server.
+    has_keypair: bool = False
     # Regions of earlier attempts and what each said.
     tried: Mapping[str, str] = Field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """Return the instance as the API shows it."""
         shown = self.model_dump(
-            mode="json", exclude={"order", "tried", "created_at_ms", "expires_at_ms"}
+            mode="json", exclude={"order", "has_keypair", "tried", "created_at_ms", "expires_at_ms"}
         )
         return shown | {
             "provider": self.region.partition("/")[0],

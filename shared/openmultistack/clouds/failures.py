@@ -74,8 +74,10 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     """
     if isinstance(error, CloudError):
         return error
-    if isinstance(error, ksa.Unauthorized | ksa.MissingAuthPlugin | sdk.ConfigException):
+    if isinstance(error, ksa.Unauthorized | ksa.MissingAuthPlugin):
         return AccountBroken("401: the login is refused")
+    if isinstance(error, sdk.ConfigException):
+        return AccountBroken("clouds.yaml has no usable entry for this region")
     if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
         return AccountBroken("the service catalog has no endpoint for this region")
     if isinstance(error, sdk.HttpException) and error.status_code is not None:

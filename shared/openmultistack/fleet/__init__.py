@@ -1,14 +1,23 @@
 """The fleet as configured, and what a request means in each of its regions."""
 
-from openmultistack.fleet.config import Fleet, OwnerRule, Region, load_fleet
+from openmultistack.fleet.config import (
+    Fleet,
+    FleetFile,
+    OwnerRule,
+    Region,
+    load_fleet,
+    load_fleet_file,
+)
 from openmultistack.fleet.offers import Offers, nearest, offers, regions_matching
 
 __all__ = [
     "Fleet",
+    "FleetFile",
     "Offers",
     "OwnerRule",
     "Region",
     "load_fleet",
+    "load_fleet_file",
     "nearest",
     "offers",
     "regions_matching",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -67,6 +66,10 @@ class FleetFile(Frozen):
     sizes: Mapping[str, SizeWanted | Mapping[Pattern, Pattern]] = Field(default_factory=dict)
     owners: Mapping[str, OwnerRule] = Field(default_factory=dict)
 
+    def owner_rule(self, owner: str) -> OwnerRule:
+        """Return what an owner may have: their own rule, or `default`, or ours."""
+        return self.owners.get(owner) or self.owners.get("default") or OwnerRule()
+
 
 class Region(Frozen):
     """One region of the fleet as configured."""
@@ -82,16 +85,6 @@ class Fleet(Frozen):
 
     regions: Mapping[str, Region]
     file: FleetFile = FleetFile()
-
-    @cached_property
-    def logical_names(self) -> tuple[set[str], set[str]]:
-        """Return the names of images and of sizes that fleet.yaml gives a meaning."""
-        return set(self.file.images), set(self.file.sizes)
-
-    def owner_rule(self, owner: str) -> OwnerRule:
-        """Return what an owner may have: their own rule, or `default`, or ours."""
-        owners = self.file.owners
-        return owners.get(owner) or owners.get("default") or OwnerRule()
 
 
 def first_match(rules: Mapping[str, T], region: str) -> T | None:
@@ -123,6 +116,15 @@ class _CloudsFile(BaseModel):
     clouds: dict[str, _CloudEntry] = Field(min_length=1)
 
 
+def load_fleet_file(path: Path) -> FleetFile:
+    """Return the operator's fleet.yaml.
+
+    Raises:
+        ConfigurationError: it is missing or wrong; says which key and what was expected.
+    """
+    return _parse(path, FleetFile)
+
+
 def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
     """Return the fleet of the operator's two files.
 
@@ -130,7 +132,7 @@ def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
         ConfigurationError: a file is missing or wrong; says which key and what was expected.
     """
     clouds = _parse(clouds_file, _CloudsFile)
-    file = _parse(fleet_file, FleetFile) if fleet_file else FleetFile()
+    file = load_fleet_file(fleet_file) if fleet_file else FleetFile()
     names = []
     for provider, entry in clouds.clouds.items():
         if not entry.names():

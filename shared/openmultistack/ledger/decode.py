@@ -19,6 +19,8 @@ class Slot(NamedTuple):
     # How long it may stay unproven; None once the cloud is known to have the server.
     lease_until_ms: int | None
     server_id: str | None
+    # The client has been told of the instance: an attempt that came to nothing is followed up.
+    promised: bool
 
 
 class View(NamedTuple):
@@ -43,6 +45,7 @@ def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
                 since_ms=int(value["since_ms"]),
                 lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
                 server_id=value.get("server_id"),
+                promised=bool(value.get("promised")),
             )
         )
     return slots
@@ -63,6 +66,7 @@ def decode_instance(fields: Mapping[str, str]) -> Instance:
             "expires_at_ms": int(float(fields["expires_at_ms"])),
             "error": fields.get("error"),
             "order": fields.get("order"),
+            "has_keypair": fields.get("has_keypair") == "1",
             "tried": json.loads(fields.get("tried", "{}")),
         }
     )

@@ -43,6 +43,7 @@ class Admitted(NamedTuple):
 
     attempts: tuple[Attempt, ...]
     free: int
+    created_at_ms: int
 
 
 class Moved(NamedTuple):
@@ -78,6 +79,7 @@ class Ledger(Readings):
             "name": command.name,
             "labels": json.dumps(command.labels),
             "order": command.model_dump_json(),
+            "has_keypair": "1" if command.ssh_public_key else "0",
         }
         ask = {
             "pick": pick,
@@ -99,7 +101,8 @@ class Ledger(Readings):
             ask,
         )
         placed = zip(ids, answer["regions"] or (), strict=False)
-        return Admitted(tuple(Attempt(i, 1, region) for i, region in placed), answer["free"])
+        attempts = tuple(Attempt(instance_id, 1, region) for instance_id, region in placed)
+        return Admitted(attempts, answer["free"], int(answer["now_ms"]))
 
     def commit(self, attempt: Attempt, server_id: str) -> bool:
         """Record an accepted server; False: it is not wanted any more, delete it."""
@@ -114,17 +117,26 @@ class Ledger(Readings):
         return answer == "BUILD"
 
     def move(
-        self, attempt: Attempt, *, why: str, keep: bool, offers: Sequence[Offer], pick: Pick
+        self,
+        attempt: Attempt,
+        *,
+        why: str,
+        keep: bool,
+        promised: bool,
+        offers: Sequence[Offer],
+        pick: Pick,
     ) -> Moved:
         """Leave the attempt's region and reserve a slot elsewhere; see move.lua.
 
-        With `keep` the old slot is held on, as a server of that attempt may exist.
+        With `keep` the old slot is held on, as a server of that attempt may exist. With
+        `promised` the client has been told of the instance: it must not be lost with the caller.
         """
         ask = {
             "id": attempt.instance_id,
             "attempt": attempt.number,
             "from": attempt.region,
             "keep": keep,
+            "promised": promised,
             "why": why,
             "pick": pick,
             "lease_ms": self._lease_ms,
@@ -236,6 +248,7 @@ class Ledger(Readings):
             "image": found.image,
             "flavor": found.flavor,
             "created_at_ms": found.created_at_ms,
+            "has_keypair": "1" if found.has_keypair else "0",
         }
         ask = {
             "id": found.id,

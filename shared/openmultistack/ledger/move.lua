@@ -1,9 +1,10 @@
 -- An attempt failed: leave its region and reserve a slot elsewhere, as the next attempt.
 -- KEYS  record (hash), events (list), region and slots of the failed attempt (hashes),
 --       then region and slots of each candidate in rank order (hashes)
--- ARGV  1 JSON {id, attempt, from, keep, why, pick, lease_ms, nonce,
+-- ARGV  1 JSON {id, attempt, from, keep, promised, why, pick, lease_ms, nonce,
 --         candidates: [{region, need: {vcpus, ram_mb}, fields}]}
---       keep: true leaves the old slot held, as a server of that attempt may exist
+--       keep: leaves the old slot held, as a server of that attempt may exist
+--       promised: the client knows the instance; if its lease runs out it is tried again
 -- Returns  JSON {outcome, region}: `moved` to region; `none` has room (the attempt stays the
 --       current one); `ended` as the instance is wanted no more or has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
@@ -31,7 +32,7 @@ if not chosen then return cjson.encode({outcome = 'none'}) end
 local candidate, attempt = ask.candidates[chosen], ask.attempt + 1
 take(KEYS[3 + 2 * chosen], KEYS[4 + 2 * chosen], ask.id .. '/' .. attempt, {
   vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
-  since_ms = now, lease_until_ms = now + ask.lease_ms})
+  since_ms = now, lease_until_ms = now + ask.lease_ms, promised = ask.promised})
 redis.call('HSET', record, 'attempt', attempt, 'region', candidate.region, 'nonce', ask.nonce)
 redis.call('HDEL', record, 'server_id', 'addresses')
 for field, value in pairs(candidate.fields) do redis.call('HSET', record, field, value) end

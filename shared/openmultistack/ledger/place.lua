@@ -4,7 +4,7 @@
 --       due (zset: id by epoch ms), then the indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids,
 --         candidates: [{region, need: {vcpus, ram_mb}, fields}]}
--- Returns  JSON {regions: [name of each placed instance, in order], free: slots there were}
+-- Returns  JSON {regions: [name of each placed instance, in order], free: slots there were, now_ms}
 -- Safe to repeat: a command whose first record exists gets the answer it got.
 local ask = cjson.decode(ARGV[1])
 local now, candidates, wanted = now_ms(), #ask.candidates, #ask.ids
@@ -15,7 +15,8 @@ if redis.call('EXISTS', KEYS[first_record]) == 1 then
   for i = 1, wanted do
     regions[i] = redis.call('HGET', KEYS[first_record + 2 * (i - 1)], 'region') or nil
   end
-  return cjson.encode({regions = regions, free = #regions})
+  now = tonumber(redis.call('HGET', KEYS[first_record], 'created_at_ms'))
+  return cjson.encode({regions = regions, free = #regions, now_ms = now})
 end
 
 local left, all, free = {}, {}, 0
@@ -24,7 +25,7 @@ for i, candidate in ipairs(ask.candidates) do
   free = free + left[i]
 end
 if free == 0 or (free < wanted and not ask.partial) then
-  return cjson.encode({regions = regions, free = free})
+  return cjson.encode({regions = regions, free = free, now_ms = now})
 end
 
 for i = 1, math.min(free, wanted) do
@@ -46,4 +47,4 @@ for i = 1, math.min(free, wanted) do
   for index = due + 1, #KEYS do redis.call('ZADD', KEYS[index], 0, id) end
   regions[i] = candidate.region
 end
-return cjson.encode({regions = regions, free = free})
+return cjson.encode({regions = regions, free = free, now_ms = now})

@@ -1,0 +1,5 @@
+"""POST /v1/instances."""
+
+from openmultistack import app
+
+handle = app.create()

@@ -1,0 +1,5 @@
+"""DELETE /v1/instances."""
+
+from openmultistack import app
+
+handle = app.destroy()

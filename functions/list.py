@@ -1,0 +1,5 @@
+"""GET: instances, their events, regions, health and metrics."""
+
+from openmultistack import app
+
+handle = app.list_()

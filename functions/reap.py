@@ -1,0 +1,5 @@
+"""POST /v1/reap."""
+
+from openmultistack import app
+
+handle = app.reap()

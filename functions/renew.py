@@ -1,0 +1,5 @@
+"""PATCH /v1/instances/{id}."""
+
+from openmultistack import app
+
+handle = app.renew()

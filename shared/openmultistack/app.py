@@ -1,0 +1,161 @@
+"""The one wiring place: each function's handler, with what it needs made at its first request."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from openmultistack import endpoints
+from openmultistack.attempts import Attempts
+from openmultistack.creating import Creating
+from openmultistack.errors import ConfigurationError
+from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
+from openmultistack.http import door
+from openmultistack.instances import Destroying
+from openmultistack.ledger import Ledger
+from openmultistack.principal import Issuer, load_issuers
+from openmultistack.reaper import Reaping
+from openmultistack.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import flask
+
+    from openmultistack.clouds import Clouds
+
+    Handler = Callable[[flask.Request], flask.Response]
+
+REDIS_TIMEOUT_S = 5.0
+# What one create may take at worst: login, discovery, keypair and POST, with their timeouts.
+CREATE_CALL_BUDGET_S = 100.0
+
+
+@cache
+def settings() -> Settings:
+    """Return the environment's settings."""
+    return load_settings()
+
+
+@cache
+def issuers() -> Mapping[str, Issuer]:
+    """Return who is believed; without a file: nobody."""
+    path = settings().issuers_file
+    return load_issuers(path) if path else {}
+
+
+@cache
+def ledger() -> Ledger:
+    """Return the ledger; every act on it may be sent twice, so a broken connection is retried."""
+    client = redis.Redis.from_url(
+        settings().redis_url,
+        decode_responses=True,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return Ledger(client, settings().fleet, lease_ms=settings().lease_s * 1000)
+
+
+@cache
+def fleet_file() -> FleetFile:
+    """Return what the operator says of the fleet; it holds no secrets."""
+    path = settings().fleet_file
+    return load_fleet_file(path) if path else FleetFile()
+
+
+@cache
+def fleet() -> Fleet:
+    """Return the configured fleet."""
+    return load_fleet(clouds_file(), settings().fleet_file)
+
+
+def clouds_file() -> Path:
+    """Return where clouds.yaml is.
+
+    Raises:
+        ConfigurationError: this function was not given one.
+    """
+    path = settings().clouds_file
+    if path is None:
+        raise ConfigurationError("environment", "OS_CLIENT_CONFIG_FILE", "expected a path")
+    return path
+
+
+@cache
+def clouds() -> "Clouds":
+    """Return the regions' clouds; openstacksdk is imported here, by those who need it."""
+    from openmultistack.clouds.openstack import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
+
+    # The sdk logs addresses and its own retries; what failed is in our own line.
+    for name in ("openstack", "keystoneauth"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    regions = {it.name: (it.provider, it.region) for it in fleet().regions.values()}
+    return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet)
+
+
+@cache
+def attempts() -> Attempts:
+    """Return what runs attempts, with the process' bound on each region."""
+    lease_ms = settings().lease_s * 1000
+    return Attempts(ledger(), clouds(), lease_ms=lease_ms, call_budget_s=CREATE_CALL_BUDGET_S)
+
+
+@cache
+def creating() -> Creating:
+    """Return the use case create."""
+    return Creating(ledger(), fleet(), settings().fleet, clouds(), attempts())
+
+
+@cache
+def destroying() -> Destroying:
+    """Return the use case destroy."""
+    return Destroying(ledger(), clouds())
+
+
+@cache
+def reaping() -> Reaping:
+    """Return the use case reap."""
+    return Reaping(ledger(), fleet(), settings().fleet, clouds(), attempts())
+
+
+def create() -> "Handler":
+    """Return the handler of functions/create.py."""
+    refuse_bad_configuration(issuers, fleet)
+    return door("create", endpoints.create_endpoints(creating), issuers)
+
+
+def destroy() -> "Handler":
+    """Return the handler of functions/destroy.py."""
+    refuse_bad_configuration(issuers, fleet)
+    return door("destroy", endpoints.destroy_endpoints(destroying), issuers)
+
+
+def list_() -> "Handler":
+    """Return the handler of functions/list.py."""
+    refuse_bad_configuration(issuers)
+    return door("list", endpoints.list_endpoints(ledger), issuers)
+
+
+def renew() -> "Handler":
+    """Return the handler of functions/renew.py."""
+    refuse_bad_configuration(issuers, fleet_file)
+    return door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
+
+
+def reap() -> "Handler":
+    """Return the handler of functions/reap.py."""
+    refuse_bad_configuration(issuers, fleet)
+    return door("reap", endpoints.reap_endpoints(reaping), issuers)
+
+
+def refuse_bad_configuration(*read: Callable[[], object]) -> None:
+    """End a function that is starting, with one sentence, if its configuration is bad."""
+    try:
+        for each in read:
+            each()
+    except ConfigurationError as error:
+        raise SystemExit(f"refused to start: {error}") from None

@@ -1,0 +1,222 @@
+"""The API's endpoints: what each reads from a call, which use case it runs, what it answers."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from openmultistack.creating import WAIT_MAX_S, Creating
+from openmultistack.errors import Invalid
+from openmultistack.fleet import FleetFile
+from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
+from openmultistack.instances import Destroying, list_instances, owned, renew, story
+from openmultistack.ledger import Ledger
+from openmultistack.models import (
+    CreateInstances,
+    Instance,
+    RegionState,
+    RenewInstance,
+    Resources,
+    Status,
+    rfc3339,
+)
+from openmultistack.reaper import Reaping
+
+PAGE_MAX = 1000
+PAGE_DEFAULT = 100
+
+
+def create_endpoints(creating: Callable[[], Creating]) -> list[Endpoint]:
+    """`POST /instances`."""
+
+    def create(call: Call) -> Reply:
+        command = parse(CreateInstances, call.body)
+        placed = creating().create(call.caller.owner, command, wait_s=_wait_s(call))
+        shown = [it.document() for it in placed.instances]
+        document = {
+            "instances": shown,
+            "requested": placed.requested,
+            "placed": len(shown),
+            "queued": 0,
+        }
+        location = f"{PREFIX}/instances"
+        if len(shown) == 1:
+            location += f"/{placed.instances[0].id}"
+        return Reply(202, document, {"Location": location})
+
+    return [Endpoint("POST", "/instances", "instances:create", create)]
+
+
+def destroy_endpoints(destroying: Callable[[], Destroying]) -> list[Endpoint]:
+    """`DELETE /instances/{id}` and `DELETE /instances?label=k:v`."""
+
+    def one(call: Call) -> Reply:
+        destroyed = destroying().destroy_ids(call.caller.owner, [call.path["id"]])
+        return Reply(202, _shown(destroyed))
+
+    def labelled(call: Call) -> Reply:
+        labels = _query(call, ("label",)).labels
+        if not labels:
+            raise Invalid([("", "expected an id in the path or at least one ?label=key:value")])
+        return Reply(202, _shown(destroying().destroy_labelled(call.caller.owner, labels)))
+
+    return [
+        Endpoint("DELETE", "/instances/{id}", "instances:destroy", one),
+        Endpoint("DELETE", "/instances", "instances:destroy", labelled),
+    ]
+
+
+def renew_endpoints(ledger: Callable[[], Ledger], fleet: Callable[[], FleetFile]) -> list[Endpoint]:
+    """`PATCH /instances/{id}`."""
+
+    def run(call: Call) -> Reply:
+        command = parse(RenewInstance, call.body)
+        owner = call.caller.owner
+        return Reply(200, renew(ledger(), fleet(), owner, call.path["id"], command.ttl).document())
+
+    return [Endpoint("PATCH", "/instances/{id}", "instances:create", run)]
+
+
+def reap_endpoints(reaping: Callable[[], Reaping]) -> list[Endpoint]:
+    """`POST /reap`."""
+    return [Endpoint("POST", "/reap", "fleet:reap", lambda _: Reply(200, reaping().reap()))]
+
+
+def list_endpoints(ledger: Callable[[], Ledger]) -> list[Endpoint]:
+    """Everything that only reads the ledger."""
+
+    def page(call: Call) -> Reply:
+        asked = _query(call, ("label", "status", "region", "limit", "cursor"))
+        found = list_instances(
+            ledger(),
+            call.caller.owner,
+            labels=asked.labels,
+            status=asked.status,
+            region=asked.single.get("region"),
+            after=asked.single.get("cursor"),
+            limit=asked.limit,
+        )
+        return Reply(200, _shown(found.instances) | {"next": found.next})
+
+    def one(call: Call) -> Reply:
+        (instance,) = owned(ledger(), call.caller.owner, [call.path["id"]])
+        return Reply(200, instance.document())
+
+    def events(call: Call) -> Reply:
+        return Reply(200, {"events": story(ledger(), call.caller.owner, call.path["id"])})
+
+    def regions(_: Call) -> Reply:
+        return Reply(200, {"regions": [_region(it) for it in ledger().regions()]})
+
+    def healthz(_: Call) -> Reply:
+        ledger().now_ms()
+        return Reply(200, {"status": "ok"})
+
+    def metrics(_: Call) -> Reply:
+        return Reply(200, _metrics(ledger().regions()))
+
+    return [
+        Endpoint("GET", "/instances", "instances:read", page),
+        Endpoint("GET", "/instances/{id}", "instances:read", one),
+        Endpoint("GET", "/instances/{id}/events", "instances:read", events),
+        Endpoint("GET", "/regions", "fleet:read", regions),
+        Endpoint("GET", "/healthz", None, healthz),
+        Endpoint("GET", "/metrics", None, metrics),
+    ]
+
+
+class _Asked:
+    """A query string, checked."""
+
+    def __init__(self, single: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        self.single = single
+        self.labels = labels
+
+    @property
+    def limit(self) -> int:
+        text = self.single.get("limit", str(PAGE_DEFAULT))
+        if not re.fullmatch(r"\d{1,6}", text) or not 1 <= int(text) <= PAGE_MAX:
+            raise Invalid([("/limit", f"expected a number from 1 to {PAGE_MAX}")])
+        return int(text)
+
+    @property
+    def status(self) -> Status | None:
+        text = self.single.get("status")
+        if text is not None and text not in list(Status):
+            raise Invalid([("/status", f"expected one of {', '.join(Status)}")])
+        return Status(text) if text else None
+
+
+def _query(call: Call, allowed: Sequence[str]) -> _Asked:
+    labels: dict[str, str] = {}
+    single: dict[str, str] = {}
+    for name, value in call.query:
+        if name not in allowed:
+            expected = ", ".join(allowed)
+            raise Invalid([("/" + name[:64], f"is no parameter here, expected some of {expected}")])
+        if name != "label":
+            single[name] = value
+            continue
+        key, colon, text = value.partition(":")
+        if not key or not colon:
+            raise Invalid([("/label", "expected key:value")])
+        if labels.setdefault(key, text) != text:
+            raise Invalid([("/label", f"{key} is asked for with two values")])
+    return _Asked(single, labels)
+
+
+def _wait_s(call: Call) -> int:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240), bounded; other preferences are ignored."""
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})\b", call.headers.get("Prefer", ""))
+    return min(int(found[1]), WAIT_MAX_S) if found else 0
+
+
+def _shown(instances: Sequence[Instance]) -> dict[str, Any]:
+    return {"instances": [it.document() for it in instances]}
+
+
+def _region(state: RegionState) -> dict[str, Any]:
+    free = state.free()
+    resources = {
+        what: {
+            kind: getattr(counts, what)
+            for kind, counts in (
+                ("cap", state.cap),
+                ("held", state.held),
+                ("foreign", state.foreign),
+                ("free", free),
+            )
+        }
+        for what in Resources.model_fields
+    }
+    return {
+        "region": state.region,
+        "provider": state.provider,
+        "state": state.state,
+        **resources["instances"],
+        "resources": resources,
+        "last_error": state.last_error,
+        "last_error_at": _at(state.last_error_at_ms),
+        "swept_at": _at(state.swept_at_ms),
+    }
+
+
+def _at(at_ms: int | None) -> str | None:
+    return None if at_ms is None else rfc3339(at_ms)
+
+
+def _metrics(states: Sequence[RegionState]) -> str:
+    """Return the regions' counts in Prometheus' text format."""
+    lines = ["# HELP oms_region_up 1 if the region takes instances.", "# TYPE oms_region_up gauge"]
+    lines += [f'oms_region_up{{region="{it.region}"}} {int(it.state == "up")}' for it in states]
+    lines += [
+        "# HELP oms_region_resources What a quota counts.",
+        "# TYPE oms_region_resources gauge",
+    ]
+    for state in states:
+        for what, counts in _region(state)["resources"].items():
+            lines += [
+                f'oms_region_resources{{region="{state.region}",resource="{what}",kind="{kind}"}}'
+                f" {count}"
+                for kind, count in counts.items()
+            ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,226 @@
+"""HTTP: request -> (principal, command) -> response; the only place where errors become HTTP.
+
+A door serves a few endpoints. For each request it finds the endpoint, proves who calls and that
+they may, parses the command, runs the use case, and writes one line to the log.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import flask
+import structlog
+from pydantic import BaseModel, ValidationError
+from ulid import ULID
+
+from openmultistack.errors import (
+    InsufficientScope,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Retriable,
+    TooLarge,
+    Unauthenticated,
+)
+from openmultistack.models import Principal
+from openmultistack.principal import Issuer, demand, principal, verify
+
+# user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
+BODY_MAX_BYTES = 256 * 1024
+PREFIX = "/v1"
+
+Command = TypeVar("Command", bound=BaseModel)
+
+
+class Reply(NamedTuple):
+    """What a use case answers; a str is sent as plain text, anything else as JSON."""
+
+    status: int
+    document: object
+    headers: Mapping[str, str] = {}
+
+
+class Call(NamedTuple):
+    """A request whose caller is known."""
+
+    caller: Principal
+    path: Mapping[str, str]
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Endpoint(NamedTuple):
+    """One method on one path; `scope` None lets everybody in."""
+
+    method: str
+    path: str
+    scope: str | None
+    run: Callable[[Call], Reply]
+
+    def match(self, path: str) -> Mapping[str, str] | None:
+        """Return the parameters of a path that is this endpoint's."""
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, path)
+        return found.groupdict() if found else None
+
+
+NOBODY = Principal(owner="", scopes=frozenset())
+
+
+def door(
+    action: str,
+    endpoints: Sequence[Endpoint],
+    issuers: Callable[[], Mapping[str, Issuer]],
+) -> Callable[[flask.Request], flask.Response]:
+    """Return a function's handler; `issuers` is asked at the first request, not before."""
+
+    def handle(request: flask.Request) -> flask.Response:
+        began = time.monotonic()
+        request_id = _request_id(request)
+        line: dict[str, object] = {"request_id": request_id, "action": action}
+        try:
+            reply = _answer(request, endpoints, issuers, line)
+        except Problem as problem:
+            reply = _problem(problem, request_id)
+            line["outcome"] = problem.slug
+            line["detail"] = str(problem)
+        except Exception:  # noqa: BLE001  the last line of defence: a bare 500
+            reply = _problem(Problem("something went wrong here; the log has it"), request_id)
+            line["outcome"] = Problem.slug
+            _log().exception("unexpected", **line)
+        line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
+        _log().info("request", **line)
+        return _response(reply, request_id)
+
+    return handle
+
+
+def _answer(
+    request: flask.Request,
+    endpoints: Sequence[Endpoint],
+    issuers: Callable[[], Mapping[str, Issuer]],
+    line: dict[str, object],
+) -> Reply:
+    endpoint, parameters = _find(endpoints, request.method, request.path)
+    caller = NOBODY
+    if endpoint.scope is not None:
+        caller = _caller(request, issuers())
+        line["owner"] = caller.owner
+        demand(caller, endpoint.scope)
+    if (request.content_length or 0) > BODY_MAX_BYTES:
+        raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
+    reply = endpoint.run(
+        Call(
+            caller=caller,
+            path=parameters,
+            query=list(request.args.items(multi=True)),
+            headers=dict(request.headers),
+            body=request.get_data(cache=False),
+        )
+    )
+    line["outcome"] = "ok"
+    return reply
+
+
+def _find(
+    endpoints: Sequence[Endpoint], method: str, path: str
+) -> tuple[Endpoint, Mapping[str, str]]:
+    path = path.removeprefix(PREFIX).rstrip("/") or "/"
+    matching = [(it, found) for it in endpoints if (found := it.match(path)) is not None]
+    if not matching:
+        raise NotFound("there is nothing at this path")
+    for endpoint, found in matching:
+        if endpoint.method == method:
+            return endpoint, found
+    allowed = ", ".join(sorted(it.method for it, _ in matching))
+    raise MethodNotAllowed(f"{method[:16]} is not possible here, expected {allowed}")
+
+
+def _caller(request: flask.Request, issuers: Mapping[str, Issuer]) -> Principal:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("expected the header `Authorization: Bearer TOKEN`")
+    return principal(*verify(token.strip(), issuers))
+
+
+def parse(model: type[Command], body: bytes) -> Command:
+    """Return the command in a body.
+
+    Raises:
+        Malformed: it is not a JSON object.
+        Invalid: it is one, and wrong.
+    """
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+    if not isinstance(raw, dict):
+        raise Malformed("the body is not a JSON object")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise Invalid([_fault(it) for it in error.errors(include_url=False)]) from None
+
+
+def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return JSON pointer and expectation; pydantic's marks of union members are no part of it."""
+    known = [it for it in error["loc"] if it not in ("[key]", "constrained-str", "SizeWanted")]
+    pointer = "".join("/" + str(it).replace("~", "~0").replace("/", "~1") for it in known)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return pointer, message[:1].lower() + message[1:]
+
+
+def _problem(problem: Problem, request_id: str) -> Reply:
+    document: dict[str, object] = {
+        "type": f"urn:openmultistack:problem:{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(problem),
+        "request_id": request_id,
+    }
+    headers = {"Content-Type": "application/problem+json"}
+    if isinstance(problem, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="invalid_token"'
+    if isinstance(problem, InsufficientScope):
+        headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="insufficient_scope"'
+    if isinstance(problem, Retriable):
+        headers["Retry-After"] = str(problem.retry_after_s)
+    return Reply(problem.status, document | problem.members(), headers)
+
+
+def _response(reply: Reply, request_id: str) -> flask.Response:
+    if isinstance(reply.document, str):
+        response = flask.Response(reply.document, reply.status, mimetype="text/plain")
+    else:
+        text = json.dumps(reply.document, separators=(",", ":")) + "\n"
+        response = flask.Response(text, reply.status, mimetype="application/json")
+    response.headers.update(reply.headers)
+    response.headers["X-Request-Id"] = request_id
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _request_id(request: flask.Request) -> str:
+    given = request.headers.get("X-Request-Id", "")
+    return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
+
+
+def _log() -> Any:  # noqa: ANN401  structlog's own type
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+            cache_logger_on_first_use=True,
+        )
+    return structlog.get_logger()

@@ -1,0 +1,82 @@
+"""The use case reap: end what is due, then make ledger and clouds agree, region by region."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from openmultistack.attempts import Attempts
+from openmultistack.clouds import Clouds
+from openmultistack.errors import CloudError
+from openmultistack.fleet import Fleet
+from openmultistack.instances import Destroying
+from openmultistack.ledger import Ledger
+from openmultistack.models import Instance, Status
+from openmultistack.sweep import Sweep
+
+# A sweep that takes longer gives its lock up; the next one goes on from what is there.
+SWEEP_BUDGET_S = 120.0
+SWEEPS_SIDE_BY_SIDE = 16
+DUE_AT_ONCE = 500
+ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed")
+
+
+class Reaping:
+    """The use case reap; any number may run at once, as each region has a lock."""
+
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, fleet_name: str, clouds: Clouds, attempts: Attempts
+    ) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._fleet_name = fleet_name
+        self._clouds = clouds
+        self._attempts = attempts
+
+    def reap(self) -> dict[str, Any]:
+        """End what is due and sweep every region, side by side; safe to repeat and to race."""
+        due = self._ledger.get(self._ledger.due(DUE_AT_ONCE))
+        ended = [it for it in due if it.status == Status.DELETED]
+        expired = [it for it in due if it.status != Status.DELETED]
+        self._expire(expired)
+        if ended:
+            self._ledger.forget(ended)
+        names = list(self._fleet.regions)
+        with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
+            swept = list(pool.map(self.sweep, names))
+        return {"regions": swept, "expired": len(expired), "forgotten": len(ended)}
+
+    def _expire(self, instances: Sequence[Instance]) -> None:
+        """Mark for their end those whose time is up; the sweeps that follow delete them."""
+        destroying = Destroying(self._ledger, self._clouds)
+        for instance in instances:
+            destroying.mark(instance, why="its time is up", only_if_due=True)
+
+    def sweep(self, region: str) -> dict[str, Any]:
+        """Sweep one region and return what was done; its failure is an answer, not an error."""
+        began = time.monotonic()
+        sweep = Sweep(
+            region,
+            ledger=self._ledger,
+            fleet=self._fleet,
+            fleet_name=self._fleet_name,
+            cloud=self._clouds.region(region),
+            attempts=self._attempts,
+        )
+        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
+            outcome, error = self._run(region, sweep) if mine else ("busy", None)
+        return {
+            "region": region,
+            "outcome": outcome,
+            "error": error,
+            "actions": {action: sweep.done[action] for action in ACTIONS},
+            "duration_ms": round((time.monotonic() - began) * 1000),
+        }
+
+    def _run(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
+        try:
+            sweep.run()
+        except CloudError as error:
+            self._ledger.report(region, str(error), "down")
+            return "failed", str(error)
+        return "swept", None

@@ -1,0 +1,286 @@
+"""One sweep of one region: what ledger and cloud each show, what follows, and the doing of it.
+
+It deletes only what is positively known to be unwanted. A server with our marks that the ledger
+does not know is adopted; one without is somebody else's and is only counted.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from openmultistack.attempts import ATTEMPTS_MAX, Attempts, Wanted, candidates
+from openmultistack.clouds import Cloud, Server, Survey
+from openmultistack.errors import CloudError, OmsError, Unreachable
+from openmultistack.fleet import Fleet
+from openmultistack.ledger import Attempt, Ledger, Slot, View
+from openmultistack.models import CreateInstances, Instance, Resources, Status
+from openmultistack.placement import STRATEGIES
+
+# What a region offers changes rarely; what proves stale is read again at once.
+CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
+# How long a sweep stays to see its own deletions come true, so that slots come back with it.
+GONE_WITHIN_S = 3.0
+GONE_POLL_S = 0.4
+
+
+class Act(NamedTuple):
+    """One thing that a sweep does about one slot."""
+
+    what: Literal["observe", "delete", "release", "retry", "fail", "mark"]
+    why: str
+
+
+def judge(
+    region: str, slot: Slot, instance: Instance | None, server: Server | None, started_ms: int
+) -> Act | None:
+    """Return what to do about a slot, from what ledger and cloud each show; None: nothing.
+
+    `started_ms` is when the cloud was asked, by Redis' clock: what is younger than that cannot be
+    missing from the answer.
+    """
+    if server is None:
+        return _judge_missing(slot, started_ms)
+    if instance is None or server.status == Status.DELETED:
+        return None
+    if (instance.attempt, instance.region) != (slot.attempt, region):
+        return Act("delete", "a later attempt took its place")
+    if instance.status in (Status.DELETING, Status.DELETED):
+        return Act("delete", "its instance is wanted no more")
+    if instance.status == Status.ERROR:
+        # Failed while it was built: of no use to anybody. Failed later: its owner decides.
+        return Act("delete", "it failed there") if region in instance.tried else None
+    if server.status == Status.ERROR:
+        what: Literal["retry", "fail"] = "retry" if instance.status == Status.BUILD else "fail"
+        return Act(what, server.fault or "the cloud shows ERROR")
+    if _news(slot, instance, server):
+        return Act("observe", "")
+    if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
+        return Act("mark", "its expiry moved")
+    return None
+
+
+def _judge_missing(slot: Slot, started_ms: int) -> Act | None:
+    if slot.lease_until_ms is None:
+        young = slot.since_ms >= started_ms
+        return None if young else Act("release", "the cloud has no such server")
+    if slot.lease_until_ms > started_ms:
+        return None
+    if slot.promised:
+        return Act("retry", "nothing was made within its lease")
+    return Act("release", "its creation was cut short; nothing was made")
+
+
+def _news(slot: Slot, instance: Instance, server: Server) -> bool:
+    return (
+        slot.server_id != server.id
+        or instance.server_id != server.id
+        or (instance.status == Status.BUILD and server.status == Status.ACTIVE)
+        or (server.status == Status.ACTIVE and instance.addresses != server.addresses)
+    )
+
+
+class Sweep:
+    """One sweep of one region; `run` it once, under the region's lock."""
+
+    def __init__(
+        self,
+        region: str,
+        *,
+        ledger: Ledger,
+        fleet: Fleet,
+        fleet_name: str,
+        cloud: Cloud,
+        attempts: Attempts,
+    ) -> None:
+        self._region = region
+        self._ledger = ledger
+        self._fleet = fleet
+        self._fleet_name = fleet_name
+        self._cloud = cloud
+        self._attempts = attempts
+        self._deleted: list[tuple[Slot, Instance | None, Server]] = []
+        self.done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Make ledger and cloud agree.
+
+        Raises:
+            CloudError: the region does not work; what was done so far stands.
+        """
+        started_ms = self._ledger.now_ms()
+        survey = self._cloud.survey()
+        self._take(survey)
+        marked = _marked(survey)
+        ids = {instance_id for instance_id, _ in marked}
+        # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
+        view = self._ledger.view(self._region, ids)
+        if self._hold_unknown(view, marked):
+            view = self._ledger.view(self._region, ids)
+        by_id = {server.id: server for server in survey.servers}
+        for slot in view.slots:
+            server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
+            instance = view.instances.get(slot.instance_id)
+            act = judge(self._region, slot, instance, server, started_ms)
+            if act:
+                self._try(act, slot, instance, server)
+        self._see_them_gone()
+
+    def _take(self, survey: Survey) -> None:
+        """Write down caps, foreign usage and, when it is old, the catalogue."""
+        age_ms = self._ledger.catalogue_age_ms(self._region)
+        old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
+        self._ledger.survey(
+            self._region,
+            cap=self._cap(survey.quota),
+            foreign=sum((it.need for it in survey.servers if it.marks is None), Resources()),
+            catalogue=self._cloud.catalogue() if old else None,
+        )
+
+    def _cap(self, quota: Resources) -> Resources:
+        own = self._fleet.regions[self._region].rule.cap.model_dump(exclude_none=True)
+        return Resources(
+            **{what: min(bound, own.get(what, bound)) for what, bound in quota.model_dump().items()}
+        )
+
+    def _hold_unknown(self, view: View, marked: Mapping[tuple[str, int], Server]) -> bool:
+        """Give every marked server a slot, so that it counts; adopt those nobody knows."""
+        known = {
+            (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
+        }
+        strays = [server for key, server in marked.items() if key not in known]
+        for server in strays:
+            self.done["adopted"] += self._ledger.hold(_found(self._region, server), server.need)
+        return bool(strays)
+
+    def _try(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
+        """Do one act; one that its cloud refuses is left to the next sweep."""
+        try:
+            self._do(act, slot, instance, server)
+        except Unreachable:
+            raise
+        except CloudError as error:
+            self._ledger.report(self._region, str(error), "")
+
+    def _do(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
+        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
+        if act.what == "release":
+            self.done["released"] += self._ledger.release(attempt, instance, why=act.why)
+        elif act.what == "retry" and instance:
+            self._retry(attempt, slot, instance, server, act.why)
+        elif act.what == "fail":
+            self._ledger.fail(attempt, act.why)
+            self.done["failed"] += 1
+        elif act.what == "delete" and server:
+            self._delete(slot, instance, server)
+        elif act.what == "observe" and server and instance:
+            self._observe(attempt, slot, instance, server)
+        elif act.what == "mark" and server and server.marks and instance:
+            marks = server.marks.model_copy(update={"expires_at_ms": instance.expires_at_ms})
+            self._cloud.mark(server.id, marks)
+
+    def _observe(self, attempt: Attempt, slot: Slot, instance: Instance, server: Server) -> None:
+        self._ledger.observe(
+            attempt, server_id=server.id, status=server.status, addresses=server.addresses
+        )
+        self.done["adopted"] += slot.server_id is None
+        self.done["activated"] += server.status == Status.ACTIVE and instance.status == Status.BUILD
+
+    def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+        self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
+        self._deleted.append((slot, instance, server))
+        self.done["deleted"] += 1
+
+    def _retry(
+        self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
+    ) -> None:
+        """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
+        wanted = self._wanted_again(instance, attempt)
+        moved = self._ledger.move(
+            attempt,
+            why=why,
+            keep=server is not None,
+            promised=True,
+            offers=wanted.offers if wanted else (),
+            pick=wanted.pick if wanted else "freest",
+        )
+        if server:
+            self._delete(slot, instance, server)
+        last, nowhere = attempt, moved.outcome == "none"
+        said = {**instance.tried, attempt.region: why}
+        if moved.attempt and wanted:
+            self.done["retried"] += 1
+            ending = self._attempts.pursue(moved.attempt, wanted, placed_at=time.monotonic())
+            last, nowhere = ending.attempt, ending.how in ("nowhere", "refused")
+            said.update(ending.said)
+        if nowhere:
+            story = "; ".join(f"{region}: {text}" for region, text in said.items())
+            self._ledger.fail(last, f"no region worked: {story}")
+            self.done["failed"] += 1
+
+    def _wanted_again(self, instance: Instance, attempt: Attempt) -> Wanted | None:
+        """Return what an instance was ordered as, with the regions that have not failed it."""
+        if instance.order is None or attempt.number >= ATTEMPTS_MAX:
+            return None
+        command = CreateInstances.model_validate_json(instance.order)
+        try:
+            _, found = candidates(self._ledger, self._fleet, command)
+        except OmsError:
+            return None
+        failed = {*instance.tried, attempt.region}
+        return Wanted(
+            fleet=self._fleet_name,
+            owner=instance.owner,
+            command=command,
+            offers=[it for it in found.able if it.region not in failed],
+            pick=STRATEGIES[command.strategy].pick,
+            created_at_ms=instance.created_at_ms,
+            expires_at_ms=instance.expires_at_ms,
+            promised=True,
+        )
+
+    def _see_them_gone(self) -> None:
+        """Stay a moment, so that slots of servers deleted by this sweep come back with it."""
+        until = time.monotonic() + GONE_WITHIN_S
+        waiting = self._deleted
+        while waiting and time.monotonic() < until:
+            time.sleep(GONE_POLL_S)
+            waiting = [it for it in waiting if not self._released(*it)]
+
+    def _released(self, slot: Slot, instance: Instance | None, server: Server) -> bool:
+        if self._cloud.show(server.id) is not None:
+            return False
+        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
+        why = "the cloud has no such server any more"
+        self.done["released"] += self._ledger.release(attempt, instance, why=why)
+        return True
+
+
+def _marked(survey: Survey) -> dict[tuple[str, int], Server]:
+    return {
+        (server.marks.instance_id, server.marks.attempt): server
+        for server in survey.servers
+        if server.marks
+    }
+
+
+def _found(region: str, server: Server) -> Instance:
+    """Return the instance that a server's marks tell of."""
+    if server.marks is None:
+        raise ValueError("a server without marks tells of no instance")
+    marks = server.marks
+    return Instance(
+        id=marks.instance_id,
+        name=marks.name,
+        status=Status.BUILD,
+        owner=marks.owner,
+        region=region,
+        server_id=server.id,
+        image=server.image,
+        flavor=server.flavor,
+        labels=marks.labels,
+        attempt=marks.attempt,
+        created_at_ms=marks.created_at_ms,
+        expires_at_ms=marks.expires_at_ms,
+        has_keypair=marks.keypair is not None,
+    )
