@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -181,15 +181,21 @@ def _parse(path: Path, model: type[Model]) -> Model:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(str(path), where, "expected YAML") from error
+        raise ConfigurationError(str(path), where, "expected YAML") from None
     if not isinstance(raw, dict | None):
         raise ConfigurationError(str(path), "", "expected a mapping")
     try:
         return model.model_validate(raw or {})
     except ValidationError as error:
-        raise ConfigurationError(str(path), *_explain(error.errors()[0])) from error
+        raise ConfigurationError(str(path), *_explain(error)) from None
 
 
-def _explain(fault: Mapping[str, Any]) -> tuple[str, str]:
-    """Return key and expectation; the value itself may be a secret and stays unsaid."""
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Return key and expectation; the value itself may be a secret and stays unsaid.
+
+    For the same reason the foreign error is not chained: a traceback would show the value. Of
+    several faults the deepest is the one to tell: where a value may have two shapes, it is in
+    the one that was meant.
+    """
+    fault = max(error.errors(), key=lambda it: len(it["loc"]))
     return ".".join(str(part) for part in fault["loc"]), fault["msg"]
