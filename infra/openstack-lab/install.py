@@ -8,6 +8,7 @@ from pathlib import Path
 
 from errors import LabError
 from layout import Lab, replace_text
+from lock import held
 from processes import environment
 
 LOCK = Path(__file__).with_name("requirements.lock")
@@ -48,7 +49,7 @@ def find_uv(lab: Lab) -> str | Path:
 def call(argv: list[str | Path]) -> None:
     """Run a program that shows its own progress and errors."""
     try:
-        subprocess.run(argv, check=True, env=environment(), stdin=subprocess.DEVNULL)
+        subprocess.run(argv, check=True, env=environment(), stdin=subprocess.DEVNULL, pass_fds=held)
     except OSError as error:
         raise LabError(f"{argv[0]} cannot be run: {error.strerror}") from error
     except subprocess.CalledProcessError as error:

@@ -6,13 +6,10 @@ Only the standard library is needed to run this.
 """
 
 import argparse
-import fcntl
 import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import bring_up
@@ -22,26 +19,11 @@ import processes
 import report
 from errors import LabError
 from layout import Lab, lab_of_environment
+from lock import alone
 from race import race
 from topology import region_labelled
 
 INTERRUPTED = 130
-
-
-@contextmanager
-def alone(lab: Lab) -> Iterator[None]:
-    """Keep two commands from changing one lab at a time.
-
-    Raises:
-        LabError: another one is at it.
-    """
-    lab.home.mkdir(parents=True, exist_ok=True)
-    with (lab.home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabError("another lab.py is changing this lab: wait for it") from None
-        yield
 
 
 def up(lab: Lab, _args: argparse.Namespace) -> None:

@@ -23,6 +23,11 @@ from topology import HOST, PASSWORD
 USER = "lab"
 READY_TIMEOUT_S = 60
 POLL_S = 0.1
+# Statements that the server still works on for a psql that was killed, as it makes whole databases.
+END_LEFTOVERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE application_name = 'psql' AND pid <> pg_backend_pid()
+"""
 # Sized for some 90 connections on a small machine. Nothing has to survive a power cut: no fsync.
 SETTINGS = {
     "listen_addresses": HOST,
@@ -68,6 +73,7 @@ class Postgres:
         processes.start(self.lab, processes.POSTGRES, argv, self.lab.database_port, **self.as_whom)
         processes.wait_until_listening(self.lab, [processes.POSTGRES])
         self.wait_until_ready()
+        self.sql(END_LEFTOVERS)
 
     def names(self) -> set[str]:
         """The databases that there are."""

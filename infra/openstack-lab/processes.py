@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import lock
 from errors import LabError
 from layout import Lab, replace_text
 from topology import HOST
@@ -233,6 +234,7 @@ def run(
         text=True,
         errors="replace",
         check=False,
+        pass_fds=lock.held,
         **popen,
     )
     if done.returncode:
