@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from openmultistack import openapi
 from openmultistack.creating import WAIT_MAX_S, Creating
 from openmultistack.errors import Invalid
 from openmultistack.fleet import FleetFile
@@ -121,6 +122,7 @@ def list_endpoints(ledger: Callable[[], Ledger]) -> list[Endpoint]:
         Endpoint("GET", "/regions", "fleet:read", regions),
         Endpoint("GET", "/healthz", None, healthz),
         Endpoint("GET", "/metrics", None, metrics),
+        Endpoint("GET", "/openapi.json", None, lambda _: Reply(200, openapi.document())),
     ]
 
 

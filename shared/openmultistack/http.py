@@ -169,8 +169,8 @@ def parse(model: type[Command], body: bytes) -> Command:
 
 
 def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Return JSON pointer and expectation; pydantic's marks of union members are no part of it."""
-    known = [it for it in error["loc"] if it not in ("[key]", "constrained-str", "SizeWanted")]
+    """Return JSON pointer and expectation; pydantic's own marks are no part of it."""
+    known = [it for it in error["loc"] if it not in ("[key]", "size-name", "size-least")]
     pointer = "".join("/" + str(it).replace("~", "~0").replace("/", "~1") for it in known)
     message = str(error["msg"]).removeprefix("Value error, ")
     return pointer, message[:1].lower() + message[1:]

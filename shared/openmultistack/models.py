@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
 
 # Nova takes user_data as base64 of at most this many characters (API schema, `maxLength`).
 USER_DATA_MAX_BASE64_CHARS = 65535
@@ -98,11 +106,23 @@ class SizeWanted(Frozen):
     disk_gb: int = Field(default=0, ge=0, le=2**20)
 
 
+def _size_form(value: object) -> str:
+    return "size-least" if isinstance(value, Mapping | SizeWanted) else "size-name"
+
+
+# Told apart before they are checked, so that a fault is reported for the form that was meant.
+Size = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=255), Tag("size-name")]
+    | Annotated[SizeWanted, Tag("size-least")],
+    Discriminator(_size_form),
+]
+
+
 class CreateInstances(Frozen):
     """The command of `POST /instances`."""
 
     image: str = Field(min_length=1, max_length=255)
-    size: Annotated[str, StringConstraints(min_length=1, max_length=255)] | SizeWanted
+    size: Size
     count: int = Field(default=1, ge=1, le=INSTANCES_MAX)
     ttl: int | None = Field(
         default=None, ge=1, description="seconds; the fleet's default if absent"

