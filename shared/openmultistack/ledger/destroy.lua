@@ -2,18 +2,22 @@
 -- KEYS  record (hash), events (list), due (zset), slots (hash) of the region it was last seen in
 -- ARGV  1 id, 2 attempt it was last seen with, 3 region, 4 why, 5 `due`: only if its time is up
 -- Returns  `DELETING` (its slot is held until the cloud shows no server), `EMPTY` (DELETING, and
---       it holds no slot: release it), `DELETED` already, `MOVED` (read it again and repeat),
---       `WANTED` (not due), `MISSING`
+--       it holds no slot: release it; it is due until then, as no sweep would meet it), `DELETED`
+--       already, `MOVED` (read it again and repeat), `WANTED` (not due), `MISSING`
 -- Safe to repeat.
 local now = now_ms()
 local it = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'expires_at_ms')
 if not it[1] then redis.call('ZREM', KEYS[3], ARGV[1]) return 'MISSING' end
 if it[1] == 'DELETED' then return 'DELETED' end
 if it[2] ~= ARGV[2] then return 'MOVED' end
-if ARGV[5] == 'due' and tonumber(it[3]) > now then return 'WANTED' end
 if it[1] ~= 'DELETING' then
+  if ARGV[5] == 'due' and tonumber(it[3]) > now then return 'WANTED' end
   redis.call('HSET', KEYS[1], 'status', 'DELETING')
   tell(KEYS[2], {at_ms = now, what = 'deleting', region = ARGV[3], attempt = tonumber(ARGV[2]), why = ARGV[4]})
 end
-redis.call('ZREM', KEYS[3], ARGV[1])
-return redis.call('HEXISTS', KEYS[4], ARGV[1] .. '/' .. ARGV[2]) == 1 and 'DELETING' or 'EMPTY'
+if redis.call('HEXISTS', KEYS[4], ARGV[1] .. '/' .. ARGV[2]) == 1 then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  return 'DELETING'
+end
+redis.call('ZADD', KEYS[3], now, ARGV[1])
+return 'EMPTY'

@@ -13,6 +13,7 @@ local it = redis.call('HMGET', KEYS[3], 'status', 'attempt')
 local known, older = it[1], (tonumber(it[2]) or 0) < ask.attempt
 if known and (known == 'DELETED' or known == 'DELETING' or not older) then return 0 end
 
+redis.call('HDEL', KEYS[3], 'error', 'addresses', 'nonce')
 redis.call('HSET', KEYS[3], 'id', ask.id, 'status', 'BUILD', 'attempt', ask.attempt,
   'region', ask.region, 'server_id', ask.server_id, 'expires_at_ms', ask.expires_at_ms)
 for field, value in pairs(ask.fields) do redis.call('HSET', KEYS[3], field, value) end

@@ -6,16 +6,25 @@
 --       keep: leaves the old slot held, as a server of that attempt may exist
 --       promised: the client knows the instance; if its lease runs out it is tried again
 -- Returns  JSON {outcome, region}: `moved` to region; `none` has room (the attempt stays the
---       current one); `ended` as the instance is wanted no more or has a newer attempt
+--       current one); `ended` as the instance is wanted no more (the next sweep releases it) or
+--       has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
 local ask = cjson.decode(ARGV[1])
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
 
-local slot = ask.id .. '/' .. ask.attempt
-if not ask.keep then drop(KEYS[3], KEYS[4], slot) end
-if tonumber(it[2]) ~= ask.attempt or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
+local slot, current = ask.id .. '/' .. ask.attempt, tonumber(it[2]) == ask.attempt
+local held = redis.call('HGET', KEYS[4], slot)
+if not ask.keep and held and current and it[1] == 'DELETING' then
+  -- Its slot is all that leads a sweep to it: the next one releases it.
+  held = cjson.decode(held)
+  held.lease_until_ms, held.promised = now, nil
+  redis.call('HSET', KEYS[4], slot, cjson.encode(held))
+elseif not ask.keep then
+  drop(KEYS[3], KEYS[4], slot)
+end
+if not current or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
 
 local tried = cjson.decode(it[5] or '{}')
 tried[ask.from] = ask.why
