@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S OMS_HOME
+export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test check format lock clean

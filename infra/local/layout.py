@@ -42,6 +42,8 @@ class Stack:
     clouds: Path | None
     fleet: Path | None
     reap_every_s: float
+    # How long an attempt may stay unproven.
+    lease_s: int
 
     @property
     def uses_lab(self) -> bool:
@@ -121,6 +123,7 @@ def stack_of(environment: Mapping[str, str]) -> Stack:
         clouds=_file(environment, "CLOUDS"),
         fleet=_file(environment, "FLEET"),
         reap_every_s=_number(environment, "REAP_EVERY_S", 5, 1, 3600),
+        lease_s=_number(environment, "LEASE_S", 120, 45, 3600),
     )
 
 

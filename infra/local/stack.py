@@ -1,7 +1,7 @@
 """Everything on one machine: `stack.py up`, `status`, `down`; what make calls.
 
 `up` can be repeated at any time: it starts what does not run. Variables: PORT_BASE, OMS_HOME,
-REPLICAS, CLOUDS, FLEET, REAP_EVERY_S (see layout.py).
+REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S (see layout.py).
 """
 
 import argparse

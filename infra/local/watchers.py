@@ -49,6 +49,7 @@ def _functions(stack: Stack) -> list[Watched]:
         environment = {
             "OMS_REDIS_URL": stack.redis_url,
             "OMS_ISSUERS_FILE": str(stack.issuers_file),
+            "OMS_LEASE_S": str(stack.lease_s),
             "THREADS": "16",
         }
         if stack.fleet_file and "fleet" in function.secrets:

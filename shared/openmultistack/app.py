@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     Handler = Callable[[flask.Request], flask.Response]
 
 REDIS_TIMEOUT_S = 5.0
-# What one create may take at worst: login, discovery, keypair and POST, with their timeouts.
-CREATE_CALL_BUDGET_S = 100.0
+# What one POST may take at worst: its connect and read timeouts, and a margin.
+CREATE_CALL_BUDGET_S = 35.0
 
 
 @cache

@@ -18,6 +18,7 @@ from openmultistack.errors import (
     InDoubt,
     OrderRefused,
     RegionFull,
+    TooLate,
     Unreachable,
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
@@ -36,6 +37,7 @@ MEANING: Mapping[type[CloudError], Literal["down", "full", "stale", ""]] = {
     CatalogueStale: "stale",
     AccountBroken: "down",
     Unreachable: "down",
+    TooLate: "",
     InDoubt: "",
 }
 
@@ -96,13 +98,14 @@ class Attempts:
     ) -> None:
         self._ledger = ledger
         self._clouds = clouds
-        # An attempt that could not be sent and answered within its lease is not sent at all.
+        # What is sent later than that might be answered when its lease is over and its slot freed.
         self._start_within_s = lease_ms / 1000 - call_budget_s
         self._gates = {name: BoundedSemaphore(SIDE_BY_SIDE) for name in clouds.names()}
 
-    def pursue_all(self, attempts: Sequence[Attempt], wanted: Wanted) -> list[Ending]:
-        """Pursue every attempt to its end, in the order given."""
-        placed_at = time.monotonic()
+    def pursue_all(
+        self, attempts: Sequence[Attempt], wanted: Wanted, *, placed_at: float
+    ) -> list[Ending]:
+        """Pursue every attempt to its end, in the order given; see `pursue`."""
         if len(attempts) == 1:
             return [self.pursue(attempts[0], wanted, placed_at=placed_at)]
         with ThreadPoolExecutor(max_workers=len(attempts)) as pool:
@@ -110,7 +113,10 @@ class Attempts:
             return [run.result() for run in runs]
 
     def pursue(self, attempt: Attempt, wanted: Wanted, *, placed_at: float) -> Ending:
-        """Try an attempt, and others elsewhere after it, until one is made or none is left."""
+        """Try an attempt, and others elsewhere after it, until one is made or none is left.
+
+        `placed_at`: the monotonic clock just before the attempt's lease began.
+        """
         said: dict[str, str] = {}
         only_full = True
         while True:
@@ -127,8 +133,8 @@ class Attempts:
                 self._ledger.report(attempt.region, str(error), MEANING[type(error)])
                 left = [it for it in wanted.offers if it.region not in said]
                 in_doubt = isinstance(error, InDoubt)
-                moved = self._leave(attempt, str(error), wanted, offers=left, keep=in_doubt)
                 placed_at = time.monotonic()
+                moved = self._leave(attempt, str(error), wanted, offers=left, keep=in_doubt)
                 if moved.attempt is None:
                     how = _HOW[moved.outcome]
                     return Ending(how, attempt, offer, None, said, only_full)
@@ -152,10 +158,9 @@ class Attempts:
 
     def _create(self, attempt: Attempt, offer: Offer, wanted: Wanted, *, placed_at: float) -> str:
         order = server_order(attempt, offer, wanted)
+        not_after = placed_at + self._start_within_s
         with self._gates[attempt.region]:
-            if time.monotonic() - placed_at > self._start_within_s:
-                raise InDoubt("not started in time: its lease was nearly over")
-            return self._clouds.region(attempt.region).create(order)
+            return self._clouds.region(attempt.region).create(order, not_after=not_after)
 
     def _commit(self, attempt: Attempt, offer: Offer, server_id: str, wanted: Wanted) -> bool:
         """Commit a server; one that is not wanted any more is deleted, else by the next sweep."""

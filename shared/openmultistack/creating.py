@@ -60,6 +60,7 @@ class Creating:
         ranked = strategy.order([self._ranked(offer) for offer in found.able])
         able = [it.offer for it in ranked]
         ids = [f"i-{ULID()}" for _ in range(command.count)]
+        placed_at = time.monotonic()
         admitted = self._ledger.place(
             owner, command, ids=ids, offers=able, pick=strategy.pick, ttl_ms=ttl_ms
         )
@@ -74,7 +75,7 @@ class Creating:
             created_at_ms=admitted.created_at_ms,
             expires_at_ms=admitted.created_at_ms + ttl_ms,
         )
-        endings = self._attempts.pursue_all(admitted.attempts, wanted)
+        endings = self._attempts.pursue_all(admitted.attempts, wanted, placed_at=placed_at)
         kept = self._keep(endings, wanted)
         if wait_s:
             kept = self._wait(kept, wait_s)

@@ -169,6 +169,10 @@ class Unreachable(CloudError):
     """No connection came about: certainly nothing was made."""
 
 
+class TooLate(CloudError):
+    """We were too slow to send it within its lease: certainly nothing was made."""
+
+
 class InDoubt(CloudError):
     """No answer that can be trusted: a server may exist, or come to exist."""
 

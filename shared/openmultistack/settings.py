@@ -21,8 +21,8 @@ class Settings(Frozen):
     fleet_file: Path | None = None
     # OS_CLIENT_CONFIG_FILE, as openstacksdk names it.
     clouds_file: Path | None = None
-    # How long an attempt may stay unproven; must exceed what one create call can take.
-    lease_s: int = Field(default=150, ge=10, le=3600)
+    # How long an attempt may stay unproven; a POST alone may take 35 s of it.
+    lease_s: int = Field(default=120, ge=45, le=3600)
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:

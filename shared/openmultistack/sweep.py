@@ -196,6 +196,7 @@ class Sweep:
     ) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
         wanted = self._wanted_again(instance, attempt)
+        placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,
             why=why,
@@ -210,7 +211,7 @@ class Sweep:
         said = {**instance.tried, attempt.region: why}
         if moved.attempt and wanted:
             self.done["retried"] += 1
-            ending = self._attempts.pursue(moved.attempt, wanted, placed_at=time.monotonic())
+            ending = self._attempts.pursue(moved.attempt, wanted, placed_at=placed_at)
             last, nowhere = ending.attempt, ending.how in ("nowhere", "refused")
             said.update(ending.said)
         if nowhere:

@@ -4,11 +4,13 @@ It counts like Nova does: every server holds its quota until it is gone, those i
 """
 
 import itertools
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
-from openmultistack.errors import CatalogueStale, CloudError, RegionFull
+from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate
 from openmultistack.models import Address, Catalogue, Resources, Status
 
 Fault = Callable[[str], CloudError | None]
@@ -37,10 +39,12 @@ class FakeCloud:
         if error is not None:
             raise error
 
-    def create(self, order: ServerOrder) -> str:
+    def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
         """Make a server that builds until `settle`."""
         with self._lock:
             self._called("create")
+            if time.monotonic() > not_after:
+                raise TooLate("not sent: its lease was nearly over")
             offer, need = order.offer, self._need(order)
             if offer.flavor not in self.offered.flavors or offer.image not in self.offered.images:
                 raise CatalogueStale("400: flavor or image could not be found")

@@ -1,9 +1,11 @@
 """The port over openstacksdk: the only code that imports it."""
 
 import base64
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +17,7 @@ from openstack import utils
 from openmultistack.clouds.failures import refusal, said, translate
 from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
-from openmultistack.errors import InDoubt, OrderRefused, Unreachable
+from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
 from openmultistack.models import (
     Address,
     Catalogue,
@@ -99,14 +101,27 @@ class OpenStackCloud:
         except Exception as error:
             raise translate(error, sent=sent) from error
 
-    def create(self, order: ServerOrder) -> str:
-        """Make a server and return its id; sends the POST once."""
-        if order.ssh_public_key:
-            self._import_keypair(order)
+    def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
+        """Make a server and return its id; sends the POST once, and not after its time."""
+        if not order.ssh_public_key:
+            return self._create_server(order, not_after)
+        self._import_keypair(order)
+        try:
+            return self._create_server(order, not_after)
+        except InDoubt:
+            raise
+        except CloudError:
+            self._forget_keypair(order.marks.keypair)
+            raise
+
+    def _create_server(self, order: ServerOrder, not_after: float) -> str:
         with self._session(sending=True) as connection:
+            body = self._body(connection, order)
+            if time.monotonic() > not_after:
+                raise TooLate("not sent: its lease was nearly over")
             answer = connection.compute.post(
                 "/servers",
-                json={"server": self._body(connection, order)},
+                json={"server": body},
                 microversion=self._microversion(connection),
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
@@ -147,6 +162,11 @@ class OpenStackCloud:
                 raise OrderRefused(said(answer.status_code, answer.text))
             if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
                 raise Unreachable(said(answer.status_code, answer.text))
+
+    def _forget_keypair(self, name: str | None) -> None:
+        """Take back a keypair whose server was not made; what fails here leaves only a name."""
+        with suppress(CloudError), self._session() as connection:
+            connection.compute.delete_keypair(name, ignore_missing=True)
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""

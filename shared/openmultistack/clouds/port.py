@@ -4,6 +4,7 @@ Every call has a timeout of its own and raises only the classes of CloudError; `
 never repeated by an adapter, as Nova makes a second server from a second POST.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -62,11 +63,12 @@ class Survey(Frozen):
 class Cloud(Protocol):
     """One region of one provider."""
 
-    def create(self, order: ServerOrder) -> str:
-        """Make a server and return its id.
+    def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
+        """Make a server and return its id; `not_after` is of the monotonic clock, in seconds.
 
         Raises:
             RegionFull, CatalogueStale, OrderRefused, AccountBroken, Unreachable: nothing was made.
+            TooLate: it could not be sent before `not_after`, and was not.
             InDoubt: a server may exist.
         """
 

@@ -44,6 +44,7 @@ class Readings:
     def catalogues(self, regions: Iterable[RegionState]) -> dict[str, Catalogue]:
         """Return the catalogues of these regions; only changed ones are read."""
         stale = []
+        regions = list(regions)
         for state in regions:
             known = self._catalogues.get(state.region)
             if state.catalogue_version and (not known or known[0] != state.catalogue_version):
