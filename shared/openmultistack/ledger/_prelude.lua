@@ -48,12 +48,13 @@ local function take(region, slots, slot, value)
   end
 end
 
+-- The counters go first: a server out of memory refuses them, but would not refuse the HDEL.
 local function drop(region, slots, slot)
   local value = redis.call('HGET', slots, slot)
   if not value then return 0 end
   local was = cjson.decode(value)
-  redis.call('HDEL', slots, slot)
   redis.call('HINCRBY', region, 'held_vcpus', -was.vcpus)
   redis.call('HINCRBY', region, 'held_ram_mb', -was.ram_mb)
+  redis.call('HDEL', slots, slot)
   return 1
 end

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError
 
 from openmultistack.ledger.reading import Readings
-from openmultistack.ledger.scripts import unavailable
+from openmultistack.ledger.scripts import FOREIGN, unavailable
 from openmultistack.models import (
     Catalogue,
     CreateInstances,
@@ -299,7 +299,7 @@ class Ledger(Readings):
         lock = self._redis.lock(self._keys.sweep_lock(region), timeout=budget_s, thread_local=False)
         try:
             mine = lock.acquire(blocking=False)
-        except RedisError as error:
+        except FOREIGN as error:
             raise unavailable(error) from error
         try:
             yield mine
@@ -330,5 +330,5 @@ def _give_back(lock: Any) -> None:  # noqa: ANN401  redis-py's lock is untyped
     """Release a lock; one that ran out or went with Redis is gone already."""
     try:
         lock.release()
-    except (LockError, RedisError):
+    except (LockError, *FOREIGN):
         return

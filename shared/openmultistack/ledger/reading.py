@@ -5,11 +5,9 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.exceptions import RedisError
-
 from openmultistack.ledger.decode import View, decode_instance, decode_region, decode_slots
 from openmultistack.ledger.keys import Keys
-from openmultistack.ledger.scripts import Scripts, unavailable
+from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
 from openmultistack.models import Catalogue, Instance, RegionState
 
 if TYPE_CHECKING:
@@ -103,10 +101,7 @@ class Readings:
 
     def now_ms(self) -> int:
         """Return Redis' clock, the only one that counts, in epoch milliseconds."""
-        with self._pipeline() as pipe:
-            pipe.time()
-            seconds, micros = pipe.execute()[0]
-        return int(seconds) * 1000 + int(micros) // 1000
+        return int(self._scripts.run("clock", [self._keys.due]))
 
     def catalogue_age_ms(self, region: str) -> int | None:
         """Return how old a region's catalogue is; None if there is none, or it proved stale."""
@@ -136,5 +131,5 @@ class Readings:
         try:
             with self._redis.pipeline(transaction=transaction) as pipe:
                 yield pipe
-        except RedisError as error:
+        except FOREIGN as error:
             raise unavailable(error) from error

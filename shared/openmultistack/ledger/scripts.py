@@ -6,12 +6,24 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from openmultistack.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+# Redis is there and does not do what it is asked, whatever that is.
+_REFUSALS = {
+    "BusyLoadingError", "ReadOnlyError", "MasterDownError", "ClusterDownError", "OutOfMemoryError",
+}  # fmt: skip
+# What redis-py has no class for: no disk to save to, too few replicas, no node of a Cluster.
+_REFUSING = ("MISCONF ", "NOREPLICAS ", "Redis Cluster cannot be connected")
+
+# What redis-py raises; the latter stands outside of its own tree.
+FOREIGN = (RedisError, RedisClusterException)
 
 
 @cache
@@ -32,11 +44,11 @@ class Scripts:
         """Run one script.
 
         Raises:
-            LedgerUnavailable: Redis does not answer, or refuses to (loading, read-only).
+            LedgerUnavailable: Redis does not answer, or refuses to: loading, read-only, no memory.
         """
         try:
             return cast("str | int", self._evaluate(name, keys, args))
-        except RedisError as error:
+        except FOREIGN as error:
             raise unavailable(error) from error
 
     def _evaluate(self, name: str, keys: Sequence[str], args: Sequence[str | float]) -> object:
@@ -49,10 +61,12 @@ class Scripts:
             return self._redis.eval(source(name), len(keys), *keys, *args)
 
 
-def unavailable(error: RedisError) -> Exception:
+def unavailable(error: Exception) -> Exception:
     """Return the error of ours for Redis' own; a script's mistake stays a mistake."""
-    if isinstance(error, RedisConnectionError) or type(error).__name__ in {
-        "TimeoutError", "BusyLoadingError", "ReadOnlyError", "MasterDownError", "ClusterDownError",
-    }:  # fmt: skip
+    if (
+        isinstance(error, (RedisConnectionError, RedisTimeoutError))
+        or type(error).__name__ in _REFUSALS
+        or any(text in str(error) for text in _REFUSING)
+    ):
         return LedgerUnavailable("the ledger does not answer; nothing was done; try again soon")
     return error
