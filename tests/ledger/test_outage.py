@@ -1,0 +1,220 @@
+"""What the ledger does when Redis does not answer, or refuses to."""
+
+import signal
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openmultistack.errors import LedgerUnavailable
+from openmultistack.ledger import Attempt, Ledger
+from openmultistack.models import CreateInstances, Instance, Resources, Status
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+Desk = Any  # conftest's own; test modules do not import one another
+A, B = "alpha/One", "beta/One"
+ATTEMPT = Attempt("i-1", 1, A)
+KNOWN = Instance(
+    id="i-1", name="n", status=Status.BUILD, owner="o", region=A, image="d", flavor="f",
+    attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv",
+)  # fmt: skip
+COMMAND = CreateInstances(image="debian", size="small")
+
+
+def sweep(ledger: Ledger) -> None:
+    """Take a region's lock and give it back."""
+    with ledger.sweeping(A, budget_s=5):
+        pass
+
+
+ACTS: dict[str, Callable[[Ledger], object]] = {
+    "place": lambda it: it.place("o", COMMAND, ids=["i-9"], offers=[], pick="first", ttl_ms=1),
+    "commit": lambda it: it.commit(ATTEMPT, "srv"),
+    "move": lambda it: it.move(
+        ATTEMPT, why="w", keep=False, promised=False, offers=[], pick="first"
+    ),
+    "fail": lambda it: it.fail(ATTEMPT, "e"),
+    "destroy": lambda it: it.destroy(KNOWN, why="w"),
+    "release": lambda it: it.release(ATTEMPT, KNOWN, why="w"),
+    "renew": lambda it: it.renew("i-1", 1),
+    "forget": lambda it: it.forget([KNOWN]),
+    "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),
+    "hold": lambda it: it.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),
+    "survey": lambda it: it.survey(A, cap=Resources(), foreign=Resources(), catalogue=None),
+    "report": lambda it: it.report(A, "e", "down"),
+    "sweeping": sweep,
+    "regions": lambda it: it.regions(),
+    "regions named": lambda it: it.regions([A]),
+    "get": lambda it: it.get(["i-1"]),
+    "events": lambda it: it.events("i-1"),
+    "page": lambda it: it.page("o", label=None, gone=False, after=None, limit=5),
+    "due": lambda it: it.due(5),
+    "now_ms": lambda it: it.now_ms(),
+    "catalogue_age_ms": lambda it: it.catalogue_age_ms(A),
+    "view": lambda it: it.view(A, []),
+}
+
+
+def impatient(port: int) -> "Redis[str]":
+    """Return a client that neither waits nor tries again."""
+    return Redis(
+        port=port,
+        decode_responses=True,
+        socket_timeout=0.2,
+        socket_connect_timeout=0.2,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@pytest.fixture
+def own(start_valkey: Any) -> Iterator[SimpleNamespace]:  # noqa: ANN401
+    """Return a Valkey of this test's own."""
+    with start_valkey() as server:
+        yield server
+
+
+def assert_unavailable(ledger: Ledger, acts: list[str]) -> None:
+    """Check that these acts raise LedgerUnavailable, and nothing else."""
+    for name in acts:
+        with pytest.raises(LedgerUnavailable):
+            ACTS[name](ledger)
+
+
+def test_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        for act in ACTS.values():
+            act(ledger)
+        own.process.kill()
+        own.process.wait(10)
+        assert_unavailable(ledger, list(ACTS))
+
+
+def test_every_act_says_unavailable_when_redis_was_never_there(own: SimpleNamespace) -> None:
+    own.process.kill()
+    own.process.wait(10)
+    with impatient(own.port) as client:
+        assert_unavailable(Ledger(client, "test", lease_ms=1000), list(ACTS))
+
+
+def test_every_act_says_unavailable_when_redis_does_not_answer_in_time(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        ledger.regions()
+        own.process.send_signal(signal.SIGSTOP)
+        try:
+            assert_unavailable(ledger, ["place", "get", "sweeping", "forget"])
+        finally:
+            own.process.send_signal(signal.SIGCONT)
+
+
+def test_every_change_says_unavailable_when_redis_is_a_read_only_replica(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        prepare(ledger)
+        client.config_set("replica-serve-stale-data", "yes")
+        client.replicaof("127.0.0.1", "1")
+        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "forget", "sweeping"])
+
+
+def test_every_change_says_unavailable_when_redis_has_no_memory_left(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        prepare(ledger)
+        client.config_set("maxmemory", 1)
+        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "sweeping"])
+
+
+def test_every_change_says_unavailable_when_redis_has_too_few_replicas(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        prepare(ledger)
+        client.config_set("min-replicas-to-write", 1)
+        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "forget", "sweeping"])
+
+
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_no_counter_drifts_when_redis_refuses_to_write(
+    own: SimpleNamespace, make_desk: Callable[..., Desk], setting: str
+) -> None:
+    with impatient(own.port) as client:
+        desk = make_desk(client)
+        desk.open(A, B)
+        attempt, other = desk.placed(desk.offer(A, 3, 300)), desk.placed(desk.offer(A, 1, 100))
+        desk.move(desk.placed(A), B)
+        client.config_set(setting, 1)
+        for act in (
+            lambda: desk.end(attempt),
+            lambda: desk.move(other, B),
+            lambda: desk.place(A, B, count=2),
+            lambda: desk.ledger.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),
+        ):
+            with pytest.raises(LedgerUnavailable):
+                act()
+        client.config_set(setting, 0)
+        assert desk.held(A, B) == [2, 1]
+        assert desk.get(attempt).status == desk.get(other).status == Status.BUILD
+        assert desk.end(attempt)
+        assert desk.held(A, B) == [1, 1]
+
+
+def prepare(ledger: Ledger) -> None:
+    """Let there be something to change, and every script be known to Redis."""
+    for name in ("hold", "renew", "report", "survey"):
+        ACTS[name](ledger)
+
+
+def test_every_act_says_unavailable_while_the_password_is_not_the_right_one(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        client.config_set("requirepass", "another")
+    with impatient(own.port) as client:
+        assert_unavailable(Ledger(client, "test", lease_ms=1000), ["place", "get", "sweeping"])
+
+
+def test_the_ledger_works_again_when_redis_is_back_and_knows_no_script(
+    own: SimpleNamespace,
+) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        prepare(ledger)
+        client.script_flush()
+        assert ledger.renew("i-1", 1000)
+        assert ledger.renew("i-1", 1000)
+
+
+def test_the_sweep_goes_on_to_its_end_when_redis_is_lost_within(own: SimpleNamespace) -> None:
+    with impatient(own.port) as client:
+        ledger = Ledger(client, "test", lease_ms=1000)
+        with ledger.sweeping(A, budget_s=5) as mine:
+            own.process.kill()
+            own.process.wait(10)
+        assert mine
+
+
+def test_a_mistake_in_a_script_is_no_outage(desk: Desk) -> None:
+    desk.redis.set(desk.keys.record("i-1"), "not a hash")
+    with pytest.raises(Exception, match="WRONGTYPE") as caught:
+        desk.ledger.renew("i-1", 1000)
+    assert not isinstance(caught.value, LedgerUnavailable)
+
+
+def test_the_refusal_tells_neither_address_nor_password(own: SimpleNamespace) -> None:
+    own.process.kill()
+    own.process.wait(10)
+    with Redis(port=own.port, password="hunter2", retry=Retry(NoBackoff(), 0)) as client:
+        with pytest.raises(LedgerUnavailable) as caught:
+            Ledger(client, "test", lease_ms=1000).now_ms()
+        assert "hunter2" not in str(caught.value)
+        assert str(own.port) not in str(caught.value)
