@@ -13,6 +13,7 @@ CATALOG = {
     "network": ("neutron", ""),
 }
 INTERFACES = ("public", "internal", "admin")
+IMAGE_FORMAT = {"disk_format": "raw", "container_format": "bare", "visibility": "public"}
 # The fake driver reads no image.
 IMAGE_CONTENT = b"not a disk image\n"
 
@@ -29,7 +30,9 @@ def fill_users(session: Session, url: str) -> None:
     roles = Collection(session, f"{url}/roles", "role")
     projects = Collection(session, f"{url}/projects", "project")
     users = Collection(session, f"{url}/users", "user")
-    wanted = dict.fromkeys(SERVICE_PORT_OFFSETS, ("service", ("admin", "service")))
+    wanted: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for service in SERVICE_PORT_OFFSETS:
+        wanted[service] = ("service", ("admin", "service"))
     wanted["ci"] = ("ci", ("member",))
     for name, (project_name, role_names) in wanted.items():
         project = projects.ensure(project_name, domain_id=DOMAIN)
@@ -83,9 +86,6 @@ def fill_images(lab: Lab, region: Region) -> None:
         if image.name not in names:
             made = session.ask("POST", url, {**vars(image), **IMAGE_FORMAT})
             session.upload(f"{url}/{made['id']}/file", IMAGE_CONTENT)
-
-
-IMAGE_FORMAT = {"disk_format": "raw", "container_format": "bare", "visibility": "public"}
 
 
 def fill_networks(lab: Lab, region: Region) -> None:

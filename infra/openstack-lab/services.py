@@ -55,7 +55,7 @@ def start_novas(lab: Lab) -> None:
 def start_nova(lab: Lab, region: Region) -> None:
     """Start a region's whole Nova: one process."""
     port = lab.service_port(region, "nova")
-    argv: list[str | Path] = [lab.python, INSIDE / "nova_region.py", f"{HOST}:{port}", NOVA_THREADS]
+    argv: processes.Argv = [lab.python, INSIDE / "nova_region.py", f"{HOST}:{port}", NOVA_THREADS]
     env = {"OS_NOVA_CONFIG_DIR": str(lab.scope(region) / "conf")}
     processes.start(lab, region.process("nova"), argv, port, env)
 
@@ -64,7 +64,7 @@ def start_application(lab: Lab, name: str, service: str, state: Path, port: int)
     """Start the WSGI application of a service."""
     module, threads, variable = APPLICATIONS[service]
     program = INSIDE / "serve.py"
-    argv: list[str | Path] = [lab.python, program, service, f"{HOST}:{port}", module, threads]
+    argv: processes.Argv = [lab.python, program, service, f"{HOST}:{port}", module, threads]
     env = {variable: str(state / "conf")}
     if service == "neutron":
         env["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf"
