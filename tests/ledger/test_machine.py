@@ -1,0 +1,387 @@
+"""The books always balance: the real scripts against a simple model, in any order of acts."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from openmultistack.ledger import Attempt
+from openmultistack.models import Instance, Resources, Status
+
+Desk = Any  # conftest's own; test modules do not import one another
+REGIONS = ("alpha/One", "alpha/Two", "beta/One")
+OWNERS = ("alice", "alice:job")
+LABEL = {"job": "7"}
+
+Need = tuple[int, int]
+Triple = tuple[int, int, int]
+needs = st.tuples(st.integers(1, 3), st.integers(1, 4))
+picks = st.sampled_from(["freest", "first", "fullest"])
+orders = st.permutations(REGIONS).flatmap(lambda it: st.integers(0, 3).map(lambda n: it[:n]))
+anyone = st.integers(0, 10**6)
+triples = st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 12))
+
+
+class Held(NamedTuple):
+    """A slot in the model."""
+
+    need: Need
+    leased: bool
+
+
+class Place:
+    """A region in the model."""
+
+    def __init__(self) -> None:
+        self.up = self.full = False
+        self.cap: Triple = (0, 0, 0)
+        self.foreign: Triple = (0, 0, 0)
+        self.slots: dict[tuple[str, int], Held] = {}
+        # By how much held + foreign may be over the cap, as the cloud itself showed it.
+        self.excused: Triple = (0, 0, 0)
+
+    def held(self) -> Triple:
+        """Return what the slots sum up to."""
+        needs = [slot.need for slot in self.slots.values()]
+        return len(needs), sum(need[0] for need in needs), sum(need[1] for need in needs)
+
+    def over(self) -> Triple:
+        """Return by how much held + foreign is over the cap."""
+        triples = zip(self.held(), self.foreign, self.cap, strict=True)
+        over = [max(0, held + foreign - cap) for held, foreign, cap in triples]
+        return over[0], over[1], over[2]
+
+    def room(self, need: Need) -> tuple[int, int]:
+        """Return how many more of this need fit, and how many would in all."""
+        if not self.up or self.full:
+            return 0, 1
+        each = (1, *need)
+        counts = zip(self.cap, self.foreign, self.held(), each, strict=True)
+        free = min(math.floor((cap - other - held) / one) for cap, other, held, one in counts)
+        return max(0, free), max(
+            1, min(cap // one for cap, one in zip(self.cap, each, strict=True))
+        )
+
+
+class Life:
+    """An instance in the model."""
+
+    def __init__(self, owner: str, attempt: int, region: str) -> None:
+        self.owner, self.attempt, self.region = owner, attempt, region
+        self.status = "BUILD"
+
+
+def choose(pick: str, rooms: Sequence[list[int]]) -> int | None:
+    """Return which candidate is next, from [left, all] of each."""
+    able = [i for i, (left, _) in enumerate(rooms) if left > 0]
+    if not able or pick == "first":
+        return able[0] if able else None
+    sign = 1 if pick == "fullest" else -1
+    return min(able, key=lambda i: (sign * rooms[i][0] / rooms[i][1], i))
+
+
+class Books(RuleBasedStateMachine):
+    """Every act of the ledger, in any order, on anything that ever was."""
+
+    desk: ClassVar[Desk]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk.redis.flushdb()
+        self.places = {name: Place() for name in REGIONS}
+        self.lives: dict[str, Life] = {}
+        self.attempts: list[Attempt] = []
+        self.due: set[str] = set()
+        # Instances whose attempt failed with no room elsewhere, until somebody says so.
+        self.stranded: set[str] = set()
+        for name in REGIONS:
+            self.survey(name, (4, 7, 9), (0, 0, 0))
+
+    # ------------------------------------------------------------ regions
+
+    @rule(region=st.sampled_from(REGIONS), cap=triples, foreign=triples)
+    def survey(self, region: str, cap: Triple, foreign: Triple) -> None:
+        place = self.places[region]
+        cap, foreign = (*cap,), (foreign[0] // 2, foreign[1] // 2, foreign[2] // 2)
+        self.desk.ledger.survey(
+            region, cap=resources(cap), foreign=resources(foreign), catalogue=None
+        )
+        place.up, place.full, place.cap, place.foreign = True, False, cap, foreign
+        place.excused = place.over()
+
+    @rule(region=st.sampled_from(REGIONS), means=st.sampled_from(["down", "full", "stale", ""]))
+    def report(self, region: str, means: Any) -> None:  # noqa: ANN401
+        self.desk.ledger.report(region, "no", means)
+        place = self.places[region]
+        place.up, place.full = place.up and means != "down", place.full or means == "full"
+
+    # ------------------------------------------------------------ acts of a create
+
+    @rule(
+        count=st.integers(1, 6), order=orders, need=needs, pick=picks, partial=st.booleans(),
+        owner=st.sampled_from(OWNERS), again=st.booleans(),
+    )  # fmt: skip
+    def place(
+        self, *, count: int, order: Sequence[str], need: Need, pick: str, partial: bool,
+        owner: str, again: bool,
+    ) -> None:  # fmt: skip
+        ids = self.desk.new_ids(count)
+        rooms = [list(self.places[region].room(need)) for region in order]
+        free = sum(left for left, _ in rooms)
+        expected = []
+        if free >= count or partial:
+            for instance_id in ids[:free]:
+                chosen = choose(pick, rooms)
+                assert chosen is not None
+                rooms[chosen][0] -= 1
+                expected.append(Attempt(instance_id, 1, order[chosen]))
+        offers = [self.desk.offer(region, *need) for region in order]
+        for _ in range(1 + (again and bool(expected))):
+            admitted = self.desk.place(
+                *offers, ids=ids, pick=pick, partial=partial, owner=owner, labels=LABEL
+            )
+            assert list(admitted.attempts) == expected
+        for attempt in expected:
+            self.take(attempt, need)
+            self.lives[attempt.instance_id] = Life(owner, 1, attempt.region)
+            self.due.add(attempt.instance_id)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone, keep=st.booleans(), order=orders, need=needs, pick=picks)
+    def move(
+        self, *, which: int, keep: bool, order: Sequence[str], need: Need, pick: str
+    ) -> None:
+        attempt, life, current = self.known(which)
+        failed = self.places[attempt.region].slots
+        slot = attempt.instance_id, attempt.number
+        if not keep and slot in failed:
+            if current and life and life.status == "DELETING":
+                failed[slot] = failed[slot]._replace(leased=True)
+            else:
+                del failed[slot]
+        rooms = [list(self.places[region].room(need)) for region in order]
+        moved = self.desk.move(
+            attempt, *(self.desk.offer(it, *need) for it in order), keep=keep, pick=pick
+        )
+        if not (life and current and life.status == "BUILD"):
+            assert moved.outcome == "ended"
+            if not keep and life and current and life.status in ("ACTIVE", "ERROR"):
+                self.stranded.add(attempt.instance_id)
+            return
+        chosen = choose(pick, rooms)
+        if chosen is None:
+            assert moved.outcome == "none"
+            self.stranded |= set() if slot in failed else {attempt.instance_id}
+            return
+        following = Attempt(attempt.instance_id, attempt.number + 1, order[chosen])
+        assert moved.attempt == following
+        self.take(following, need)
+        life.attempt, life.region = following.number, following.region
+        self.stranded.discard(attempt.instance_id)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone)
+    def commit(self, which: int) -> None:
+        attempt, life, current = self.known(which)
+        slots = self.places[attempt.region].slots
+        slot = attempt.instance_id, attempt.number
+        wanted = slot in slots and current and life and life.status in ("BUILD", "ACTIVE")
+        assert self.desk.ledger.commit(attempt, server_of(attempt)) == bool(wanted)
+        self.prove(attempt)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone, status=st.sampled_from([Status.BUILD, Status.ACTIVE]))
+    def observe(self, which: int, status: Status) -> None:
+        attempt, life, current = self.known(which)
+        self.desk.ledger.observe(attempt, server_id=server_of(attempt), status=status, addresses=())
+        if not self.prove(attempt) or not current or life is None:
+            return
+        if life.status == "BUILD" and status == Status.ACTIVE:
+            life.status = "ACTIVE"
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone)
+    def fail(self, which: int) -> None:
+        attempt, life, current = self.known(which)
+        if life and current and life.status in ("BUILD", "ACTIVE"):
+            life.status = "ERROR"
+        expected = life.status if life else None
+        assert self.desk.ledger.fail(attempt, "broken") == expected
+
+    # ------------------------------------------------------------ acts of the end
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone)
+    def destroy(self, which: int) -> None:
+        instance_id = self.known(which)[0].instance_id
+        life = self.lives.get(instance_id)
+        if life is None:
+            return
+        answer = self.desk.ledger.destroy(self.desk.get(instance_id), why="its owner")
+        if life.status == "DELETED":
+            assert answer == "DELETED"
+            return
+        life.status = "DELETING"
+        held = (instance_id, life.attempt) in self.places[life.region].slots
+        assert answer == ("DELETING" if held else "EMPTY")
+        self.due = self.due - {instance_id} if held else self.due | {instance_id}
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone, end=st.booleans())
+    def release(self, which: int, *, end: bool) -> None:
+        attempt, life, current = self.known(which)
+        known = self.desk.ledger.get([attempt.instance_id])
+        freed = self.desk.ledger.release(attempt, known[0] if known else None, why="gone", end=end)
+        held = self.places[attempt.region].slots.pop((attempt.instance_id, attempt.number), None)
+        assert freed == (held is not None)
+        if life and current and life.status != "DELETED" and (life.status != "ERROR" or end):
+            life.status = "DELETED"
+            self.due.add(attempt.instance_id)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone)
+    def renew(self, which: int) -> None:
+        instance_id = self.known(which)[0].instance_id
+        life = self.lives.get(instance_id)
+        lives = life is not None and life.status not in ("DELETING", "DELETED")
+        assert self.desk.ledger.renew(instance_id, 60_000) == lives
+        self.due |= {instance_id} if lives else set()
+
+    @rule()
+    def forget(self) -> None:
+        over = [it for it, life in self.lives.items() if life.status == "DELETED"]
+        self.desk.ledger.forget(self.desk.ledger.get(over))
+        self.lives = {it: life for it, life in self.lives.items() if it not in over}
+        self.due -= set(over)
+
+    # ------------------------------------------------------------ acts of a sweep
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=anyone, need=needs, newer=st.none() | st.sampled_from(REGIONS))
+    def hold(self, which: int, need: Need, newer: str | None) -> None:
+        attempt, life, _ = self.known(which)
+        if newer:
+            tried = [it.number for it in self.attempts if it.instance_id == attempt.instance_id]
+            attempt = Attempt(attempt.instance_id, max(tried) + 1, newer)
+        owner = life.owner if life else OWNERS[0]
+        adopted = self.desk.ledger.hold(found(attempt, owner), resources((1, *need)))
+        place = self.places[attempt.region]
+        if (attempt.instance_id, attempt.number) not in place.slots:
+            self.take(attempt, need, leased=False)
+        place.excused = place.over()
+        wanted = life is None or (
+            life.status not in ("DELETING", "DELETED") and life.attempt < attempt.number
+        )
+        assert adopted == wanted
+        if wanted:
+            self.lives[attempt.instance_id] = Life(owner, attempt.number, attempt.region)
+            self.due.add(attempt.instance_id)
+            self.stranded.discard(attempt.instance_id)
+
+    # ------------------------------------------------------------ within the model
+
+    def known(self, which: int) -> tuple[Attempt, Life | None, bool]:
+        """Return an attempt that once was, its instance, and whether it is the current one."""
+        attempt = self.attempts[which % len(self.attempts)]
+        life = self.lives.get(attempt.instance_id)
+        return attempt, life, life is not None and life.attempt == attempt.number
+
+    def take(self, attempt: Attempt, need: Need, *, leased: bool = True) -> None:
+        slot = attempt.instance_id, attempt.number
+        self.places[attempt.region].slots[slot] = Held(need, leased)
+        if attempt not in self.attempts:
+            self.attempts.append(attempt)
+
+    def prove(self, attempt: Attempt) -> bool:
+        slots, slot = self.places[attempt.region].slots, (attempt.instance_id, attempt.number)
+        if slot in slots:
+            slots[slot] = slots[slot]._replace(leased=False)
+        return slot in slots
+
+    # ------------------------------------------------------------ what always holds
+
+    @invariant()
+    def a_counter_is_the_sum_over_its_slots_and_the_slots_are_the_expected_ones(self) -> None:
+        for state in self.desk.ledger.regions(REGIONS):
+            slots, place = self.desk.slots(state.region), self.places[state.region]
+            assert {it: Held((s.vcpus, s.ram_mb), s.lease_until_ms is not None)
+                    for it, s in slots.items()} == place.slots  # fmt: skip
+            assert state.held == resources(place.held())
+            sums = (len(slots), sum(s.vcpus for s in slots.values()),
+                    sum(s.ram_mb for s in slots.values()))  # fmt: skip
+            assert state.held == resources(sums)
+
+    @invariant()
+    def held_and_foreign_never_pass_the_cap_but_by_what_the_cloud_itself_showed(self) -> None:
+        for place in self.places.values():
+            over = place.over()
+            assert all(now <= was for now, was in zip(over, place.excused, strict=True))
+            place.excused = over
+
+    @invariant()
+    def every_instance_is_in_the_state_and_the_indices_that_it_should_be(self) -> None:
+        ledger, keys, members = self.desk.ledger, self.desk.keys, self.desk.members
+        shown = {
+            it.id: (it.status, it.owner, it.attempt, it.region)
+            for it in ledger.get([*self.lives, *{it.instance_id for it in self.attempts}])
+        }
+        assert shown == {
+            it: (life.status, life.owner, life.attempt, life.region)
+            for it, life in self.lives.items()
+        }
+        for owner in OWNERS:
+            own = {it: life for it, life in self.lives.items() if life.owner == owner}
+            living = sorted(it for it, life in own.items() if life.status != "DELETED")
+            assert members(keys.live(owner)) == living
+            assert members(keys.labelled(owner, "job", "7")) == living
+            assert members(keys.gone(owner)) == sorted(set(own) - set(living))
+        assert set(members(keys.due)) == self.due
+
+    @invariant()
+    def no_instance_is_lost_from_sight(self) -> None:
+        """What lives has its slot, for a sweep to meet, or comes up when it is due."""
+        for instance_id, life in self.lives.items():
+            slotted = (instance_id, life.attempt) in self.places[life.region].slots
+            if life.status in ("BUILD", "ACTIVE"):
+                assert slotted or instance_id in self.stranded
+            assert slotted or instance_id in self.due
+
+
+def resources(triple: Triple) -> Resources:
+    """Return instances, vcpus and ram_mb."""
+    return Resources(instances=triple[0], vcpus=triple[1], ram_mb=triple[2])
+
+
+def server_of(attempt: Attempt) -> str:
+    """Return the id of the one server that an attempt can have."""
+    return f"srv-{attempt.instance_id}-{attempt.number}"
+
+
+def found(attempt: Attempt, owner: str) -> Instance:
+    """Return what an attempt's server tells by its marks."""
+    return Instance(
+        id=attempt.instance_id, name="n", status=Status.BUILD, owner=owner, region=attempt.region,
+        server_id=server_of(attempt), image="i", flavor="f", labels=LABEL,
+        attempt=attempt.number, created_at_ms=1, expires_at_ms=4_000_000_000_000,
+    )  # fmt: skip
+
+
+def test_the_books_balance_after_any_acts_in_any_order(desk: Desk) -> None:
+    machine = type("BooksOfThisDesk", (Books,), {"desk": desk})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
