@@ -1,0 +1,218 @@
+"""The whole product on a real OpenStack: gateway, two replicas of each function, ledger, lab.
+
+The timer's beat is set too slow to matter: tests sweep when they mean to, and count the sweeps.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openstack
+import pytest
+import redis
+from openmultistack.ledger import Ledger
+from openmultistack.principal import SCOPES, issue_token
+
+ROOT = Path(__file__).parent.parent.parent
+TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
+TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
+LEASE_S = 60
+REGIONS = ("alpha/RegionOne", "alpha/RegionTwo", "beta/RegionOne")
+GONE_WITHIN_S = 90
+
+
+class Product:
+    """The product under test, as its users, its operators and its clouds see it."""
+
+    def __init__(self, clouds_file: Path) -> None:
+        self.clouds_file = clouds_file
+        self.lease_s = LEASE_S
+        self.regions_known = REGIONS
+        self.url = f"http://127.0.0.1:{TEST_PORT_BASE}"
+        self.home = TEST_HOME
+        self.environment = os.environ | {
+            "PORT_BASE": str(TEST_PORT_BASE),
+            "OMS_HOME": str(TEST_HOME),
+            "REPLICAS": "2",
+            "REAP_EVERY_S": "3600",
+            "LEASE_S": str(LEASE_S),
+        }
+        self._http = httpx.Client(base_url=self.url, timeout=200)
+        self._connections: dict[str, openstack.connection.Connection] = {}
+
+    # ------------------------------------------------------------ the stack
+
+    def stack(self, command: str) -> str:
+        """Run `stack.py up|down|status` and return what it printed; fails if it fails."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "infra" / "local" / "stack.py"), command],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def lab(self, *arguments: str) -> str:
+        """Run a command of the laboratory and return what it printed; fails if it fails."""
+        lab = {"LAB_HOME": str(TEST_HOME / "lab"), "LAB_PORT_BASE": str(TEST_PORT_BASE + 5000)}
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py"), *arguments],
+            env=os.environ | lab,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # ------------------------------------------------------------ as clients see it
+
+    def token(self, owner: str = "dev", scopes: Sequence[str] = SCOPES) -> str:
+        """Return a good token."""
+        key = self.home / "keys" / "signing.pem"
+        return issue_token(key, owner=owner, scopes=scopes, ttl_s=900)
+
+    def call(self, method: str, path: str, *, owner: str = "dev", **more: Any) -> httpx.Response:
+        """Call the API through the gateway as an owner."""
+        headers = {"Authorization": f"Bearer {self.token(owner)}"} | more.pop("headers", {})
+        return self._http.request(method, f"/v1{path}", headers=headers, **more)
+
+    def create(self, count: int = 1, *, owner: str = "dev", **more: Any) -> list[dict[str, Any]]:
+        """Create instances and return them as they are accepted."""
+        wanted = {"count": count, "image": "debian-12", "size": "tiny"} | more
+        answer = self.call("POST", "/instances", owner=owner, json=wanted)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["instances"]
+
+    def instances(self, owner: str = "dev", query: str = "") -> list[dict[str, Any]]:
+        """Return all of an owner's instances."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = self.call("GET", f"/instances?limit=50{query}{cursor}", owner=owner)
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["instances"]
+            if answer.json()["next"] is None:
+                return found
+            cursor = f"&cursor={answer.json()['next']}"
+
+    def show(self, instance_id: str, owner: str = "dev") -> dict[str, Any]:
+        """Return one instance."""
+        return self.call("GET", f"/instances/{instance_id}", owner=owner).json()
+
+    def sweep(self) -> dict[str, dict[str, Any]]:
+        """Run the reaper once, as nobody else does just now; return what was done by region."""
+        answer = self.call("POST", "/reap")
+        assert answer.status_code == 200, answer.text
+        return {it["region"]: it for it in answer.json()["regions"]}
+
+    def regions(self) -> dict[str, dict[str, Any]]:
+        """Return every region's counts and state."""
+        return {it["region"]: it for it in self.call("GET", "/regions").json()["regions"]}
+
+    def until_active(
+        self, ids: Sequence[str], *, owner: str = "dev", within_s: float = 120
+    ) -> None:
+        """Sweep until these instances are ACTIVE with addresses."""
+        until = time.monotonic() + within_s
+        while True:
+            self.sweep()
+            shown = [self.show(it, owner) for it in ids]
+            if all(it["status"] == "ACTIVE" and it["addresses"] for it in shown):
+                return
+            assert time.monotonic() < until, [it for it in shown if it["status"] != "ACTIVE"]
+            time.sleep(0.5)
+
+    def oms(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line."""
+        environment = self.environment | {"OMS_URL": self.url, "OMS_TOKEN": self.token()}
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "oms"), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    # ------------------------------------------------------------ as the clouds and the ledger see it
+
+    def cloud(self, region: str) -> openstack.connection.Connection:
+        """Return a connection of our own to a region, beside the product's."""
+        if region not in self._connections:
+            provider, _, name = region.partition("/")
+            config = openstack.config.OpenStackConfig(
+                config_files=[str(self.clouds_file)], load_envvars=False
+            ).get_one(provider, region_name=name)
+            self._connections[region] = openstack.connection.Connection(config=config)
+        return self._connections[region]
+
+    def servers(self, region: str) -> dict[str, Any]:
+        """Return the project's servers in a region by id, asked of Nova itself."""
+        return {it.id: it for it in self.cloud(region).compute.servers(details=True)}
+
+    def ledger(self) -> Ledger:
+        """Return the ledger, read beside the product."""
+        client = redis.Redis(port=TEST_PORT_BASE + 2, decode_responses=True)
+        return Ledger(client, "default", lease_ms=LEASE_S * 1000)
+
+    def assert_agreement(self) -> None:
+        """Cloud and ledger agree exactly in every region: server by server, slot by slot."""
+        for region in REGIONS:
+            slots = self.ledger().view(region, []).slots
+            ours = {i for i, it in self.servers(region).items() if "oms_fleet" in it.metadata}
+            assert {slot.server_id for slot in slots} == ours, region
+            assert len(slots) == len(ours), region
+            assert self.regions()[region]["held"] == len(ours), region
+
+    def wipe(self) -> None:
+        """Delete every server behind the product's back and let it find out."""
+        for region in REGIONS:
+            for server_id in self.servers(region):
+                self.cloud(region).compute.delete_server(server_id)
+        self.until(lambda: not any(self.servers(region) for region in REGIONS))
+        self.forget()
+        self.sweep()
+
+    def forget(self) -> None:
+        """Lose the whole ledger."""
+        with redis.Redis(port=TEST_PORT_BASE + 2) as client:
+            client.flushdb()
+
+    def until(self, holds: Callable[[], bool], *, within_s: float = GONE_WITHIN_S) -> None:
+        """Wait until something holds, or fail."""
+        until = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < until, f"did not come true within {within_s} s"
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def running(lab: Path) -> Iterator[Product]:
+    """The product, up; ended after the last test."""
+    product = Product(lab)
+    product.stack("up")
+    yield product
+    product.stack("down")
+
+
+@pytest.fixture
+def product(running: Product) -> Product:
+    """The product with nothing in it: no servers, an empty ledger that knows its regions."""
+    running.wipe()
+    assert {it["state"] for it in running.regions().values()} == {"up"}, json.dumps(
+        running.regions()
+    )
+    return running
