@@ -147,7 +147,7 @@ class Product:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    # ------------------------------------------------------------ as the clouds and the ledger see it
+    # ------------------------------------------------------------ as the clouds see it
 
     def cloud(self, region: str) -> openstack.connection.Connection:
         """Return a connection of our own to a region, beside the product's."""

@@ -1,6 +1,5 @@
 """The main job: instances over all regions of all providers, by naming only an image and a size."""
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -82,4 +81,4 @@ def test_prefer_wait_answers_when_all_are_active(product):
 def test_the_environment_file_is_for_its_owner_alone(product):
     """Tokens and keys that `up` writes can be read by nobody else."""
     for name in ("env", "keys/signing.pem"):
-        assert os.stat(product.home / name).st_mode & 0o077 == 0, name
+        assert (product.home / name).stat().st_mode & 0o077 == 0, name
