@@ -70,7 +70,7 @@ class Declared(Redis):
     declared: set[str]
     restricted: "Redis[str]"
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script as the restricted user."""
         keys = keys_and_args[:numkeys]
         self.declared |= set(keys)
@@ -83,7 +83,7 @@ class Declared(Redis):
 
 
 @pytest.fixture
-def declared(redis: "Redis[str]", valkey: Any) -> Iterator[Declared]:  # noqa: ANN401
+def declared(redis: "Redis[str]", valkey: Any) -> Iterator[Declared]:
     """Return a client of the shared, empty Valkey; `ran` and `declared` tell what was run."""
     redis.acl_setuser("script", enabled=True, nopass=True, commands=["+@all"])
     with (
@@ -128,7 +128,7 @@ def test_a_script_says_what_it_does_and_builds_no_key(script: str) -> None:
 
 
 @pytest.fixture
-def cluster(start_valkey: Any) -> Iterator[SimpleNamespace]:  # noqa: ANN401
+def cluster(start_valkey: Any) -> Iterator[SimpleNamespace]:
     """Return a Cluster of one node that serves all slots."""
     with start_valkey("--cluster-enabled", "yes") as server:
         with Redis(port=server.port, decode_responses=True) as node:

@@ -118,7 +118,7 @@ class Books(RuleBasedStateMachine):
         place.excused = place.over()
 
     @rule(region=st.sampled_from(REGIONS), means=st.sampled_from(["down", "full", "stale", ""]))
-    def report(self, region: str, means: Any) -> None:  # noqa: ANN401
+    def report(self, region: str, means: Any) -> None:
         self.desk.ledger.report(region, "no", means)
         place = self.places[region]
         place.up, place.full = place.up and means != "down", place.full or means == "full"
@@ -156,9 +156,7 @@ class Books(RuleBasedStateMachine):
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone, keep=st.booleans(), order=orders, need=needs, pick=picks)
-    def move(
-        self, *, which: int, keep: bool, order: Sequence[str], need: Need, pick: str
-    ) -> None:
+    def move(self, *, which: int, keep: bool, order: Sequence[str], need: Need, pick: str) -> None:
         attempt, life, current = self.known(which)
         failed = self.places[attempt.region].slots
         slot = attempt.instance_id, attempt.number

@@ -69,7 +69,7 @@ def impatient(port: int) -> "Redis[str]":
 
 
 @pytest.fixture
-def own(start_valkey: Any) -> Iterator[SimpleNamespace]:  # noqa: ANN401
+def own(start_valkey: Any) -> Iterator[SimpleNamespace]:
     """Return a Valkey of this test's own."""
     with start_valkey() as server:
         yield server

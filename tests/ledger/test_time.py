@@ -140,7 +140,7 @@ def test_the_lock_can_be_given_back_by_another_thread(desk: Desk) -> None:
         assert mine
 
 
-def test_two_fleets_on_one_redis_know_nothing_of_each_other(desk: Desk, redis: Any) -> None:  # noqa: ANN401
+def test_two_fleets_on_one_redis_know_nothing_of_each_other(desk: Desk, redis: Any) -> None:
     other = Ledger(redis, "other", lease_ms=1000)
     attempt = desk.placed(A)
     assert other.regions() == []
