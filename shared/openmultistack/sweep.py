@@ -187,6 +187,12 @@ class Sweep:
         self.done["activated"] += server.status == Status.ACTIVE and instance.status == Status.BUILD
 
     def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+        if slot.server_id is None:
+            # Found: its slot comes back when the server is gone, and waits for no lease.
+            attempt = Attempt(slot.instance_id, slot.attempt, self._region)
+            self._ledger.observe(
+                attempt, server_id=server.id, status=server.status, addresses=server.addresses
+            )
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
         self._deleted.append((slot, instance, server))
         self.done["deleted"] += 1

@@ -1,0 +1,276 @@
+"""A whole fleet in the hand: fake clouds, a real ledger, and the use cases between them."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import pytest
+from openmultistack import sweep
+from openmultistack.attempts import Attempts
+from openmultistack.clouds import Server, ServerOrder
+from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.creating import Creating
+from openmultistack.errors import InDoubt
+from openmultistack.fleet import Fleet, FleetFile
+from openmultistack.fleet.config import Region
+from openmultistack.instances import Destroying
+from openmultistack.ledger import Ledger, Slot
+from openmultistack.ledger.keys import Keys
+from openmultistack.models import (
+    Catalogue,
+    CreateInstances,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    RegionState,
+    Resources,
+)
+from openmultistack.reaper import Reaping
+from redis import Connection, ConnectionPool, Redis
+from ulid import ULID
+
+A, B, C = "alpha/One", "alpha/Two", "beta/One"
+VCPUS, RAM_MB = 2, 2048
+NUMBERS = itertools.count(1)
+
+
+class Sky(FakeCloud):
+    """A fake cloud whose answers can get lost, and in which things happen during a create."""
+
+    def __init__(self, region: str, instances: int) -> None:
+        quota = Resources(instances=instances, vcpus=VCPUS * 1000, ram_mb=RAM_MB * 1000)
+        super().__init__(catalogue_of(region), quota)
+        # lost: the server is made and nobody hears of it; late: it is made when it `arrive`s.
+        self.answers: Literal["given", "lost", "late"] = "given"
+        self.meanwhile: Callable[[ServerOrder], None] = lambda _: None
+        self.accepted: list[tuple[str, int]] = []
+        self._under_way: list[ServerOrder] = []
+
+    def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
+        """Make a server, and maybe lose the answer."""
+        self.meanwhile(order)
+        if self.answers == "late":
+            self._called("create")
+            self._under_way.append(order)
+            raise InDoubt("no answer within the time allowed")
+        server_id = super().create(order, not_after=not_after)
+        self.accepted.append((order.marks.instance_id, order.marks.attempt))
+        if self.answers == "lost":
+            raise InDoubt("the connection broke")
+        return server_id
+
+    def arrive(self) -> None:
+        """Make what was under way."""
+        while self._under_way:
+            super().create(self._under_way.pop())
+
+    def fails(self, error: Exception | None, *calls: str) -> None:
+        """Answer these calls (all, if none is named) with an error; None: well again."""
+        self.fault = lambda name: error if not calls or name in calls else None  # type: ignore[assignment,return-value]
+
+    def ours(self) -> dict[tuple[str, int], Server]:
+        """Return the servers that carry marks."""
+        found = [it for it in self.servers.values() if it.marks]
+        return {(it.marks.instance_id, it.marks.attempt): it for it in found if it.marks}
+
+
+def catalogue_of(region: str) -> Catalogue:
+    """Return what a region offers: its own ids for names that all of them have."""
+    return Catalogue(
+        flavors=(
+            Flavor(id=f"{region}-small", name="small", vcpus=VCPUS, ram_mb=RAM_MB, disk_gb=20),
+        ),
+        images=(Image(id=f"{region}-debian", name="debian"),),
+        networks=(Network(id=f"{region}-net", name="net"),),
+    )
+
+
+class CountedConnection(Connection):
+    """Counts what goes to Redis: a pipeline or a script is one round trip."""
+
+    round_trips = 0
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002  redis-py's signature
+        """Count, and send."""
+        CountedConnection.round_trips += 1
+        super().send_packed_command(command, check_health)
+
+
+class House:
+    """A fleet: `clouds` by name, the ledger, and its users' and operators' acts."""
+
+    def __init__(
+        self,
+        redis: "Redis[str]",
+        regions: Mapping[str, int],
+        *,
+        lease_ms: int = 60_000,
+        call_budget_s: float = 0,
+        file: FleetFile | None = None,
+        fleet_name: str | None = None,
+    ) -> None:
+        self.redis = redis
+        self.name = fleet_name or f"t-{ULID()}"
+        self.clouds = {name: Sky(name, instances) for name, instances in regions.items()}
+        self.fleet = Fleet(
+            regions={name: _region(name, file) for name in regions}, file=file or FleetFile()
+        )
+        self.ledger = Ledger(redis, self.name, lease_ms=lease_ms)
+        self.keys = Keys(self.name)
+        fakes = FakeClouds(dict(self.clouds))
+        attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=call_budget_s)
+        self.creating = Creating(self.ledger, self.fleet, self.name, fakes, attempts)
+        self.destroying = Destroying(self.ledger, fakes)
+        self.reaping = Reaping(self.ledger, self.fleet, self.name, fakes, attempts)
+
+    # ------------------------------------------------------------ acts
+
+    def create(self, count: int = 1, *, owner: str = "alice", **more: Any) -> list[Instance]:
+        """Create instances and return those that came about."""
+        wait_s = more.pop("wait_s", 0)
+        command = CreateInstances(image="debian", size="small", count=count, **more)
+        return list(self.creating.create(owner, command, wait_s=wait_s).instances)
+
+    def one(self, **more: Any) -> Instance:
+        """Create an instance."""
+        (instance,) = self.create(1, **more)
+        return instance
+
+    def active(self, **more: Any) -> Instance:
+        """Create an instance and let it be built and seen."""
+        instance = self.one(**more)
+        self.clouds[instance.region].settle()
+        self.sweep(instance.region)
+        return self.get(instance)
+
+    def destroy(self, instance: Instance) -> Instance:
+        """Have an instance destroyed by its owner."""
+        (after,) = self.destroying.destroy_ids(instance.owner, [instance.id])
+        return after
+
+    def sweep(self, *regions: str) -> dict[str, int]:
+        """Sweep regions (all, if none is named), one after another; return what was done."""
+        done: dict[str, int] = {}
+        for region in regions or self.clouds:
+            swept = self.reaping.sweep(region)
+            assert swept["outcome"] == "swept", swept
+            for action, count in swept["actions"].items():
+                done[action] = done.get(action, 0) + count
+        return {action: count for action, count in done.items() if count}
+
+    def settle(self) -> None:
+        """Let time pass in all clouds."""
+        for cloud in self.clouds.values():
+            cloud.settle()
+
+    def come_to_rest(self) -> None:
+        """Let time pass and sweep, until everything asked for has been done."""
+        for _ in range(3):
+            self.settle()
+            self.sweep()
+
+    # ------------------------------------------------------------ what there is
+
+    def get(self, instance: Instance | str) -> Instance:
+        """Return an instance as the ledger has it."""
+        (found,) = self.ledger.get([instance if isinstance(instance, str) else instance.id])
+        return found
+
+    def story(self, instance: Instance) -> list[tuple[str, str, int]]:
+        """Return an instance's story: what, where, which attempt."""
+        events = self.ledger.events(instance.id)
+        return [(it["what"], it["region"], it["attempt"]) for it in events]
+
+    def state(self, region: str) -> RegionState:
+        """Return what the ledger says of a region."""
+        (state,) = self.ledger.regions([region])
+        return state
+
+    def held(self) -> dict[str, int]:
+        """Return how many slots of each region are held."""
+        return {name: self.state(name).held.instances for name in self.clouds}
+
+    def slots(self, region: str) -> dict[tuple[str, int], Slot]:
+        """Return a region's slots by instance and attempt."""
+        return {(it.instance_id, it.attempt): it for it in self.ledger.view(region, []).slots}
+
+    def server(self, instance: Instance) -> Server:
+        """Return the server of an instance's attempt."""
+        return self.clouds[instance.region].ours()[instance.id, instance.attempt]
+
+    def servers(self) -> int:
+        """Return how many servers of ours there are."""
+        return sum(len(cloud.ours()) for cloud in self.clouds.values())
+
+    def assert_agreement(self) -> None:
+        """Ledger and clouds agree exactly: server by server, slot by slot, count by count."""
+        for region, cloud in self.clouds.items():
+            there = {key: server.id for key, server in cloud.ours().items()}
+            assert {k: slot.server_id for k, slot in self.slots(region).items()} == there, region
+            needs = [it.need for it in cloud.ours().values()]
+            assert self.state(region).held == sum(needs, Resources()), region
+
+    def assert_idle(self) -> None:
+        """No slot is held, no server of ours is there."""
+        assert (set(self.held().values()), self.servers()) == ({0}, 0)
+
+
+def _region(name: str, file: FleetFile | None) -> Region:
+    provider, _, region = name.partition("/")
+    rule = (file or FleetFile()).regions.get(name)
+    more = {"rule": rule} if rule else {}
+    return Region(name=name, provider=provider, region=region, **more)
+
+
+@pytest.fixture(scope="session")
+def redis(valkey_port: int) -> "Iterator[Redis[str]]":
+    """Return a client of the shared Valkey that counts its round trips."""
+    pool = ConnectionPool(
+        connection_class=CountedConnection,
+        host="127.0.0.1",
+        port=valkey_port,
+        decode_responses=True,
+    )
+    with Redis(connection_pool=pool) as client:
+        yield client
+    pool.disconnect()
+
+
+@pytest.fixture
+def round_trips() -> Callable[[], int]:
+    """Return what tells how often Redis was asked since the last time."""
+    asked = CountedConnection.round_trips
+
+    def since() -> int:
+        nonlocal asked
+        before, asked = asked, CountedConnection.round_trips
+        return asked - before
+
+    return since
+
+
+@pytest.fixture
+def make_house(redis: "Redis[str]") -> Callable[..., House]:
+    """Return a maker of fleets that have been swept once; each has a ledger of its own."""
+
+    def make(regions: Mapping[str, int] | None = None, *, swept: bool = True, **more: Any) -> House:
+        house = House(redis, regions or {A: 4, B: 4, C: 4}, **more)
+        if swept:
+            house.sweep()
+        return house
+
+    return make
+
+
+@pytest.fixture
+def house(make_house: Callable[..., House]) -> House:
+    """Return three regions of two providers, with four places in each."""
+    return make_house()
+
+
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
+    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)

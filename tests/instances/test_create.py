@@ -1,0 +1,418 @@
+"""Create: where instances go, and what follows from what the clouds say."""
+
+import threading
+from typing import Any
+
+import pytest
+from openmultistack.errors import (
+    AccountBroken,
+    CapacityExhausted,
+    CatalogueStale,
+    InDoubt,
+    Invalid,
+    NoRegionReady,
+    NoRegionWorked,
+    OrderRefused,
+    RegionFull,
+    Unreachable,
+)
+from openmultistack.fleet import FleetFile
+from openmultistack.models import CreateInstances, Flavor, Resources, Status
+
+House = Any  # conftest's own; test modules do not import one another
+A, B, C = "alpha/One", "alpha/Two", "beta/One"
+SSH_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP lab@example"
+)
+
+
+# ---------------------------------------------------------------- all is well
+
+
+def test_instances_are_spread_evenly_and_each_has_one_server(house: House) -> None:
+    made = house.create(6)
+    assert sorted(it.region for it in made) == [A, A, B, B, C, C]
+    assert {it.status for it in made} == {Status.BUILD}
+    assert house.held() == {A: 2, B: 2, C: 2}
+    house.assert_agreement()
+
+
+def test_with_enough_demand_every_slot_of_every_region_is_used(house: House) -> None:
+    assert len(house.create(12)) == 12
+    assert house.held() == {A: 4, B: 4, C: 4}
+    with pytest.raises(CapacityExhausted):
+        house.create(1)
+    house.assert_agreement()
+
+
+def test_by_priority_the_preferred_region_fills_up_first(make_house: Any) -> None:
+    rules = {A: {"priority": 1}, B: {"priority": 2}}
+    house = make_house(file=FleetFile.model_validate({"regions": rules}))
+    house.create(5, strategy="priority")
+    assert house.held() == {A: 1, B: 0, C: 4}
+
+
+def test_packed_the_fullest_region_fills_up_first(house: House) -> None:
+    house.create(1, regions=[B])
+    house.create(4, strategy="pack")
+    assert house.held() == {A: 1, B: 4, C: 0}
+
+
+def test_a_server_carries_the_marks_from_which_its_instance_can_be_rebuilt(house: House) -> None:
+    made = house.one(labels={"job": "7"}, name="ci", ttl=600, ssh_public_key=SSH_KEY)
+    marks = house.server(made).marks
+    assert (marks.fleet, marks.instance_id, marks.attempt) == (house.name, made.id, 1)
+    assert (marks.owner, marks.name, marks.labels) == ("alice", "ci", {"job": "7"})
+    assert marks.expires_at_ms - marks.created_at_ms == 600_000
+    assert (marks.created_at_ms, marks.expires_at_ms) == (made.created_at_ms, made.expires_at_ms)
+    assert marks.keypair == marks.server_name == f"oms-{made.id}-1"
+
+
+def test_each_region_gets_its_own_flavor_image_and_network(house: House) -> None:
+    house.create(3)
+    for region, cloud in house.clouds.items():
+        (server,) = cloud.ours().values()
+        assert server.image == f"{region}-debian"
+
+
+def test_what_create_answers_is_what_the_ledger_has(house: House) -> None:
+    made = house.one(labels={"a": "b"})
+    kept = house.get(made).model_copy(update={"order": None})
+    assert made.document() == kept.document()
+
+
+def test_a_create_takes_three_round_trips_to_the_ledger(house: House, round_trips: Any) -> None:
+    house.create(1)  # the scripts and catalogues are known from now on
+    round_trips()
+    house.create(1)
+    assert round_trips() <= 3
+
+
+def test_a_create_lists_nothing_in_the_clouds_and_creates_once(house: House) -> None:
+    for cloud in house.clouds.values():
+        cloud.calls.clear()
+    house.create(5)
+    calls = [call for cloud in house.clouds.values() for call in cloud.calls]
+    assert calls == ["create"] * 5
+
+
+def test_creates_of_one_command_go_on_side_by_side_but_bounded_in_each_region(
+    make_house: Any,
+) -> None:
+    house = make_house({A: 20})
+    under_way, most, lock = 0, 0, threading.Lock()
+    enough = threading.Event()
+
+    def meanwhile(_: object) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        enough.wait(0.05)
+        with lock:
+            under_way -= 1
+
+    house.clouds[A].meanwhile = meanwhile
+    house.create(20)
+    assert most == 5
+
+
+def test_waiting_returns_when_all_are_active(house: House) -> None:
+    timer = threading.Timer(0.3, house.settle)
+    timer.start()
+    made = house.create(3, wait_s=10)
+    timer.join()
+    assert [it.status for it in made] == [Status.ACTIVE] * 3
+    assert all(it.addresses for it in made)
+
+
+def test_waiting_is_bounded(house: House) -> None:
+    (made,) = house.create(1, wait_s=0.2)
+    assert made.status == Status.BUILD
+
+
+# ---------------------------------------------------------------- not enough room
+
+
+def test_all_or_nothing_leaves_nothing_behind(house: House) -> None:
+    with pytest.raises(CapacityExhausted) as refusal:
+        house.create(13)
+    assert set(refusal.value.regions) == {A, B, C}
+    house.assert_idle()
+
+
+def test_partial_takes_what_there_is(house: House) -> None:
+    assert len(house.create(13, partial=True)) == 12
+    house.assert_agreement()
+
+
+def test_foreign_servers_and_the_operators_cap_bound_what_is_placed(make_house: Any) -> None:
+    file = FleetFile.model_validate({"regions": {B: {"cap": {"instances": 1}}}})
+    house = make_house(file=file)
+    house.clouds[A].add_foreign(Resources(instances=3, vcpus=1, ram_mb=1))
+    house.sweep()
+    house.create(20, partial=True)
+    assert house.held() == {A: 1, B: 1, C: 4}
+
+
+def test_vcpus_are_counted_as_well(make_house: Any) -> None:
+    house = make_house(swept=False)
+    house.clouds[A].quota = house.clouds[A].quota.model_copy(update={"vcpus": 5})
+    house.sweep()
+    house.create(20, partial=True)
+    assert house.held() == {A: 2, B: 4, C: 4}
+
+
+def test_before_the_first_sweep_no_region_is_ready(make_house: Any) -> None:
+    house = make_house(swept=False)
+    with pytest.raises(NoRegionReady) as refusal:
+        house.create()
+    assert set(refusal.value.regions) == {A, B, C}
+
+
+def test_a_refusal_says_of_each_region_why(house: House) -> None:
+    house.create(4, regions=[B])
+    house.clouds[A].fails(Unreachable("connection refused"))
+    assert house.create(4, regions=[A, C])
+    with pytest.raises(CapacityExhausted) as refusal:
+        house.create()
+    said = refusal.value.regions
+    assert "down" in said[A]
+    assert "connection refused" in said[A]
+    assert "free slots" in said[B]
+    assert "free slots" in said[C]
+
+
+# ---------------------------------------------------------------- what is asked for
+
+
+def test_unknown_names_are_refused_with_the_nearest_known(house: House) -> None:
+    with pytest.raises(Invalid) as refusal:
+        house.creating.create("alice", CreateInstances(image="debain", size="small"))
+    assert refusal.value.members()["nearest"] == ["debian"]
+    assert refusal.value.faults[0][0] == "/image"
+
+
+def test_a_region_that_lacks_the_flavor_is_no_candidate(make_house: Any) -> None:
+    house = make_house(swept=False)
+    big = Flavor(id="x", name="big", vcpus=4, ram_mb=4096, disk_gb=20)
+    offered = house.clouds[B].offered
+    house.clouds[B].offered = offered.model_copy(update={"flavors": (*offered.flavors, big)})
+    house.sweep()
+    placed = house.creating.create("alice", CreateInstances(image="debian", size="big"))
+    assert [it.region for it in placed.instances] == [B]
+
+
+def test_a_ttl_beyond_the_owners_maximum_is_refused(make_house: Any) -> None:
+    file = FleetFile.model_validate({"owners": {"alice": {"default_ttl": 60, "max_ttl": 100}}})
+    house = make_house(file=file)
+    with pytest.raises(Invalid) as refusal:
+        house.create(ttl=101)
+    assert refusal.value.faults[0][0] == "/ttl"
+    made = house.one(ttl=100)
+    assert made.expires_at_ms - made.created_at_ms == 100_000
+    made = house.one()
+    assert made.expires_at_ms - made.created_at_ms == 60_000
+    assert house.one(owner="bob", ttl=101).owner == "bob"
+
+
+def test_an_unknown_strategy_is_refused(house: House) -> None:
+    with pytest.raises(Invalid) as refusal:
+        house.create(strategy="sperad")
+    assert refusal.value.members()["nearest"][0] == "spread"
+
+
+# ---------------------------------------------------------------- certain refusals of a region
+
+
+def test_a_full_region_is_left_and_not_asked_again_until_the_next_sweep(house: House) -> None:
+    house.clouds[A].fails(RegionFull("403: Quota exceeded"), "create")
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    assert house.state(A).full
+    house.clouds[A].fails(None)
+    assert house.one(regions=[A, B], strategy="priority").region == B
+    house.sweep(A)
+    assert house.one(regions=[A, B], strategy="priority").region == A
+    house.assert_agreement()
+
+
+def test_a_stale_catalogue_sends_the_instance_elsewhere_and_is_read_again(house: House) -> None:
+    cloud = house.clouds[A]
+    renewed = cloud.offered.flavors[0].model_copy(update={"id": "new"})
+    cloud.offered = cloud.offered.model_copy(update={"flavors": (renewed,)})
+    house.sweep(A)  # its catalogue is young, and not read again by this sweep
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    assert house.state(A).state == "up"
+    house.sweep(A)
+    assert house.one(regions=[A, B], strategy="priority").region == A
+
+
+@pytest.mark.parametrize("error", [AccountBroken("401"), Unreachable("connection refused")])
+def test_a_broken_region_is_down_until_a_sweep_proves_it_well(house: House, error: Any) -> None:
+    house.clouds[A].fails(error)
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    assert (house.state(A).state, house.state(A).last_error) == ("down", str(error))
+    assert house.reaping.sweep(A)["outcome"] == "failed"
+    assert house.one(regions=[A, B], strategy="priority").attempt == 1
+    house.clouds[A].fails(None)
+    house.sweep(A)
+    assert house.state(A).state == "up"
+    assert house.one(regions=[A, B], strategy="priority").region == A
+
+
+def test_a_dead_region_takes_no_instance_of_a_large_command(house: House) -> None:
+    house.clouds[A].fails(Unreachable("connection refused"))
+    made = house.create(8)
+    assert sorted(it.region for it in made) == [B] * 4 + [C] * 4
+    house.clouds[A].fails(None)
+    house.assert_agreement()
+
+
+def test_the_story_tells_where_it_was_tried_and_why_it_went_on(house: House) -> None:
+    house.clouds[A].fails(RegionFull("403: Quota exceeded"), "create")
+    made = house.one(regions=[A, B], strategy="priority")
+    assert house.story(made) == [
+        ("placed", A, 1),
+        ("failed", A, 1),
+        ("placed", B, 2),
+        ("accepted", B, 2),
+    ]
+    assert house.ledger.events(made.id)[1]["why"] == "403: Quota exceeded"
+
+
+def test_when_no_region_is_left_each_ones_words_are_told_and_slots_come_back(house: House) -> None:
+    house.clouds[A].fails(Unreachable("connection refused"))
+    house.clouds[B].fails(AccountBroken("401: the login is refused"))
+    house.clouds[C].fails(CatalogueStale("400: Flavor could not be found"))
+    with pytest.raises(NoRegionWorked) as refusal:
+        house.create()
+    assert refusal.value.regions == {
+        A: "connection refused",
+        B: "401: the login is refused",
+        C: "400: Flavor could not be found",
+    }
+    house.assert_idle()
+
+
+def test_regions_that_all_turn_out_full_are_no_failure_but_a_lack_of_room(house: House) -> None:
+    for cloud in house.clouds.values():
+        cloud.fails(RegionFull("403: Quota exceeded"), "create")
+    with pytest.raises(CapacityExhausted):
+        house.create()
+    house.assert_idle()
+
+
+def test_all_or_nothing_destroys_the_siblings_of_one_that_nobody_takes(make_house: Any) -> None:
+    house = make_house({A: 4})
+    house.clouds[A].fails(None)
+    refused_once = iter([None, None, RegionFull("403: Quota exceeded")])
+    house.clouds[A].fault = lambda name: next(refused_once, None) if name == "create" else None
+    with pytest.raises(CapacityExhausted):
+        house.create(4)
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def test_partial_keeps_the_siblings_of_one_that_nobody_takes(make_house: Any) -> None:
+    house = make_house({A: 4})
+    refused_once = iter([None, None, RegionFull("403: Quota exceeded")])
+    house.clouds[A].fault = lambda name: next(refused_once, None) if name == "create" else None
+    assert len(house.create(4, partial=True)) == 3
+    house.assert_agreement()
+
+
+def test_what_is_the_clients_own_fault_is_tried_nowhere_else_and_nothing_is_kept(
+    house: House,
+) -> None:
+    for cloud in house.clouds.values():
+        cloud.fails(OrderRefused("400: Invalid key_name provided."), "create")
+    with pytest.raises(Invalid, match="Invalid key_name provided"):
+        house.create()
+    assert sum("create" in cloud.calls for cloud in house.clouds.values()) == 1
+    assert all(house.state(name).state == "up" for name in house.clouds)
+    house.assert_idle()
+
+
+def test_one_refused_order_takes_its_siblings_with_it_even_when_partial(house: House) -> None:
+    house.clouds[C].fails(OrderRefused("400: Invalid user_data"), "create")
+    with pytest.raises(Invalid):
+        house.create(6, partial=True)
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def test_an_order_that_would_be_sent_too_late_is_not_sent(make_house: Any) -> None:
+    house = make_house({A: 4}, lease_ms=1000, call_budget_s=2)
+    with pytest.raises(NoRegionWorked):
+        house.create()
+    house.assert_idle()
+    assert house.state(A).state == "up"
+
+
+# ---------------------------------------------------------------- in doubt
+
+
+@pytest.mark.parametrize("answers", ["lost", "late"])
+def test_in_doubt_the_slot_is_kept_and_the_instance_goes_elsewhere(
+    house: House, answers: str
+) -> None:
+    house.clouds[A].answers = answers
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    assert house.held() == {A: 1, B: 1, C: 0}
+    assert house.state(A).state == "up"
+
+    house.clouds[A].arrive()
+    assert house.sweep(A)["deleted"] == 1
+    assert house.held()[A] == 1  # until the cloud is seen to have no such server
+    house.settle()
+    assert house.sweep(A)["released"] == 1
+    assert house.held() == {A: 0, B: 1, C: 0}
+    house.sweep(B)
+    assert house.get(made).status == Status.ACTIVE
+    house.assert_agreement()
+
+
+def test_a_doubtful_attempt_that_made_nothing_is_released_when_its_lease_is_over(
+    make_house: Any,
+) -> None:
+    house = make_house(lease_ms=300)
+    house.clouds[A].fails(InDoubt("no answer within the time allowed"), "create")
+    made = house.one(regions=[A, B], strategy="priority")
+    house.sweep(A)
+    assert house.held()[A] == 1
+    _past_the_lease()
+    assert house.sweep(A)["released"] == 1
+    assert house.held() == {A: 0, B: 1, C: 0}
+    assert house.get(made).status == Status.BUILD
+
+
+def test_a_server_that_comes_after_its_slot_was_freed_is_deleted(make_house: Any) -> None:
+    house = make_house(lease_ms=300)
+    house.clouds[A].answers = "late"
+    house.one(regions=[A, B], strategy="priority")
+    _past_the_lease()
+    house.sweep(A)
+    assert house.held()[A] == 0
+    house.clouds[A].arrive()
+    house.come_to_rest()
+    assert house.held() == {A: 0, B: 1, C: 0}
+    house.assert_agreement()
+
+
+def test_doubt_everywhere_is_an_error_and_whatever_came_about_is_settled(make_house: Any) -> None:
+    house = make_house(lease_ms=300)
+    for cloud in house.clouds.values():
+        cloud.answers = "lost"
+    with pytest.raises(NoRegionWorked):
+        house.create()
+    assert house.servers() == 3
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def _past_the_lease() -> None:
+    threading.Event().wait(0.35)
