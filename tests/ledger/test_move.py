@@ -109,6 +109,14 @@ def test_an_instance_destroyed_while_its_attempt_failed_is_left_for_the_sweep(de
     assert desk.held(A) == [0]
 
 
+def test_a_destroyed_instance_is_not_tried_again_for_having_been_promised(desk: Desk) -> None:
+    second = desk.move(desk.placed(A), B, promised=True).attempt
+    assert desk.slots(B)[second.instance_id, 2].promised
+    desk.ledger.destroy(desk.get(second), why="its owner")
+    assert desk.move(second, C, promised=True).outcome == "ended"
+    assert not desk.slots(B)[second.instance_id, 2].promised
+
+
 def test_a_superseded_attempt_moves_nowhere_and_frees_its_own_slot_alone(desk: Desk) -> None:
     first = desk.placed(A)
     desk.move(first, B, keep=True)
