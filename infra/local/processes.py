@@ -57,9 +57,13 @@ def _end(processes: list[psutil.Process], *, within_s: float) -> None:
 
 
 def memory_mb(process: psutil.Process) -> float:
-    """Return the resident memory of a process and its children."""
+    """Return the resident memory of a process and its children (the supervisor's are not its own)."""
     with contextlib.suppress(psutil.Error):
-        family = [process, *process.children(recursive=True)]
+        mine = process.environ().get(NAME_MARK)
+        family = [
+            it for it in process.children(recursive=True) if it.environ().get(NAME_MARK) == mine
+        ]
+        family.append(process)
         return sum(it.memory_info().rss for it in family) / 2**20
     return 0.0
 

@@ -40,6 +40,8 @@ def watched(stack: Stack) -> list[Watched]:
 def _valkey(stack: Stack) -> Watched:
     command = [str(get_binary_path()), "--bind", HOST, "--port", str(stack.valkey_port)]
     command += ["--dir", str(stack.home / "valkey"), "--appendonly", "yes", "--save", ""]
+    # Its own title would be written over the environment, and with it our marks.
+    command += ["--set-proc-title", "no"]
     return Watched("valkey", command, stack.valkey_port)
 
 
@@ -95,6 +97,7 @@ def circus_configuration(stack: Stack) -> str:
     """Return the text of circus' configuration file."""
     endpoint, published = stack.supervisor_ports
     ini = configparser.ConfigParser(interpolation=None)
+    ini.optionxform = str  # variables of the environment keep their case
     ini["circus"] = {
         "endpoint": f"tcp://{HOST}:{endpoint}",
         "pubsub_endpoint": f"tcp://{HOST}:{published}",

@@ -17,7 +17,7 @@ class Offers(NamedTuple):
     unable: Mapping[str, str]
 
 
-class _CannotServe(Exception):
+class CannotServe(Exception):
     """Why a region is no candidate; the field is `image`, `size` or `network`."""
 
     def __init__(self, field: str, why: str) -> None:
@@ -65,7 +65,7 @@ def offers(
             continue
         try:
             able.append(_offer(fleet, region, catalogue, image, size))
-        except _CannotServe as reason:
+        except CannotServe as reason:
             refused[region.name] = reason
     if not able and refused:
         raise _refuse(fleet, catalogues, image, size, refused)
@@ -92,13 +92,13 @@ def find_image(fleet: Fleet, region: Region, catalogue: Catalogue, image: str) -
     if image in fleet.file.images:
         rule = first_match(fleet.file.images[image], region.name)
         if rule is None:
-            raise _CannotServe("image", f"fleet.yaml says nothing of image {image} here")
+            raise CannotServe("image", f"fleet.yaml says nothing of image {image} here")
         rule = ImageRule(name=rule) if isinstance(rule, str) else rule
         fitting = [it for it in catalogue.images if _fits(it, rule)]
     else:
         fitting = [it for it in catalogue.images if image in (it.name, it.id)]
     if not fitting:
-        raise _CannotServe("image", f"has no image {image}")
+        raise CannotServe("image", f"has no image {image}")
     return max(fitting, key=lambda it: (it.created_at, it.id))
 
 
@@ -122,14 +122,12 @@ def find_flavor(
         pattern = first_match(wanted, region.name)
         fitting = [it for it in catalogue.flavors if pattern and fnmatchcase(it.name, pattern)]
     if not fitting:
-        raise _CannotServe("size", f"has no flavor for size {_said(size)}")
+        raise CannotServe("size", f"has no flavor for size {_said(size)}")
     roomy = [
         it for it in fitting if it.ram_mb >= image.min_ram_mb and it.disk_gb >= image.min_disk_gb
     ]
     if not roomy:
-        raise _CannotServe(
-            "size", f"has no flavor for size {_said(size)} that {image.name} fits on"
-        )
+        raise CannotServe("size", f"has no flavor for size {_said(size)} that {image.name} fits on")
     return min(roomy, key=lambda it: (it.vcpus, it.ram_mb, it.disk_gb, it.name))
 
 
@@ -147,13 +145,13 @@ def find_network(region: Region, catalogue: Catalogue) -> Network:
     if name is not None:
         named = [it for it in catalogue.networks if name in (it.name, it.id)]
         if len(named) != 1:
-            raise _CannotServe("network", f"has {len(named) or 'no'} networks named {name}")
+            raise CannotServe("network", f"has {len(named) or 'no'} networks named {name}")
         return named[0]
     own = [it for it in catalogue.networks if not it.shared]
     choice = own or list(catalogue.networks)
     if len(choice) != 1:
         names = ", ".join(it.name for it in choice) or "none"
-        raise _CannotServe(
+        raise CannotServe(
             "network", f"has several networks or none ({names}): name one in fleet.yaml"
         )
     return choice[0]
@@ -170,7 +168,7 @@ def _refuse(
     catalogues: Mapping[str, Catalogue],
     image: str,
     size: str | SizeWanted,
-    refused: Mapping[str, _CannotServe],
+    refused: Mapping[str, CannotServe],
 ) -> Invalid:
     """Return why no region that was looked at can serve: an unknown name, or a mixture."""
     reasons = {name: str(reason) for name, reason in refused.items()}

@@ -1,0 +1,1 @@
+"""`oms`, the command line: an HTTP client of the gateway."""

@@ -1,0 +1,5 @@
+"""`python -m openmultistack.cli`."""
+
+from openmultistack.cli.app import main
+
+main()
