@@ -57,7 +57,7 @@ def _end(processes: list[psutil.Process], *, within_s: float) -> None:
 
 
 def memory_mb(process: psutil.Process) -> float:
-    """Return the resident memory of a process and its children (the supervisor's are not its own)."""
+    """Return the resident memory of a process and those of its name that it started."""
     with contextlib.suppress(psutil.Error):
         mine = process.environ().get(NAME_MARK)
         family = [

@@ -15,7 +15,7 @@ from openmultistack.attempts import Attempts
 from openmultistack.creating import Creating
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
-from openmultistack.http import door
+from openmultistack.http import Handler, door
 from openmultistack.instances import Destroying
 from openmultistack.ledger import Ledger
 from openmultistack.principal import Issuer, load_issuers
@@ -23,11 +23,7 @@ from openmultistack.reaper import Reaping
 from openmultistack.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import flask
-
     from openmultistack.clouds import Clouds
-
-    Handler = Callable[[flask.Request], flask.Response]
 
 REDIS_TIMEOUT_S = 5.0
 # What one POST may take at worst: its connect and read timeouts, and a margin.
@@ -122,31 +118,31 @@ def reaping() -> Reaping:
     return Reaping(ledger(), fleet(), settings().fleet, clouds(), attempts())
 
 
-def create() -> "Handler":
+def create() -> Handler:
     """Return the handler of functions/create.py."""
     refuse_bad_configuration(issuers, fleet)
     return door("create", endpoints.create_endpoints(creating), issuers)
 
 
-def destroy() -> "Handler":
+def destroy() -> Handler:
     """Return the handler of functions/destroy.py."""
     refuse_bad_configuration(issuers, fleet)
     return door("destroy", endpoints.destroy_endpoints(destroying), issuers)
 
 
-def list_() -> "Handler":
+def list_() -> Handler:
     """Return the handler of functions/list.py."""
     refuse_bad_configuration(issuers)
     return door("list", endpoints.list_endpoints(ledger), issuers)
 
 
-def renew() -> "Handler":
+def renew() -> Handler:
     """Return the handler of functions/renew.py."""
     refuse_bad_configuration(issuers, fleet_file)
     return door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
 
 
-def reap() -> "Handler":
+def reap() -> Handler:
     """Return the handler of functions/reap.py."""
     refuse_bad_configuration(issuers, fleet)
     return door("reap", endpoints.reap_endpoints(reaping), issuers)

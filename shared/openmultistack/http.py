@@ -70,6 +70,7 @@ class Endpoint(NamedTuple):
         return found.groupdict() if found else None
 
 
+Handler = Callable[[flask.Request], flask.Response]
 NOBODY = Principal(owner="", scopes=frozenset())
 
 
@@ -77,7 +78,7 @@ def door(
     action: str,
     endpoints: Sequence[Endpoint],
     issuers: Callable[[], Mapping[str, Issuer]],
-) -> Callable[[flask.Request], flask.Response]:
+) -> Handler:
     """Return a function's handler; `issuers` is asked at the first request, not before."""
 
     def handle(request: flask.Request) -> flask.Response:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -11,9 +11,8 @@ Json = dict[str, Any]
 
 # A create of 100 instances, a sweep of a sick region: the gateway bounds these at 180 s.
 TIMEOUT_S = 200
-EXIT_FAILED, EXIT_USAGE, EXIT_FORBIDDEN, EXIT_NOT_FOUND, EXIT_NO_ROOM, EXIT_UNREACHABLE = range(
-    1, 7
-)
+EXIT_FAILED, EXIT_USAGE, EXIT_FORBIDDEN = 1, 2, 3
+EXIT_NOT_FOUND, EXIT_NO_ROOM, EXIT_UNREACHABLE = 4, 5, 6
 _EXIT_BY_STATUS = {
     400: EXIT_USAGE,
     401: EXIT_FORBIDDEN,
@@ -56,7 +55,7 @@ class Client:
         self._url = base
 
     def call(
-        self, method: str, path: str, *, query: list[tuple[str, str]] | None = None,
+        self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (),
         body: Json | None = None, headers: Mapping[str, str] | None = None,
     ) -> Json:  # fmt: skip
         """Return the document that answers a request.
@@ -65,7 +64,9 @@ class Client:
             CommandError: the gateway cannot be reached, or says no.
         """
         try:
-            answer = self._http.request(method, path, params=query, json=body, headers=headers)
+            answer = self._http.request(
+                method, path, params=tuple(query), json=body, headers=headers
+            )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise CommandError(f"{self._url} is no URL of a gateway", EXIT_USAGE) from None
         except httpx.TimeoutException:

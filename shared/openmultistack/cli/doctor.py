@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,13 +127,22 @@ def _names(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Findi
     images = ", ".join(sorted(it.name for it in catalogue.images)) or "none"
     for image in fleet.file.images:
         yield resolve(
-            f"image {image}", lambda image=image: find_image(fleet, region, catalogue, image).name,
+            f"image {image}",
+            partial(_image_name, fleet, region, catalogue, image),
             f"mend images.{image} in fleet.yaml; the region has: {images}",
-        )  # fmt: skip
+        )
     flavors = ", ".join(sorted(it.name for it in catalogue.flavors)) or "none"
     for size in fleet.file.sizes:
         yield resolve(
             f"size {size}",
-            lambda size=size: find_flavor(fleet, region, catalogue, size, NO_IMAGE).name,
+            partial(_flavor_name, fleet, region, catalogue, size),
             f"mend sizes.{size} in fleet.yaml; the region has: {flavors}",
-        )  # fmt: skip
+        )
+
+
+def _image_name(fleet: Fleet, region: Region, catalogue: Catalogue, image: str) -> str:
+    return find_image(fleet, region, catalogue, image).name
+
+
+def _flavor_name(fleet: Fleet, region: Region, catalogue: Catalogue, size: str) -> str:
+    return find_flavor(fleet, region, catalogue, size, NO_IMAGE).name

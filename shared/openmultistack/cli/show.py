@@ -38,14 +38,14 @@ _PIPE_COLUMNS = 200
 def console(*, stderr: bool = False) -> Console:
     """Return where to write."""
     found = Console(stderr=stderr, highlight=False)
-    return (
-        found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_COLUMNS)
-    )
+    if found.is_terminal:
+        return found
+    return Console(stderr=stderr, highlight=False, width=_PIPE_COLUMNS)
 
 
 def as_json(document: object) -> None:
     """Write a document for programs."""
-    print(json.dumps(document, indent=2))  # noqa: T201  the product of the command
+    print(json.dumps(document, indent=2))
 
 
 def coloured(word: str) -> Text:
