@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +12,7 @@ from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
 from openmultistack.creating import Creating
-from openmultistack.errors import InDoubt
+from openmultistack.errors import CloudError, InDoubt
 from openmultistack.fleet import Fleet, FleetFile
 from openmultistack.fleet.config import Region
 from openmultistack.instances import Destroying
@@ -62,9 +63,12 @@ class Sky(FakeCloud):
         return server_id
 
     def arrive(self) -> None:
-        """Make what was under way."""
+        """Make what was under way, as far as it fits."""
+        fault, self.fault = self.fault, lambda _: None
         while self._under_way:
-            super().create(self._under_way.pop())
+            with suppress(CloudError):
+                super().create(self._under_way.pop())
+        self.fault = fault
 
     def fails(self, error: Exception | None, *calls: str) -> None:
         """Answer these calls (all, if none is named) with an error; None: well again."""

@@ -87,7 +87,7 @@ def test_owners_see_only_their_own(house: House) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_anothers_instance_and_an_unknown_one_look_alike(house: House, known: bool) -> None:
+def test_anothers_instance_and_an_unknown_one_look_alike(house: House, *, known: bool) -> None:
     wanted = house.one(owner="bob").id if known else "i-unknown"
     said = f"there is no instance {wanted!r}"
     for act in (
@@ -213,7 +213,7 @@ def test_renewing_beyond_the_owners_maximum_is_refused(house: House) -> None:
 
 
 @pytest.mark.parametrize("rest", [False, True])
-def test_what_was_destroyed_cannot_be_renewed(house: House, rest: bool) -> None:
+def test_what_was_destroyed_cannot_be_renewed(house: House, *, rest: bool) -> None:
     made = house.active()
     house.destroy(made)
     if rest:

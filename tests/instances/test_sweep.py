@@ -366,7 +366,7 @@ def test_what_ended_long_ago_is_forgotten(house: House) -> None:
 
 
 @pytest.mark.parametrize("built", [True, False])
-def test_a_server_deleted_behind_our_back_frees_its_slot(house: House, built: bool) -> None:
+def test_a_server_deleted_behind_our_back_frees_its_slot(house: House, *, built: bool) -> None:
     made = house.active() if built else house.one()
     house.clouds[made.region].servers.clear()
     wait(0.01)  # what is accepted in the millisecond of the sweep is too young to be missing
