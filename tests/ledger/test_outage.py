@@ -57,13 +57,13 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
 }
 
 
-def impatient(port: int) -> "Redis[str]":
-    """Return a client that neither waits nor tries again."""
+def impatient(port: int, timeout_s: float = 10.0) -> "Redis[str]":
+    """Return a client that does not try again."""
     return Redis(
         port=port,
         decode_responses=True,
-        socket_timeout=0.2,
-        socket_connect_timeout=0.2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -102,14 +102,13 @@ def test_every_act_says_unavailable_when_redis_was_never_there(own: SimpleNamesp
 def test_every_act_says_unavailable_when_redis_does_not_answer_in_time(
     own: SimpleNamespace,
 ) -> None:
-    with impatient(own.port) as client:
-        ledger = Ledger(client, "test", lease_ms=1000)
-        ledger.regions()
-        own.process.send_signal(signal.SIGSTOP)
-        try:
+    own.process.send_signal(signal.SIGSTOP)
+    try:
+        with impatient(own.port, timeout_s=0.2) as client:
+            ledger = Ledger(client, "test", lease_ms=1000)
             assert_unavailable(ledger, ["place", "get", "sweeping", "forget"])
-        finally:
-            own.process.send_signal(signal.SIGCONT)
+    finally:
+        own.process.send_signal(signal.SIGCONT)
 
 
 def test_every_change_says_unavailable_when_redis_is_a_read_only_replica(
