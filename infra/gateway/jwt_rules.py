@@ -1,65 +1,89 @@
 """Who is let in: the issuers file as rules of Envoy's jwt_authn filter.
 
 Envoy checks signature, issuer, audience and times; `require_expiration` and `subjects` make it
-insist on `exp` and `sub`, which it otherwise takes as they come. The functions verify again.
+insist on `exp` and `sub`, which it otherwise takes as they come. It knows no list of algorithms
+for an issuer, so it is given only the keys made for them. The functions verify again.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from routes import ROUTES, method_match, path_match
+from routes import ROUTES, Route, method_match, path_match
 
 Json = dict[str, Any]
-TYPE = "filters.http.jwt_authn.v3.JwtAuthentication"
+
 # Where the access log finds the claims of a token that was good.
 NAMESPACE, CLAIMS = "envoy.filters.http.jwt_authn", "claims"
-# What nobody can have signed for: with no issuer configured, nobody is let in.
-NOBODY = {"issuer": "urn:openmultistack:nobody", "audience": "nobody", "jwks": '{"keys": []}'}
+# A shared secret proves only that somebody had it; the functions have the same list.
+ASYMMETRIC = {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)}
+
+_TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
-def rules(issuers_file: Path) -> Json:
-    """Return the filter's configuration.
+def gate(issuers_file: Path) -> Json:
+    """Return the filter that lets in.
 
     Raises:
         ValueError: the file does not list issuers as it should.
+        OSError: it, or a file of keys, cannot be read.
     """
-    issuers = _issuers(issuers_file) or [NOBODY]
-    providers = {f"issuer-{n}": _provider(it) for n, it in enumerate(issuers)}
-    names = [{"provider_name": name} for name in providers]
-    required = names[0] if len(names) == 1 else {"requires_any": {"requirements": names}}
-    public = [
-        {"match": path_match(it) | {"headers": [method_match(it.method)]}}
+    providers = [_provider(issuers_file, it) for it in _issuers(issuers_file)]
+    if not providers:
+        return _nobody()
+    names = [f"issuer-{n}" for n, _ in enumerate(providers)]
+    known = [{"provider_name": name} for name in names]
+    required = known[0] if len(known) == 1 else {"requires_any": {"requirements": known}}
+    public = [{"match": _match(it)} for it in ROUTES if it.public]
+    config = {
+        "@type": f"{_TYPES}.jwt_authn.v3.JwtAuthentication",
+        "providers": dict(zip(names, providers, strict=True)),
+        "rules": [*public, {"match": {"prefix": "/"}, "requires": required}],
+    }
+    return {"name": NAMESPACE, "typed_config": config}
+
+
+def _match(route: Route) -> Json:
+    return path_match(route) | {"headers": [method_match(route.method)]}
+
+
+def _nobody() -> Json:
+    """Return the filter for no issuers: jwt_authn takes no empty key set, and nobody is known."""
+    allowed = [
+        {"and_rules": {"rules": [{"header": method_match(it.method)}, _url_path(it.path)]}}
         for it in ROUTES
         if it.public
     ]
-    everything = {"match": {"prefix": "/"}, "requires": required}
-    return {"providers": providers, "rules": [*public, everything]}
+    policy = {"permissions": allowed, "principals": [{"any": True}]}
+    rules = {"action": "ALLOW", "policies": {"public": policy}}
+    config = {"@type": f"{_TYPES}.rbac.v3.RBAC", "rules": rules}
+    return {"name": "envoy.filters.http.rbac", "typed_config": config}
 
 
-def _issuers(path: Path) -> list[Mapping[str, str]]:
+def _url_path(path: str) -> Json:
+    return {"url_path": {"path": {"exact": path}}}
+
+
+def _issuers(path: Path) -> Sequence[Mapping[str, Any]]:
+    expected = f"{path}: issuers: expected a list of {{issuer, audience, algorithms, jwks_file}}"
     try:
         entries = (yaml.safe_load(path.read_text()) or {}).get("issuers") or []
-        return [
-            {
-                "issuer": it["issuer"],
-                "audience": it["audience"],
-                "jwks": (path.parent / it["jwks_file"]).read_text(),
-            }
-            for it in entries
-        ]
+        wanted = ("issuer", "audience", "algorithms", "jwks_file")
+        issuers = [{key: entry[key] for key in wanted} for entry in entries]
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: issuers: expected a list of {{issuer, audience, algorithms, jwks_file}}"
-        ) from error
+        raise ValueError(expected) from error
+    if not all(all(issuer.values()) for issuer in issuers):
+        raise ValueError(expected)
+    return issuers
 
 
-def _provider(issuer: Mapping[str, str]) -> Json:
+def _provider(issuers_file: Path, issuer: Mapping[str, Any]) -> Json:
     return {
         "issuer": issuer["issuer"],
         "audiences": [issuer["audience"]],
-        "local_jwks": {"inline_string": issuer["jwks"]},
+        "local_jwks": {"inline_string": json.dumps({"keys": _keys(issuers_file, issuer)})},
         "require_expiration": True,
         "subjects": {"safe_regex": {"regex": ".+"}},
         "clock_skew_seconds": 0,
@@ -68,3 +92,18 @@ def _provider(issuer: Mapping[str, str]) -> Json:
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "payload_in_metadata": CLAIMS,
     }
+
+
+def _keys(issuers_file: Path, issuer: Mapping[str, Any]) -> list[Json]:
+    """Return the public keys whose algorithm is one of the issuer's."""
+    algorithms = set(issuer["algorithms"])
+    if not algorithms <= ASYMMETRIC:
+        raise ValueError(f"{issuers_file}: algorithms: expected some of {sorted(ASYMMETRIC)}")
+    path = issuers_file.parent / issuer["jwks_file"]
+    try:
+        keys = [it for it in json.loads(path.read_text())["keys"] if it["alg"] in algorithms]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: expected a JWKS whose keys each have kid and alg") from error
+    if not keys:
+        raise ValueError(f"{path}: no key is for {', '.join(sorted(algorithms))}")
+    return keys

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
+BODY_MAX_BYTES = 256 * 1024
+
 
 class Refusal(NamedTuple):
     """What Envoy answers with a status, in our words."""
@@ -35,9 +37,9 @@ REFUSALS = (
         "the method is not possible here; the header Allow says which are",
     ),
     Refusal(408, "timeout", "Timeout", "the request did not arrive in time"),
-    Refusal(413, "too-large", "Request too large", "the body is over 262144 bytes"),
+    Refusal(413, "too-large", "Request too large", f"the body is over {BODY_MAX_BYTES} bytes"),
     Refusal(426, "malformed", "Malformed request", "this version of HTTP is not spoken here"),
-    Refusal(431, "headers-too-large", "Headers too large", "the headers are over 32 KiB"),
+    Refusal(431, "headers-too-large", "Headers too large", "over 8 KiB, or 80, of headers"),
     Refusal(
         502, "unavailable", "Unavailable", "the function gave no answer; it may have acted", _RETRY
     ),

@@ -1,5 +1,6 @@
 """The API's routes: method and path to function, with the time each may take."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
@@ -33,7 +34,7 @@ FUNCTIONS = {route.function for route in ROUTES}
 
 # Nothing was executed when one of these happened, so another replica may be asked, for a POST too.
 _RETRY = {
-    "retry_on": "connect-failure,refused-stream",
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
     "num_retries": 3,
     "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
     "retry_host_predicate": [
@@ -45,7 +46,8 @@ _RETRY = {
             },
         }
     ],
-    "host_selection_retry_max_attempts": 3,
+    # Chosen by lot each time: with ten lots a replica that lives is as good as certain.
+    "host_selection_retry_max_attempts": 10,
 }
 
 
@@ -62,34 +64,24 @@ def method_match(method: str) -> Json:
     return {"name": ":method", "string_match": {"exact": method}}
 
 
-def route_config() -> Json:
+def route_config(timeouts_s: Mapping[str, float]) -> Json:
     """Return all routes, then for each known path a 405, then nothing: Envoy's 404."""
-    return {
+    forwarded = [_forward(it, timeouts_s.get(it.function, it.timeout_s)) for it in ROUTES]
+    host = {
         "name": "api",
-        "virtual_hosts": [
-            {
-                "name": "api",
-                "domains": ["*"],
-                "routes": [*(_forward(it) for it in ROUTES), *_refused_methods()],
-                # A client's own wishes about routing are not for it to have.
-                "request_headers_to_remove": [
-                    "x-envoy-upstream-rq-timeout-ms",
-                    "x-envoy-retry-on",
-                    "x-envoy-max-retries",
-                    "x-envoy-expected-rq-timeout-ms",
-                ],
-                "response_headers_to_remove": ["server"],
-            }
-        ],
+        "domains": ["*"],
+        "routes": [*forwarded, *_refused_methods()],
+        "response_headers_to_remove": ["server"],
     }
+    return {"name": "api", "virtual_hosts": [host]}
 
 
-def _forward(route: Route) -> Json:
+def _forward(route: Route, timeout_s: float) -> Json:
     return {
         "match": path_match(route) | {"headers": [method_match(route.method)]},
         "route": {
             "cluster": route.function,
-            "timeout": f"{route.timeout_s}s",
+            "timeout": f"{timeout_s}s",
             "retry_policy": _RETRY,
         },
     }
