@@ -86,7 +86,8 @@ def _provider(issuers_file: Path, issuer: Mapping[str, Any]) -> Json:
         "local_jwks": {"inline_string": json.dumps({"keys": _keys(issuers_file, issuer)})},
         "require_expiration": True,
         "subjects": {"safe_regex": {"regex": ".+"}},
-        "clock_skew_seconds": 0,
+        # 0 would mean Envoy's own 60 s; the functions allow none.
+        "clock_skew_seconds": 1,
         # The functions verify again.
         "forward": True,
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],

@@ -1,0 +1,122 @@
+"""How much and how long: what is over a bound is refused in the API's own words."""
+
+import time
+
+import pytest
+
+BODY_MAX_BYTES = 256 * 1024
+
+
+def request(token, *lines, path="/v1/instances", version="HTTP/1.1"):
+    """Return the bytes of a request as it is to be sent."""
+    head = [f"POST {path} {version}", "Host: a", f"Authorization: Bearer {token}", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n"
+
+
+def test_the_largest_body_passes(gateway, token):
+    answer = gateway.call("POST", "/v1/instances", token, content=b"x" * BODY_MAX_BYTES)
+    assert answer.json()["body_bytes"] == BODY_MAX_BYTES
+
+
+@pytest.mark.parametrize("extra", [1, 100_000, 3_000_000])
+def test_a_larger_body_is_refused_before_it_ends(gateway, expect_problem, token, extra):
+    head = request(token, f"Content-Length: {BODY_MAX_BYTES + extra}")
+    answer = gateway.raw(head + b"x" * (BODY_MAX_BYTES + 1))
+    document = expect_problem(answer, 413, "too-large")
+    assert str(BODY_MAX_BYTES) in document["detail"]
+
+
+def test_a_larger_body_of_unsaid_length_is_refused(gateway, expect_problem, token):
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    answer = gateway.raw(request(token, "Transfer-Encoding: chunked") + chunk * 4 + b"1\r\nx\r\n")
+    expect_problem(answer, 413, "too-large")
+
+
+def test_a_body_in_chunks_passes(gateway, token):
+    answer = gateway.call("POST", "/v1/instances", token, content=iter([b"x" * 1000] * 9))
+    assert answer.json()["body_bytes"] == 9000
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(gateway, expect_problem):
+    head = b"POST /v1/instances HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
+    expect_problem(gateway.raw(head), 401, "unauthenticated")
+
+
+def test_what_a_function_would_refuse_for_its_headers_the_gateway_refuses(
+    gateway, expect_problem, token
+):
+    """One header as large as may be passes both; one byte over is not the function's to say."""
+    free = 8192 - 400 - len(token)
+    answer = gateway.call("GET", "/v1/regions", token, headers={"a": "x" * free})
+    assert answer.status_code == 200
+    for many in ({"a": "x" * 8192}, {f"a{n}": "x" for n in range(100)}):
+        answer = gateway.call("GET", "/v1/regions", token, headers=many)
+        expect_problem(answer, 431, "headers-too-large")
+
+
+def test_a_path_without_end_is_refused(gateway, expect_problem, token):
+    answer = gateway.call("GET", "/v1/instances?label=" + "x" * 9000, token)
+    expect_problem(answer, 431, "headers-too-large")
+
+
+def test_as_many_headers_as_the_gateway_takes_the_function_takes(gateway, token):
+    many = {f"a{n}": "x" for n in range(70)}
+    assert gateway.call("GET", "/v1/regions", token, headers=many).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: 1", "Content-Length: 2"],
+        ["Content-Length: x"],
+        ["Content-Length: 3", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: gzip"],
+        ["no colon"],
+        ["a\x00b: c"],
+        ["with_underscore: x"],
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(gateway, expect_problem, token, lines):
+    answer = gateway.raw(request(token, *lines) + b"0\r\n\r\n")
+    expect_problem(answer, answer.status_code, "malformed")
+    assert answer.status_code in {400, 501}
+
+
+def test_an_old_http_is_refused(gateway, expect_problem, token):
+    answer = gateway.raw(request(token, "Content-Length: 0", version="HTTP/1.0"))
+    expect_problem(answer, 426, "malformed")
+
+
+def test_a_function_that_does_not_answer_in_time_is_said_so(run_gateway, expect_problem, token):
+    with run_gateway(timeouts_s={"create": 0.5}) as gateway:
+        began = time.monotonic()
+        answer = gateway.call("POST", "/v1/instances", token, headers={"Do": "sleep=3"})
+        expect_problem(answer, 504, "timeout")
+        assert 0.4 < time.monotonic() - began < 2.5
+        assert gateway.call("POST", "/v1/instances", token).status_code == 200
+
+
+def test_the_functions_have_the_time_they_need(bootstrap, home):
+    addresses = {it: [("127.0.0.1", 1)] for it in ("create", "destroy", "list", "reap", "renew")}
+    config = bootstrap(
+        issuers_file=home / "one.yaml",
+        listen=("127.0.0.1", 1),
+        admin=("127.0.0.1", 2),
+        functions=addresses,
+    )
+    filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    table = filters[0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+    routed = [it["route"] for it in table if "route" in it]
+    assert {it["cluster"]: it["timeout"] for it in routed} == {
+        "create": "120s",
+        "destroy": "120s",
+        "reap": "180s",
+        "list": "15s",
+        "renew": "15s",
+    }
+
+
+def test_headers_that_do_not_end_are_given_up(run_gateway, expect_problem):
+    with run_gateway(manager={"request_headers_timeout": "1s"}) as gateway:
+        answer = gateway.raw(b"GET /v1/healthz HTTP/1.1\r\nHost: a\r\nslow")
+        expect_problem(answer, 408, "timeout")
