@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 # A home and ports of their own: a stack that a person has up is not touched.
 TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
 TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
+# For those who run tests again and again: leave the slow services up at the end of a run.
+KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
 LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
 
 
@@ -82,4 +84,5 @@ def lab() -> Iterator[Path]:
     """A real OpenStack of three regions; returns the path of its clouds.yaml."""
     lab_command("up")
     yield TEST_HOME / "lab" / "state" / "clouds.yaml"
-    lab_command("down")
+    if not KEEP:
+        lab_command("down")

@@ -205,7 +205,8 @@ def running(lab: Path) -> Iterator[Product]:
     product = Product(lab)
     product.stack("up")
     yield product
-    product.stack("down")
+    if not os.environ.get("OMS_TEST_KEEP"):
+        product.stack("down")
 
 
 @pytest.fixture
