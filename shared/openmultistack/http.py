@@ -114,19 +114,28 @@ def _answer(
         caller = _caller(request, issuers())
         line["owner"] = caller.owner
         demand(caller, endpoint.scope)
-    if (request.content_length or 0) > BODY_MAX_BYTES:
-        raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
     reply = endpoint.run(
         Call(
             caller=caller,
             path=parameters,
             query=list(request.args.items(multi=True)),
             headers=dict(request.headers),
-            body=request.get_data(cache=False),
+            body=_body(request),
         )
     )
     line["outcome"] = "ok"
     return reply
+
+
+def _body(request: flask.Request) -> bytes:
+    """Return the body; one of unknown length (chunked) is read no further than is allowed."""
+    size, parts = request.content_length or 0, []
+    while size <= BODY_MAX_BYTES and (part := request.stream.read(BODY_MAX_BYTES)):
+        parts.append(part)
+        size = sum(map(len, parts))
+    if size > BODY_MAX_BYTES:
+        raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
+    return b"".join(parts)
 
 
 def _find(

@@ -151,11 +151,12 @@ def _paths() -> Json:
     )
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
     shown = (202, _object(instances=_INSTANCES))
-    no_room = (errors.Malformed, errors.Invalid, errors.NoRegionWorked, errors.CapacityExhausted)
+    bad_body = (errors.Malformed, errors.TooLarge, errors.Invalid)
+    no_room = (errors.NoRegionWorked, errors.CapacityExhausted)
     return {
         "/instances": {
             "post": _operation(
-                "Create instances", "instances:create", (202, placed), *no_room,
+                "Create instances", "instances:create", (202, placed), *bad_body, *no_room,
                 parameters=(wait,), body="CreateInstances",
             ),
             "get": _operation(
@@ -175,7 +176,7 @@ def _paths() -> Json:
             ),
             "patch": _operation(
                 "Move an instance's expiry", "instances:create", (200, _ref("Instance")),
-                errors.Malformed, errors.NotFound, errors.Invalid,
+                *bad_body, errors.NotFound,
                 parameters=(_ID,), body="RenewInstance",
             ),
             "delete": _operation(
