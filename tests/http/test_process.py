@@ -1,0 +1,236 @@
+"""A function as a process: what it refuses to start with, what it opens, how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from redis import Redis
+
+House = Signer = Books = Any  # conftest's own; test modules do not import one another
+ROOT = Path(__file__).parent.parent.parent
+PASSWORD = "a-password-that-nobody-may-see"  # as in the clouds.yaml of conftest
+GOOD = {"image": "debian-12", "size": "small"}
+CLOUD = f'{{auth: {{auth_url: "http://x/v3", password: {PASSWORD}}}, regions: [One]}}'
+
+CLOUDS, FLEET, ISSUERS = "OS_CLIENT_CONFIG_FILE", "OMS_FLEET_FILE", "OMS_ISSUERS_FILE"
+ISSUER = "issuer: a, audience: b, jwks_file: jwks.json"
+
+BAD_FILES = [
+    # (function, variable, what the file says, key, what is said of it)
+    ("create", CLOUDS, None, "", "cannot be read"),
+    ("create", CLOUDS, f"clouds: [{PASSWORD}", "line", "YAML"),
+    ("create", CLOUDS, f"- {PASSWORD}", "", "mapping"),
+    ("create", CLOUDS, f"cloud: {{a: {CLOUD}}}", "clouds", "required"),
+    ("destroy", CLOUDS, "clouds: {}", "clouds", "at least 1"),
+    ("reap", CLOUDS, f"clouds: {{a: {{auth: {{password: {PASSWORD}}}}}}}", "clouds.a", "regions"),
+    ("create", CLOUDS, f"clouds: {{a: {{regions: {PASSWORD}}}}}", "clouds.a.regions", "list"),
+    ("renew", FLEET, None, "", "cannot be read"),
+    ("renew", FLEET, "regoins: {}", "regoins", "not permitted"),
+    ("renew", FLEET, "owners: {a: {max_ttl: soon}}", "owners.a.max_ttl", "integer"),
+    ("renew", FLEET, "owners: {a: {default_ttl: 9, max_ttl: 8}}", "owners.a", "at most"),
+    ("create", FLEET, "regions: {dead/*: {cap: {instances: -1}}}", "cap.instances", "greater"),
+    ("reap", FLEET, "regions: {daed/*: {priority: 1}}", "regions.daed/*", "dead/RegionOne"),
+    ("list", ISSUERS, None, "", "cannot be read"),
+    ("list", ISSUERS, "issuer: me", "issuers", "list"),
+    ("list", ISSUERS, f"issuers: [{{{ISSUER}, algorithms: [HS256]}}]", "algorithms", "ES256"),
+    ("list", ISSUERS, f"issuers: [{{{ISSUER}, algorithms: []}}]", "algorithms", "at least 1"),
+]
+
+
+def run_door(house: House, name: str, **environment: object) -> subprocess.CompletedProcess[str]:
+    """Import a function as its platform does, and end."""
+    changed = house.environment | environment
+    return subprocess.run(
+        [sys.executable, str(ROOT / "functions" / f"{name}.py")],
+        env={key: str(value) for key, value in changed.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    """It ended, with one sentence that says this."""
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("refused to start: ")
+    for text in said:
+        assert text in line
+    assert PASSWORD not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(("name", "variable", "text", "key", "expected"), BAD_FILES)
+def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
+    house: House,
+    tmp_path: Path,
+    name: str,
+    variable: str,
+    text: str | None,
+    key: str,
+    expected: str,
+) -> None:
+    file = tmp_path / "bad.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert_refused(run_door(house, name, **{variable: file}), str(file), key, expected)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("OMS_REDIS_URL", f"http://:{PASSWORD}@x", "pattern"),
+        ("OMS_LEASE_S", "5", "45"),
+        ("OMS_LEASE_S", "long", "integer"),
+        ("OMS_FLEET", "a fleet", "pattern"),
+        ("OS_CLIENT_CONFIG_FILE", None, "expected a path"),
+    ],
+)
+def test_a_bad_variable_is_refused_at_start(
+    house: House, variable: str, value: str | None, expected: str
+) -> None:
+    assert_refused(run_door(house, "create", **{variable: value}), variable, expected)
+
+
+def test_the_real_process_ends_as_well_when_it_is_refused(
+    house: House, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    bad = tmp_path / "fleet.yaml"
+    bad.write_text("regoins: {}")
+    door = house.start("create", free_port(), OMS_FLEET_FILE=bad)
+    assert door.wait() not in (0, -signal.SIGKILL)
+    assert door.err().splitlines()[-1].startswith(f"refused to start: {bad}: regoins: ")
+    assert "Traceback" not in door.err()
+
+
+# ---------------------------------------------------------------- what it opens
+
+WATCHED_IMPORT = """
+import runpy, sys
+def watch(event, _):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        sys.exit(f"{event} at import")
+sys.addaudithook(watch)
+runpy.run_path(sys.argv[1])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("name", ["create", "destroy", "list", "renew", "reap"])
+def test_importing_a_function_opens_nothing_and_does_not_pay_for_openstack(
+    house: House, free_port: Callable[[], int], name: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT, str(ROOT / "functions" / f"{name}.py")],
+        env=house.environment | {"OMS_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split())
+    assert "openmultistack" in modules
+    assert not modules & {"openstack", "keystoneauth1", "requests"}
+
+
+@pytest.mark.parametrize("name", ["list", "renew"])
+def test_functions_that_call_no_cloud_need_no_secrets_of_clouds(house: House, name: str) -> None:
+    done = run_door(house, name, OS_CLIENT_CONFIG_FILE=None)
+    assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- the ledger is gone
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body"),
+    [
+        ("create", "POST", "/instances", GOOD),
+        ("destroy", "DELETE", "/instances/i-1", None),
+        ("reap", "POST", "/reap", None),
+        ("list", "GET", "/healthz", None),
+    ],
+)
+def test_without_the_ledger_it_is_503_and_no_cloud_is_asked(  # noqa: PLR0913, PLR0917  parametrised
+    running: Any,
+    stub_module: ModuleType,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+    token: str,
+    name: str,
+    method: str,
+    path: str,
+    body: Any,
+) -> None:
+    stub = stub_module.Stub()
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(stub.clouds_yaml("dead"))
+    gone = f"redis://127.0.0.1:{free_port()}/0"
+    try:
+        with running(name, OMS_REDIS_URL=gone, OS_CLIENT_CONFIG_FILE=clouds) as door:
+            answer = door.call(method, path, token, json=body)
+    finally:
+        stub.close()
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:openmultistack:problem:ledger-unavailable"
+    assert int(answer.headers["retry-after"]) > 0
+    assert stub.requests == []
+
+
+# ---------------------------------------------------------------- how it ends
+
+
+def test_sigterm_lets_a_request_in_flight_end(
+    house: House,
+    books: Books,
+    valkey_port: int,
+    stub_module: ModuleType,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+    token: str,
+) -> None:
+    """A create whose Nova takes its time is answered, and its instance kept, after SIGTERM."""
+    stub = stub_module.Stub()
+    accepted = json.dumps({"server": {"id": "server-1"}})
+    stub.answers["POST /v2.1/servers"] = stub_module.Answer(202, accepted, delay_s=2.5)
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(stub.clouds_yaml())
+    fleet = f"{books.fleet}-term"
+    with Redis(port=valkey_port, decode_responses=True) as redis:
+        own = type(books)(redis, fleet)
+        own.open("stub/RegionOne")
+        door = house.start("create", free_port(), OMS_FLEET=fleet, OS_CLIENT_CONFIG_FILE=clouds)
+        answers: list[Any] = []
+        try:
+            door.until_up()
+            client = threading.Thread(
+                target=lambda: answers.append(door.call("POST", "/instances", token, json=GOOD))
+            )
+            client.start()
+            until = time.monotonic() + 20
+            while not stub.posts("/v2.1/servers"):
+                assert time.monotonic() < until, door.out() + door.err()
+                time.sleep(0.02)
+            code = door.stop()
+            client.join()
+        finally:
+            door.process.kill()
+            stub.close()
+        assert code == 0
+        (answer,) = answers
+        assert answer.status_code == 202, answer.text
+        (made,) = answer.json()["instances"]
+        assert (made["server_id"], made["region"]) == ("server-1", "stub/RegionOne")
+        assert answer.headers["location"] == f"/v1/instances/{made['id']}"
+        assert own.ledger.get([made["id"]])[0].server_id == "server-1"
+    assert door.log(answer.headers["x-request-id"])["status"] == 202
+    assert stub.posts("/v2.1/servers") == 1
