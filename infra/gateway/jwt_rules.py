@@ -37,10 +37,14 @@ def gate(issuers_file: Path) -> Json:
     known = [{"provider_name": name} for name in names]
     required = known[0] if len(known) == 1 else {"requires_any": {"requirements": known}}
     public = [{"match": _match(it)} for it in ROUTES if it.public]
+    # CONNECT has no path, so that the prefix alone would let it by.
+    others = [
+        {"match": it, "requires": required} for it in ({"prefix": "/"}, {"connect_matcher": {}})
+    ]
     config = {
         "@type": f"{_TYPES}.jwt_authn.v3.JwtAuthentication",
         "providers": dict(zip(names, providers, strict=True)),
-        "rules": [*public, {"match": {"prefix": "/"}, "requires": required}],
+        "rules": [*public, *others],
     }
     return {"name": NAMESPACE, "typed_config": config}
 

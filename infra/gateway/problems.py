@@ -27,6 +27,9 @@ UNAUTHENTICATED = Refusal(
     " made for this service",
     _CHALLENGE,
 )
+LOST = Refusal(
+    502, "unavailable", "Unavailable", "the function gave no answer; it may have acted", _RETRY
+)
 REFUSALS = (
     Refusal(400, "malformed", "Malformed request", "this is not a request that HTTP allows here"),
     Refusal(404, "not-found", "Not found", "there is nothing at this path"),
@@ -40,31 +43,37 @@ REFUSALS = (
     Refusal(413, "too-large", "Request too large", f"the body is over {BODY_MAX_BYTES} bytes"),
     Refusal(426, "malformed", "Malformed request", "this version of HTTP is not spoken here"),
     Refusal(431, "headers-too-large", "Headers too large", "over 8 KiB, or 80, of headers"),
-    Refusal(
-        502, "unavailable", "Unavailable", "the function gave no answer; it may have acted", _RETRY
-    ),
+    Refusal(501, "malformed", "Malformed request", "this encoding of a body is not spoken here"),
+    LOST,
     Refusal(503, "unavailable", "Unavailable", "no function takes this request now", _RETRY),
     Refusal(504, "timeout", "Timeout", "the function did not answer in time; it may have acted"),
 )
+_INTERNAL = Refusal(500, "internal", "Internal error", "the gateway could not answer this")
 
 
 def local_replies() -> Json:
     """Return Envoy's mapping of its own answers; the first that fits counts."""
     return {
-        "mappers": [_mapper(UNAUTHENTICATED, _jwt_refused()), *map(_by_status, REFUSALS)],
-        "body_format": _body(
-            Refusal(500, "internal", "Internal error", "the gateway could not answer this")
-        ),
+        "mappers": [
+            _mapper(UNAUTHENTICATED, _jwt_refused()),
+            _mapper(LOST, _lost()),
+            *(_mapper(it, _status(it.status)) for it in REFUSALS),
+        ],
+        "body_format": _body(_INTERNAL),
     }
 
 
 def _jwt_refused() -> Json:
-    """Match the gateway's 401 and 403; only the JWT filter makes these, 403 for an audience."""
+    """Match the gateway's 401 and 403: only who lets in says these, 403 for a wrong audience."""
     return {"or_filter": {"filters": [_status(401), _status(403)]}}
 
 
-def _by_status(refusal: Refusal) -> Json:
-    return _mapper(refusal, _status(refusal.status))
+def _lost() -> Json:
+    """Match a connection that ended after the request was sent, for which Envoy says 503.
+
+    A client must be able to tell it from the 503 of a request that nobody got.
+    """
+    return {"response_flag_filter": {"flags": ["UC", "UR"]}}
 
 
 def _status(status: int) -> Json:
@@ -73,22 +82,20 @@ def _status(status: int) -> Json:
 
 
 def _mapper(refusal: Refusal, when: Json) -> Json:
-    headers = [("content-type", "application/problem+json"), *refusal.headers]
+    added = [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in refusal.headers
+    ]
     return {
         "filter": when,
         "status_code": refusal.status,
         "body_format_override": _body(refusal),
-        "headers_to_add": [
-            {
-                "header": {"key": key, "value": value},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-            for key, value in headers
-        ],
+        "headers_to_add": added,
     }
 
 
 def _body(refusal: Refusal) -> Json:
+    """Return the document; its request_id is null where Envoy could not read a request at all."""
     return {
         "json_format": {
             "type": f"urn:openmultistack:problem:{refusal.slug}",

@@ -64,6 +64,17 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float 
     raise TimeoutError(f"nothing listens on port {port}")
 
 
+def wait_for_silence(port: int, timeout_s: float = 10) -> None:
+    """Return when nothing listens any more, or fail: a killed worker takes a moment to be gone."""
+    until = time.monotonic() + timeout_s
+    with contextlib.suppress(ConnectionRefusedError):
+        while time.monotonic() < until:
+            with contextlib.suppress(ConnectionResetError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            time.sleep(0.01)
+        raise TimeoutError(f"something listens on port {port}")
+
+
 class Replica:
     """One process of a function, with the group of its workers."""
 
@@ -88,10 +99,15 @@ class Replica:
         wait_for_port(self.port, self.process)
         return self
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it and its workers as a machine's failure does."""
+    def kill(self) -> None:
+        """End it and its workers as a machine's failure does; returns when all are gone."""
+        self.end()
+        wait_for_silence(self.port)
+
+    def end(self) -> None:
+        """End it and its workers; may be repeated."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
 
@@ -204,7 +220,7 @@ def replicas(home: Path) -> Iterator[dict[str, list[Replica]]]:
         }
     finally:
         for replica in started:
-            replica.kill()
+            replica.end()
 
 
 @pytest.fixture(scope="session")
@@ -220,7 +236,8 @@ def run_gateway(
     addresses: dict[str, list[tuple[str, int]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., contextlib.AbstractContextManager[Gateway]]:
-    """Run a gateway: `with run_gateway(issuers="none.yaml", functions=..., timeouts_s=...)`.
+    """How a test runs a gateway with settings of its own.
+
 
     `manager` replaces what no operator needs to set but a test cannot wait for.
     """
@@ -275,7 +292,7 @@ def run_replica(tmp_path: Path) -> Iterator[Callable[..., Replica]]:
 
     yield run
     for replica in started:
-        replica.kill()
+        replica.end()
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,12 @@ def test_a_request_that_was_served_has_its_line(gateway, token):
     assert isinstance(line["duration_ms"], int)
 
 
-def test_a_refusal_has_its_line_with_the_status_that_was_answered(gateway, home, token):
+def test_a_refusal_has_its_line_with_the_status_that_was_answered(gateway, token):
     bad = token[:-8] + "AAAAAAAA"
-    for given, status in ((None, 401), (bad, 401)):
+    for given in (None, bad):
         answer = gateway.call("POST", "/v1/instances", given)
         line = gateway.line(answer.headers["x-request-id"])
-        assert (line["status"], line["sub"], line["upstream"]) == (status, None, None)
+        assert (line["status"], line["sub"], line["upstream"]) == (401, None, None)
         assert line["details"].startswith("jwt_authn_access_denied")
 
 

@@ -88,9 +88,7 @@ def test_when_no_replica_lives_the_client_may_try_again(run_gateway, pair, expec
         assert gateway.call("GET", "/v1/instances", token).status_code == 200
 
 
-def test_a_request_that_was_being_done_is_not_sent_twice(
-    run_gateway, pair, expect_problem, token
-):
+def test_a_request_that_was_being_done_is_not_sent_twice(run_gateway, pair, expect_problem, token):
     """The function may have acted before it died: only the client knows whether to repeat."""
     with run_gateway(functions={"create": at(*pair)}) as gateway:
         answer = gateway.call("POST", "/v1/instances", token, headers={"Do": "die"})

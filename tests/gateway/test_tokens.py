@@ -148,6 +148,12 @@ def test_a_token_in_the_query_is_refused(gateway, expect_problem, token):
     expect_problem(answer, 401, "unauthenticated")
 
 
+def test_every_token_must_be_good_if_several_are_sent(gateway, expect_problem, token):
+    both = f"Authorization: Bearer {token}\r\nAuthorization: Bearer nonsense\r\n"
+    request = f"GET /v1/regions HTTP/1.1\r\nHost: a\r\n{both}\r\n"
+    expect_problem(gateway.raw(request.encode()), 401, "unauthenticated")
+
+
 def test_an_audience_may_be_one_of_a_list(gateway, home):
     good = signed(home, aud=["else", AUDIENCE])
     assert gateway.call("GET", "/v1/regions", good).status_code == 200
@@ -175,6 +181,14 @@ def test_without_issuers_nobody_is_let_in(run_gateway, expect_problem, token):
             for given in (None, token, unsigned("none")):
                 expect_problem(gateway.call(method, path, given), 401, "unauthenticated")
         assert gateway.call("GET", "/v1/healthz").status_code == 200
+
+
+def test_a_tunnel_is_no_way_around(gateway, run_gateway, expect_problem):
+    """CONNECT has no path that a rule for paths could match."""
+    tunnel = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"
+    expect_problem(gateway.raw(tunnel), 401, "unauthenticated")
+    with run_gateway("none.yaml") as closed:
+        expect_problem(closed.raw(tunnel), 401, "unauthenticated")
 
 
 def test_tokens_of_the_own_command_are_good(gateway, home):
