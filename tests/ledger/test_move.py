@@ -109,6 +109,18 @@ def test_an_instance_destroyed_while_its_attempt_failed_is_left_for_the_sweep(de
     assert desk.held(A) == [0]
 
 
+def test_a_server_found_after_all_is_adopted_by_the_slot_that_was_left_for_the_sweep(
+    desk: Desk,
+) -> None:
+    first = desk.placed(A)
+    desk.ledger.commit(first, "srv")
+    desk.ledger.destroy(desk.get(first), why="its owner")
+    desk.move(first, B)
+    desk.ledger.observe(first, server_id="srv", status=Status.ACTIVE, addresses=())
+    slot = desk.slots(A)[first.instance_id, 1]
+    assert (slot.server_id, slot.lease_until_ms) == ("srv", None)
+
+
 def test_a_destroyed_instance_is_not_tried_again_for_having_been_promised(desk: Desk) -> None:
     second = desk.move(desk.placed(A), B, promised=True).attempt
     assert desk.slots(B)[second.instance_id, 2].promised

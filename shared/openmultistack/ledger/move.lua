@@ -19,7 +19,7 @@ local held = redis.call('HGET', KEYS[4], slot)
 if not ask.keep and held and current and it[1] == 'DELETING' then
   -- Its slot is all that leads a sweep to it: the next one releases it.
   held = cjson.decode(held)
-  held.lease_until_ms, held.promised = now, nil
+  held.server_id, held.lease_until_ms, held.promised = nil, now, nil
   redis.call('HSET', KEYS[4], slot, cjson.encode(held))
 elseif not ask.keep then
   drop(KEYS[3], KEYS[4], slot)
