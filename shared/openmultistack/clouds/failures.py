@@ -32,14 +32,16 @@ _CATALOGUE = re.compile(
     r"|security.?group|availability zone|multiple possible networks",
     re.IGNORECASE,
 )
-_CLIENT = re.compile(r"user_data|key_?pair|key_name|metadata|public_key", re.IGNORECASE)
+_CLIENT = re.compile(r"user_data|key[_ ]?pair|key_name|metadata|public_key", re.IGNORECASE)
 _SHOWN_CHARS = 300
 
 
 def refusal(status: int, body: str) -> CloudError:
     """Return what an error answer to a create means (Nova's API reference, `Create Server`)."""
     text = said(status, body)
-    if status in (403, 413):
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return RegionFull(text)
+    if status == HTTPStatus.FORBIDDEN and _fault(body) is not None:
         return AccountBroken(text) if _POLICY.search(text) else RegionFull(text)
     if status == HTTPStatus.UNAUTHORIZED:
         return AccountBroken(text)
@@ -57,13 +59,16 @@ def said(status: int, body: str) -> str:
 
 
 def _fault(body: str) -> str | None:
-    """Return the message in a fault of an OpenStack API: {"badRequest": {"message": ...}}."""
+    """Return the message in a fault of an OpenStack API: {"badRequest": {"message": ...}}.
+
+    Where a schema was not met it quotes what was sent: that can be a secret, and is left out.
+    """
     try:
         (fault,) = json.loads(body).values()
         message = " ".join(str(fault["message"]).split())
     except (ValueError, AttributeError, TypeError, KeyError):
         return None
-    return message[:_SHOWN_CHARS]
+    return message.partition(". Value: ")[0][:_SHOWN_CHARS]
 
 
 def translate(error: Exception, *, sent: bool) -> CloudError:
@@ -84,7 +89,8 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
         status, body = error.status_code, getattr(error.response, "text", "")
         if status in (401, 403):
             return AccountBroken(said(status, body))
-        return InDoubt(said(status, body)) if sent else Unreachable(said(status, body))
+        # It was reached, and refuses this one thing (409: the server is locked) or is at fault.
+        return InDoubt(said(status, body))
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):
         return Unreachable(_network_text(error))
     if isinstance(error, ksa.HttpError) and not sent:

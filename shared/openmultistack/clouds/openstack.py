@@ -161,7 +161,9 @@ class OpenStackCloud:
             if answer.status_code == HTTPStatus.BAD_REQUEST:
                 raise OrderRefused(said(answer.status_code, answer.text))
             if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
-                raise Unreachable(said(answer.status_code, answer.text))
+                refused = refusal(answer.status_code, answer.text)
+                # Whatever became of the keypair: no server was made.
+                raise Unreachable(str(refused)) if isinstance(refused, InDoubt) else refused
 
     def _forget_keypair(self, name: str | None) -> None:
         """Take back a keypair whose server was not made; what fails here leaves only a name."""

@@ -1,0 +1,76 @@
+"""Clouds under one contract, and a stub cloud that breaks over real sockets."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.models import Flavor, Image, Network, Offer
+
+FLEET = "stub-fleet"
+REGION = "stub/RegionOne"
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def stub_module() -> ModuleType:
+    """Return the module of the stub."""
+    return _load("stub")
+
+
+@pytest.fixture
+def stub(stub_module: ModuleType) -> Iterator[Any]:
+    """Return a provider of our own making."""
+    running = stub_module.Stub()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Callable[[Any], Any]:
+    """Return what gives the stub's region, as it is when asked."""
+
+    def cloud(stub: Any) -> Any:
+        file = tmp_path / "clouds.yaml"
+        file.write_text(stub.clouds_yaml())
+        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet=FLEET)
+        return clouds.region(REGION)
+
+    return cloud
+
+
+@pytest.fixture
+def order() -> ServerOrder:
+    """Return an order that the stub takes."""
+    return ServerOrder(
+        marks=Marks(
+            fleet=FLEET,
+            instance_id="i-1",
+            attempt=1,
+            owner="alice",
+            name="ci",
+            labels={},
+            created_at_ms=0,
+            expires_at_ms=1,
+        ),
+        offer=Offer(
+            region=REGION,
+            flavor=Flavor(id="f", name="small", vcpus=1, ram_mb=512, disk_gb=1),
+            image=Image(id="i", name="debian"),
+            network=Network(id="n", name="net"),
+        ),
+    )
