@@ -1,61 +1,38 @@
-"""The gateway's API over HTTP: documents in, documents out; what it refuses is one sentence."""
+"""The gateway's API over HTTP: documents in, documents out; what it refuses is a CommandError."""
 
 import os
+import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 
+from openmultistack.cli.failures import CommandError, Exit, refusal
+
 Json = dict[str, Any]
+Query = list[tuple[str, str]]
 
 # A create of 100 instances, a sweep of a sick region: the gateway bounds these at 180 s.
-TIMEOUT_S = 200
-EXIT_FAILED, EXIT_USAGE, EXIT_FORBIDDEN = 1, 2, 3
-EXIT_NOT_FOUND, EXIT_NO_ROOM, EXIT_UNREACHABLE = 4, 5, 6
-_EXIT_BY_STATUS = {
-    400: EXIT_USAGE,
-    401: EXIT_FORBIDDEN,
-    403: EXIT_FORBIDDEN,
-    404: EXIT_NOT_FOUND,
-    413: EXIT_USAGE,
-    422: EXIT_USAGE,
-}
-_NO_ROOM = ("capacity-exhausted", "no-region-ready")
-
-
-class CommandError(Exception):
-    """What went wrong, in a sentence for stderr, and the exit code that says it to scripts."""
-
-    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+TIMEOUT = httpx.Timeout(200, connect=10)
+# The largest page that the API gives.
+PAGE_MAX = 1000
+PREFIX = "/v1"
+_IN_DOUBT = "instances may have been made: `oms list` shows them"
 
 
 class Client:
-    """The API of one gateway, as the bearer of one token."""
+    """The API of one gateway, as the bearer of one token; safe to share between threads."""
 
     def __init__(self, url: str | None, token: str | None) -> None:
-        base = url or os.environ.get("OMS_URL")
-        bearer = token or os.environ.get("OMS_TOKEN")
-        if not base:
-            raise CommandError("no gateway: set OMS_URL (see .oms/env) or give --url", EXIT_USAGE)
-        if not bearer:
-            raise CommandError(
-                "no token: set OMS_TOKEN (see .oms/env) or give --token", EXIT_FORBIDDEN
-            )
-        try:
-            self._http = httpx.Client(
-                base_url=base.rstrip("/") + "/v1",
-                timeout=TIMEOUT_S,
-                headers={"Authorization": f"Bearer {bearer}", "User-Agent": "oms"},
-            )
-        except (httpx.InvalidURL, UnicodeError, ValueError):
-            raise CommandError("OMS_URL or OMS_TOKEN is not usable as it is", EXIT_USAGE) from None
-        self._url = base
+        base = _base(url or os.environ.get("OMS_URL", ""))
+        bearer = _bearer(token or os.environ.get("OMS_TOKEN", ""))
+        self._shown = str(base).rstrip("/")
+        headers = {"Authorization": f"Bearer {bearer}", "User-Agent": "oms"}
+        self._http = httpx.Client(base_url=base, timeout=TIMEOUT, headers=headers)
 
     def call(
-        self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (),
+        self, method: str, path: str, *, query: Query | None = None,
         body: Json | None = None, headers: Mapping[str, str] | None = None,
     ) -> Json:  # fmt: skip
         """Return the document that answers a request.
@@ -65,59 +42,95 @@ class Client:
         """
         try:
             answer = self._http.request(
-                method, path, params=tuple(query), json=body, headers=headers
+                method, PREFIX + path, params=tuple(query or ()), json=body, headers=headers
             )
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise CommandError(f"{self._url} is no URL of a gateway", EXIT_USAGE) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            why = f" ({error})" if str(error) else ""
+            raise self._unreachable(f"cannot be reached{why}; is it up?") from None
         except httpx.TimeoutException:
-            raise CommandError(f"{self._url} did not answer in time", EXIT_UNREACHABLE) from None
+            raise self._unreachable("did not answer in time") from None
         except httpx.HTTPError:
-            raise CommandError(
-                f"{self._url} cannot be reached; is it up (`make status`)?", EXIT_UNREACHABLE
-            ) from None
-        document = _document(answer)
+            raise self._unreachable("broke the connection off") from None
+        return self._document(answer)
+
+    def _unreachable(self, why: str) -> CommandError:
+        return CommandError(f"{self._shown} {why}", Exit.UNREACHABLE, passing=True)
+
+    def _document(self, answer: httpx.Response) -> Json:
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            if answer.is_success:
+                raise CommandError(f"{self._shown} answers, but not as OpenMultiStack does")
+            document = {}
         if answer.is_success:
             return document
-        raise _refusal(answer.status_code, document)
+        raise refusal(answer.status_code, document, answer.headers.get("Retry-After"))
 
     def create(self, body: Json) -> Json:
         """Create instances; the key lets the server know a repeated request for what it is."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self.call("POST", "/instances", body=body, headers=headers)
+        try:
+            return self.call("POST", "/instances", body=body, headers=headers)
+        except KeyboardInterrupt:
+            raise CommandError(f"interrupted; {_IN_DOUBT}", Exit.INTERRUPTED) from None
+        except CommandError as error:
+            if error.exit_code == Exit.UNREACHABLE and "cannot be reached" not in str(error):
+                raise CommandError(f"{error}; {_IN_DOUBT}", Exit.UNREACHABLE) from None
+            raise
 
-    def pages(self, query: list[tuple[str, str]]) -> Iterator[Json]:
-        """Return every page of a list, one document each."""
-        cursor: list[tuple[str, str]] = []
+    def instance(self, instance_id: str) -> Json:
+        """Return one instance."""
+        return self.call("GET", path_of(instance_id))
+
+    def pages(
+        self, query: Query, *, limit: int | None = None, cursor: str | None = None
+    ) -> Iterator[Json]:
+        """Return a list's pages, one document each, until its end or `limit` instances."""
         while True:
-            page = self.call("GET", "/instances", query=query + cursor)
+            size = PAGE_MAX if limit is None else min(PAGE_MAX, limit)
+            place = [("limit", str(size))] + ([("cursor", cursor)] if cursor else [])
+            page = self.call("GET", "/instances", query=[*query, *place])
             yield page
-            if page["next"] is None:
+            limit = None if limit is None else limit - len(page["instances"])
+            if page["next"] is None or (limit is not None and limit < 1):
                 return
-            cursor = [("cursor", page["next"])]
+            if page["next"] == cursor:
+                raise CommandError("the server's list has no end")
+            cursor = page["next"]
 
-    def instances(self, query: list[tuple[str, str]]) -> list[Json]:
-        """Return the instances of all pages."""
-        asked = [*query, ("limit", "1000")]
-        return [instance for page in self.pages(asked) for instance in page["instances"]]
+    def listing(self, query: Query, *, limit: int | None = None, cursor: str | None = None) -> Json:
+        """Return all pages as one document, or no more than `limit` instances."""
+        pages = list(self.pages(query, limit=limit, cursor=cursor))
+        found = [it for page in pages for it in page["instances"]]
+        return {"instances": found, "next": pages[-1]["next"]}
 
 
-def _document(answer: httpx.Response) -> Json:
+def path_of(instance_id: str, more: str = "") -> str:
+    """Return the path of an instance; what is no id must not become another request."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", instance_id):
+        raise CommandError(f"{instance_id!r} is no instance id", Exit.USAGE)
+    return f"/instances/{instance_id}{more}"
+
+
+def _base(text: str) -> httpx.URL:
+    if not text.strip():
+        raise CommandError("no gateway: set OMS_URL (see .oms/env) or give --url", Exit.USAGE)
     try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise CommandError(f"the server answered {answer.status_code} and no JSON document")
-    return document
+        url = httpx.URL(text.strip().rstrip("/").removesuffix(PREFIX))
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise CommandError("OMS_URL or --url is no http(s)://HOST URL", Exit.USAGE)
+    return url.copy_with(userinfo=b"")  # it would take the token's place, and be shown
 
 
-def _refusal(status: int, problem: Json) -> CommandError:
-    """Return a problem document as a sentence, with what helps to mend it on lines below."""
-    slug = str(problem.get("type", "")).rpartition(":")[2]
-    lines = [str(problem.get("detail") or problem.get("title") or f"the server answered {status}")]
-    if problem.get("nearest"):
-        lines.append("did you mean: " + ", ".join(problem["nearest"]))
-    lines += [f"  {region}: {said}" for region, said in sorted(problem.get("regions", {}).items())]
-    if slug in _NO_ROOM:
-        return CommandError("\n".join(lines), EXIT_NO_ROOM)
-    return CommandError("\n".join(lines), _EXIT_BY_STATUS.get(status, EXIT_FAILED))
+def _bearer(text: str) -> str:
+    token = text.strip()
+    if not token:
+        raise CommandError("no token: set OMS_TOKEN (see .oms/env) or give --token", Exit.FORBIDDEN)
+    if not re.fullmatch(r"[!-~]+", token):
+        raise CommandError("OMS_TOKEN or --token is no token: it has blanks in it", Exit.FORBIDDEN)
+    return token

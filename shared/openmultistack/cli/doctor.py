@@ -1,7 +1,7 @@
 """`oms doctor`: reads the operator's files, logs in everywhere, and says what to mend."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from openmultistack.cli import show
-from openmultistack.cli.client import EXIT_FAILED
+from openmultistack.cli import screen
+from openmultistack.cli.failures import Exit
 from openmultistack.clouds import Cloud
-from openmultistack.errors import CloudError, ConfigurationError
+from openmultistack.errors import AccountBroken, CloudError, ConfigurationError, Unreachable
 from openmultistack.fleet import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
 from openmultistack.models import Catalogue, Image
 
 REGIONS_AT_ONCE = 16
-# Any image fits on it: a size is checked by itself.
+# What the clouds' adapter makes of Nova's -1.
+UNLIMITED = 10**9
+# Any flavor has room for it: a size is checked by itself.
 NO_IMAGE = Image(id="", name="any image")
 
 
@@ -30,55 +32,69 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def examine(*, as_json: bool) -> int:
+def examine(clouds_file: Path | None, fleet_file: Path | None, *, as_json: bool) -> int:
     """Check everything, show the findings, and return the exit code."""
-    findings = list(_findings())
-    wrong = [it for it in findings if it.mend]
+    clouds_file = clouds_file or _named("OS_CLIENT_CONFIG_FILE")
+    findings = list(_findings(clouds_file, fleet_file or _named("OMS_FLEET_FILE")))
+    wrong = sum(bool(it.mend) for it in findings)
     if as_json:
-        show.as_json({"findings": [it._asdict() for it in findings], "wrong": len(wrong)})
+        screen.as_json({"findings": [it._asdict() for it in findings], "wrong": wrong})
     else:
-        _show(findings)
-    return EXIT_FAILED if wrong else 0
+        _show(findings, wrong)
+    return Exit.FAILED if wrong else Exit.OK
 
 
-def _show(findings: list[Finding]) -> None:
-    out = show.console()
+def _named(variable: str) -> Path | None:
+    return Path(os.environ[variable]) if os.environ.get(variable) else None
+
+
+def _show(findings: Sequence[Finding], wrong: int) -> None:
+    out = screen.console()
+    table = screen.table("", "WHERE", "WHAT")
+    table.columns[1].no_wrap = True
+    where = ""
     for it in findings:
-        line = Text("mend  " if it.mend else "well  ", style="red" if it.mend else "green")
-        line.append(f"{it.where}: ", style="bold").append(it.what, style="")
-        out.print(line)
-        if it.mend:
-            out.print(Text(f"      -> {it.mend}"))
-    wrong = sum(1 for it in findings if it.mend)
-    out.print("all is well" if not wrong else f"{wrong} to mend")
+        mark = screen.text("mend", "bold red") if it.mend else screen.text("well", "green")
+        table.add_row(mark, screen.text(it.where if it.where != where else " "), _said(it))
+        where = it.where
+    out.print(table)
+    out.print(f"{wrong} to mend" if wrong else "all is well", style="red" if wrong else "green")
 
 
-def _findings() -> Iterator[Finding]:
-    clouds_file = os.environ.get("OS_CLIENT_CONFIG_FILE")
-    fleet_file = os.environ.get("OMS_FLEET_FILE")
-    if not clouds_file:
-        yield Finding(
-            "clouds.yaml",
-            "no file is named",
-            "set OS_CLIENT_CONFIG_FILE to the path of clouds.yaml",
-        )
+def _said(finding: Finding) -> Text:
+    said = screen.text(finding.what)
+    if finding.mend:
+        said.append_text(screen.text(f"\n-> {finding.mend}", "yellow"))
+    return said
+
+
+def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Finding]:
+    if clouds_file is None:
+        mend = "set OS_CLIENT_CONFIG_FILE to the path of clouds.yaml, or give --clouds"
+        yield Finding("clouds.yaml", "no file is named", mend)
         return
     try:
-        fleet = load_fleet(Path(clouds_file), Path(fleet_file) if fleet_file else None)
+        fleet = load_fleet(clouds_file, fleet_file)
     except ConfigurationError as error:
         yield Finding("configuration", "refused", str(error))
         return
+    if not fleet.regions:
+        mend = "name regions in clouds.yaml, and have one enabled in fleet.yaml"
+        yield Finding("configuration", "no region is left", mend)
     yield Finding("clouds.yaml", f"{len(fleet.regions)} regions: {', '.join(fleet.regions)}")
-    if fleet_file:
-        yield Finding(
-            "fleet.yaml", f"{len(fleet.file.images)} images, {len(fleet.file.sizes)} sizes"
-        )
-    clouds = _clouds(Path(clouds_file), fleet)
+    yield Finding(
+        "fleet.yaml", _names_known(fleet) if fleet_file else "none: names are as they are"
+    )
+    clouds = _clouds(clouds_file, fleet)
     with ThreadPoolExecutor(REGIONS_AT_ONCE) as pool:
         for found in pool.map(
             lambda it: list(_region(fleet, it, clouds(it.name))), fleet.regions.values()
         ):
             yield from found
+
+
+def _names_known(fleet: Fleet) -> str:
+    return f"{len(fleet.file.images)} images and {len(fleet.file.sizes)} sizes have names"
 
 
 def _clouds(clouds_file: Path, fleet: Fleet) -> Callable[[str], Cloud]:
@@ -97,17 +113,30 @@ def _region(fleet: Fleet, region: Region, cloud: Cloud) -> Iterator[Finding]:
         survey = cloud.survey()
         catalogue = cloud.catalogue()
     except CloudError as error:
-        yield Finding(
-            region.name, str(error), "check its auth, region name and endpoints in clouds.yaml"
-        )
+        yield Finding(region.name, str(error), _mend(error))
         return
     quota = survey.quota
     yield Finding(
         region.name,
-        f"login works; {len(survey.servers)} servers of {quota.instances} instances,"
-        f" {quota.vcpus} vCPUs and {quota.ram_mb} MB allowed",
+        f"login works: {len(survey.servers)} of {_limit(quota.instances)} instances there,"
+        f" {_limit(quota.vcpus)} vCPUs and {_limit(quota.ram_mb)} MB allowed",
     )
+    if not fleet.file.images and not fleet.file.sizes:
+        offers = f"{len(catalogue.images)} images, {len(catalogue.flavors)} flavors"
+        yield Finding(region.name, f"offers {offers}")
     yield from _names(fleet, region, catalogue)
+
+
+def _mend(error: CloudError) -> str:
+    if isinstance(error, AccountBroken):
+        return "check its user, password, project and domains in clouds.yaml"
+    if isinstance(error, Unreachable):
+        return "check its auth_url and region name in clouds.yaml, and whether the cloud is up"
+    return "check its entry in clouds.yaml, and try again"
+
+
+def _limit(count: int) -> str:
+    return "any number of" if count >= UNLIMITED else str(count)
 
 
 def _names(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Finding]:
@@ -119,10 +148,11 @@ def _names(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Findi
         except CannotServe as reason:
             return Finding(region.name, f"{what}: {reason}", mend)
 
-    offered = ", ".join(sorted(it.name for it in catalogue.networks)) or "none"
+    networks = ", ".join(sorted(it.name for it in catalogue.networks))
+    name_one = f"set regions.{region.name}.network in fleet.yaml to one of: {networks}"
     yield resolve(
         "network", lambda: find_network(region, catalogue).name,
-        f"set regions.{region.name}.network in fleet.yaml to one of: {offered}",
+        name_one if networks else "make a network for servers in that project",
     )  # fmt: skip
     images = ", ".join(sorted(it.name for it in catalogue.images)) or "none"
     for image in fleet.file.images:

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from openmultistack.cli.client import EXIT_USAGE, CommandError
+from openmultistack.cli.failures import CommandError, Exit
 
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TTL = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
+_UNITS_S = (86400, 3600, 60, 1)
 _NEEDS = {
     "vcpus": "vcpus",
     "ram": "ram_mb",
@@ -17,47 +18,63 @@ _NEEDS = {
 
 
 def seconds(text: str) -> int:
-    """Return a time such as 90, 90s, 30m, 2h or 1d in seconds."""
-    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
-    if not found:
-        raise CommandError(f"{text!r} is no time, expected one like 90, 30m, 2h or 1d", EXIT_USAGE)
-    return int(found[1]) * _UNITS_S[found[2]]
+    """Return a time such as 90, 90s, 30m, 2h, 1h30m or 1d in seconds; never 0."""
+    found = _TTL.fullmatch(text.strip())
+    given = zip(found.groups(), _UNITS_S, strict=True) if found else ()
+    total = sum(int(count or 0) * unit_s for count, unit_s in given)
+    if not total:
+        raise _refuse(text, "time", "one like 90, 30m, 2h, 1h30m or 1d")
+    return total
 
 
 def labels(pairs: Sequence[str]) -> dict[str, str]:
     """Return labels typed as key=value."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise CommandError(f"{pair!r} is no label, expected key=value", EXIT_USAGE)
-        found[key] = value
+        if not key or not equals or ":" in key:
+            raise _refuse(pair, "label", "key=value")
+        if found.setdefault(key, value) != value:
+            raise CommandError(f"label {key} is given with two values", Exit.USAGE)
     return found
+
+
+def label_query(pairs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return labels as the API's query parameters."""
+    return [("label", f"{key}:{value}") for key, value in labels(pairs).items()]
 
 
 def size(text: str) -> str | dict[str, int]:
     """Return a size: a name, or a requirement such as vcpus=2,ram=2048,disk=10."""
     if "=" not in text:
         return text
-    wanted = {}
+    wanted: dict[str, int] = {}
     for part in text.split(","):
-        name, _, number = part.partition("=")
-        if name.strip() not in _NEEDS or not number.strip().isdecimal():
-            expected = "expected a name, or numbers like vcpus=2,ram=2048,disk=10 (MB, GB)"
-            raise CommandError(f"{text!r} is no size: {expected}", EXIT_USAGE)
-        wanted[_NEEDS[name.strip()]] = int(number)
+        name, _, number = (it.strip() for it in part.partition("="))
+        field = _NEEDS.get(name)
+        if field is None or field in wanted or not re.fullmatch("[0-9]{1,9}", number):
+            raise _refuse(text, "size", "a name, or numbers like vcpus=2,ram=2048,disk=10 (MB, GB)")
+        wanted[field] = int(number)
     return wanted
 
 
 def content(path: Path) -> str:
-    """Return a text file's content."""
+    """Return a text file's content, its line ends as they are."""
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise CommandError(f"{path} cannot be read: {reason}", EXIT_USAGE) from None
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}", Exit.USAGE) from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} cannot be read: it is not UTF-8 text", Exit.USAGE) from None
 
 
-def label_query(pairs: Sequence[str]) -> list[tuple[str, str]]:
-    """Return labels as the API's query parameters."""
-    return [("label", f"{key}:{value}") for key, value in labels(pairs).items()]
+def public_key(path: Path) -> str:
+    """Return an OpenSSH public key file's line; a private key never leaves this machine."""
+    text = content(path).strip()
+    if "PRIVATE KEY" in text:
+        raise CommandError(f"{path} is a private key, expected its .pub file", Exit.USAGE)
+    return text
+
+
+def _refuse(text: str, what: str, expected: str) -> CommandError:
+    return CommandError(f"{text!r} is no {what}, expected {expected}", Exit.USAGE)

@@ -1,0 +1,128 @@
+"""`oms create`: an order, and where wanted the wait until it is carried out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from openmultistack.cli import values
+from openmultistack.cli.failures import CommandError, Exit, say
+from openmultistack.cli.options import DEFAULT, Flag, Gateway, Timeout, Wait
+
+Json = dict[str, Any]
+
+
+def _many(help_: str, name: str) -> Parameter:
+    return Parameter(name=name, negative="", help=help_)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be created."""
+
+    image: Annotated[str, Parameter(help="A name that the fleet knows, or a region's own.")]
+    size: Annotated[
+        str, Parameter(help="A name, or what it must have: vcpus=2,ram=2048,disk=10 (MB, GB).")
+    ]
+    count: Annotated[int, Parameter(help="How many, up to 100.")] = 1
+    ttl: Annotated[
+        str | None, Parameter(help="How long they live: 60, 30m, 2h, 1h30m. Else the fleet's rule.")
+    ] = None
+    name: Annotated[str | None, Parameter(help="What you call them.")] = None
+    label: Annotated[
+        list[str] | None, _many("KEY=VALUE, to find them by; can be repeated.", "--label")
+    ] = None
+    region: Annotated[
+        list[str] | None, _many("Only there, such as 'alpha/*'; can be repeated.", "--region")
+    ] = None
+    strategy: Annotated[
+        str | None, Parameter(help="How regions are chosen: spread, priority or pack.")
+    ] = None
+    ssh_key: Annotated[Path | None, Parameter(help="A public key file to log in with.")] = None
+    user_data: Annotated[Path | None, Parameter(help="A file for cloud-init.")] = None
+    partial: Annotated[
+        Flag, Parameter(help="Take what there is, where all or nothing is the rule.")
+    ] = False
+    on_full: Annotated[
+        Literal["reject", "queue"] | None, Parameter(help="When there is no room: reject or queue.")
+    ] = None
+
+    def document(self) -> Json:
+        """Return the body of `POST /instances`; what was not said is left to the server."""
+        given = {
+            "image": self.image,
+            "size": values.size(self.size),
+            "count": self.count,
+            "ttl": values.seconds(self.ttl) if self.ttl is not None else None,
+            "name": self.name,
+            "labels": values.labels(self.label) if self.label else None,
+            "regions": self.region or None,
+            "strategy": self.strategy,
+            "ssh_public_key": values.public_key(self.ssh_key) if self.ssh_key else None,
+            "user_data": values.content(self.user_data) if self.user_data else None,
+            "partial": self.partial or None,
+            "on_full": self.on_full,
+        }
+        return {field: value for field, value in given.items() if value is not None}
+
+
+def create(
+    *, order: Order, wait: Wait = False, timeout: Timeout = "10m", gateway: Gateway = DEFAULT
+) -> int:
+    """Create instances; only an image and a size are needed."""
+    body, timeout_s = order.document(), values.seconds(timeout)
+    client = gateway.client()
+    document = client.create(body)
+    verdict = Exit.OK
+    if wait:
+        verdict = _wait(client, document, timeout_s, order, quiet=gateway.as_json)
+    _show(document, as_json=gateway.as_json)
+    return verdict
+
+
+def _wait(client: Any, document: Json, timeout_s: int, order: Order, *, quiet: bool) -> Exit:  # noqa: ANN401  its module is imported late
+    """Bring the document up to date, once nothing is pending any more; return the verdict."""
+    from openmultistack.cli import waiting  # noqa: PLC0415  starts faster without
+
+    made = document["instances"]
+    try:
+        waited = waiting.wait(client, made, waiting.ACTIVE, timeout_s=timeout_s, quiet=quiet)
+    except KeyboardInterrupt:
+        raise CommandError(_goes_on(len(made), order), Exit.INTERRUPTED) from None
+    document["instances"] = waited.instances
+    return _verdict(waited.instances, waited.trouble)
+
+
+def _goes_on(count: int, order: Order) -> str:
+    """Return what to tell somebody who does not want to wait any longer."""
+    from shlex import quote  # noqa: PLC0415  only here
+
+    marks = "".join(f" --label {quote(it)}" for it in order.label or ())
+    which = "the instance goes on" if count == 1 else f"the {count} instances go on"
+    return f"not waiting any longer; {which}: see `oms list{marks}`"
+
+
+def _verdict(instances: Sequence[Json], trouble: CommandError | None) -> Exit:
+    """Say what is not as it was wanted, and return the exit code."""
+    for it in instances:
+        if it["status"] != "ACTIVE":
+            say(f"{it['id']} is {it['status']}" + (f": {it['error']}" if it["error"] else ""))
+    if trouble:
+        say(trouble)
+        return trouble.exit_code
+    return Exit.OK if all(it["status"] == "ACTIVE" for it in instances) else Exit.FAILED
+
+
+def _show(document: Json, *, as_json: bool) -> None:
+    from openmultistack.cli import screen, show  # noqa: PLC0415  starts faster without
+
+    if as_json:
+        screen.as_json(document)
+        return
+    show.instances(document["instances"])
+    if document["placed"] < document["requested"]:
+        queued = f", {document['queued']} wait in the queue" if document["queued"] else ""
+        say(f"{document['placed']} of {document['requested']} found room{queued}")

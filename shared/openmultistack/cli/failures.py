@@ -1,0 +1,97 @@
+"""What goes wrong at the command line: a sentence on stderr, and an exit code for scripts."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+Json = dict[str, Any]
+
+_JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*){1,2}")
+# Escape sequences of a server's answer are not obeyed by the terminal that shows it.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
+# Shorter ones would blot out ordinary words.
+_SECRET_CHARS = 8
+
+
+class Exit(IntEnum):
+    """Why a command ended, for scripts."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    FORBIDDEN = 3
+    NOT_FOUND = 4
+    NO_CAPACITY = 5
+    UNREACHABLE = 6
+    INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
+
+_BY_STATUS = {
+    400: Exit.USAGE,
+    401: Exit.FORBIDDEN,
+    403: Exit.FORBIDDEN,
+    404: Exit.NOT_FOUND,
+    413: Exit.USAGE,
+    422: Exit.USAGE,
+}
+_NO_CAPACITY = ("capacity-exhausted", "no-region-ready")
+
+
+class CommandError(Exception):
+    """Ends a command; `passing` says that the same question may be answered a little later."""
+
+    def __init__(
+        self, message: str, exit_code: Exit = Exit.FAILED, *, passing: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.passing = passing
+
+
+def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError:
+    """Return a problem document (RFC 9457) as a sentence, what helps to mend it below."""
+    slug = str(problem.get("type", "")).rpartition(":")[2]
+    said = str(problem.get("detail") or problem.get("title") or f"the server answered {status}")
+    lines = [said, *(f"  {fault}" for fault in _faults(problem) if fault not in said)]
+    if problem.get("nearest"):
+        lines.append("  did you mean: " + ", ".join(map(str, problem["nearest"])))
+    regions = problem.get("regions")
+    if isinstance(regions, dict):
+        lines += [f"  {region}: {why}" for region, why in sorted(regions.items())]
+    if retry_after and retry_after.isdecimal():
+        lines.append(f"  worth another try in {retry_after} s")
+    server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
+    code = Exit.NO_CAPACITY if slug in _NO_CAPACITY else _BY_STATUS.get(status, Exit.FAILED)
+    return CommandError("\n".join(lines), code, passing=server_fault)
+
+
+def _faults(problem: Json) -> Iterator[str]:
+    for entry in problem.get("errors") or ():
+        if isinstance(entry, dict):
+            pointer, detail = entry.get("pointer"), entry.get("detail")
+            yield f"{pointer}: {detail}" if pointer else str(detail)
+
+
+def say(message: object) -> None:
+    """Write a sentence to stderr; secrets and control characters stay out of it."""
+    print(f"oms: {clean(str(message))}", file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Return a text that may be shown: no token in it, nothing that moves the cursor."""
+    for secret in _secrets():
+        text = text.replace(secret, "(token)")
+    return _CONTROL.sub(" ", _JWT.sub("(token)", text))
+
+
+def _secrets() -> Iterator[str]:
+    """Return the tokens that this run was given, however they look."""
+    given = [os.environ.get("OMS_TOKEN", "")]
+    given += [
+        after for name, after in zip(sys.argv, sys.argv[1:], strict=False) if name == "--token"
+    ]
+    given += [it.removeprefix("--token=") for it in sys.argv if it.startswith("--token=")]
+    yield from (it.strip() for it in given if len(it.strip()) >= _SECRET_CHARS)

@@ -1,0 +1,350 @@
+"""`oms` as a person starts it, and a gateway that speaks the API's documents from memory."""
+
+import itertools
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+Json = dict[str, Any]
+REGIONS = ("alpha/RegionOne", "alpha/RegionTwo", "beta/RegionOne")
+# Looks like no JWT, so that it is not its form alone that keeps it off the screen.
+TOKEN = "a-secret-that-nobody-may-see"
+
+
+class Asked(NamedTuple):
+    """A request as the stub saw it."""
+
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Stub:
+    """The gateway, in memory: an instance moves on a step each time it is looked at."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[Asked] = []
+        self.instances: dict[str, Json] = {}
+        self.page_max = 100
+        # What an instance becomes, one status a look; the last one stays.
+        self.life = ["BUILD", "ACTIVE"]
+        self.death = ["DELETING", "DELETED"]
+        self.error: str | None = None
+        self.reaped: Json = {"regions": []}
+        self.regions: list[Json] = []
+        # (method, path) -> answers to give instead, each once; the last one stays.
+        self.instead: dict[tuple[str, str], list[Any]] = {}
+        self._steps: dict[str, list[str]] = {}
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, count: int = 1, status: str = "ACTIVE", **fields: Any) -> list[str]:
+        """Have instances there already; returns their ids."""
+        made = [self._make({"image": "debian-12", "size": "small"} | fields) for _ in range(count)]
+        for it in made:
+            it["status"] = status
+            self._steps[it["id"]] = [status]
+        return [it["id"] for it in made]
+
+    def paths(self, method: str) -> list[str]:
+        """Return what was asked for with a method."""
+        return [it.path for it in self.asked if it.method == method]
+
+    def answer(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
+        """Return status, document and headers."""
+        with self._lock:
+            self.asked.append(asked)
+            planned = self.instead.get((asked.method, asked.path))
+            if planned:
+                found = planned.pop(0) if len(planned) > 1 else planned[0]
+                if found is not None:
+                    return found
+            if asked.headers["Authorization"] != f"Bearer {TOKEN}":
+                return problem(401, "unauthenticated", "the token is not valid here")
+            return self._answer(asked)
+
+    def _answer(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
+        match asked.method, asked.path.split("/")[2:]:
+            case "POST", ["instances"]:
+                made = [self._make(asked.body) for _ in range(asked.body.get("count", 1))]
+                counts = {"requested": len(made), "placed": len(made), "queued": 0}
+                return 202, {"instances": made} | counts, {}
+            case "GET", ["instances"]:
+                return 200, self._page(asked.query), {}
+            case "DELETE", ["instances"]:
+                wanted = [value for name, value in asked.query if name == "label"]
+                found = [it for it in self.instances.values() if labelled(it, wanted)]
+                return 202, {"instances": [self._end(it) for it in found]}, {}
+            case "GET", ["regions"]:
+                return 200, {"regions": self.regions}, {}
+            case "POST", ["reap"]:
+                return 200, self.reaped, {}
+            case method, ["instances", instance_id, *more] if instance_id in self.instances:
+                return self._one(method, self.instances[instance_id], more, asked.body)
+        return problem(404, "not-found", f"there is nothing at {asked.path}")
+
+    def _one(self, method: str, it: Json, more: list[str], body: Any) -> Any:
+        if more == ["events"]:
+            return 200, {"events": [event("placed", it, "freest of 3"), event("active", it)]}, {}
+        if method == "DELETE":
+            return 202, {"instances": [self._end(it)]}, {}
+        if method == "PATCH":
+            it["expires_at"] = after(body["ttl"])
+            return 200, it, {}
+        return 200, self._look(it), {}
+
+    def _make(self, body: Json) -> Json:
+        number = next(self._ids)
+        region = REGIONS[number % 3]
+        made = {
+            "id": f"i-01JD0000000000000000000{number:03}",
+            "name": body.get("name", "oms"),
+            "status": self.life[0],
+            "owner": "dev",
+            "region": region,
+            "provider": region.partition("/")[0],
+            "server_id": f"5e7f-{number}",
+            "image": body["image"],
+            "flavor": "m1.small",
+            "addresses": [],
+            "labels": body.get("labels", {}),
+            "attempt": 1,
+            "created_at": after(0),
+            "expires_at": after(body.get("ttl", 3600)),
+            "error": None,
+        }
+        self._steps[made["id"]] = self.life[1:]
+        self.instances = {made["id"]: made} | self.instances
+        return made
+
+    def _look(self, it: Json) -> Json:
+        steps = self._steps[it["id"]]
+        if steps:
+            it["status"] = steps.pop(0) if len(steps) > 1 else steps[0]
+        if it["status"] == "ACTIVE":
+            last = int(it["id"][-3:])
+            it["addresses"] = [{"address": f"10.0.0.{last}", "version": 4, "network": "private"}]
+        it["error"] = self.error if it["status"] == "ERROR" else None
+        return it
+
+    def _end(self, it: Json) -> Json:
+        it["status"] = self.death[0]
+        self._steps[it["id"]] = self.death[1:]
+        return it
+
+    def _page(self, query: list[tuple[str, str]]) -> Json:
+        asked = dict(query)
+        wanted = [value for name, value in query if name == "label"]
+        found = [
+            it
+            for it in map(self._look, list(self.instances.values()))
+            if labelled(it, wanted)
+            and it["region"] == asked.get("region", it["region"])
+            and (
+                it["status"] == asked["status"] if "status" in asked else it["status"] != "DELETED"
+            )
+        ]
+        start = int(asked.get("cursor", "c0")[1:])
+        end = start + min(self.page_max, int(asked.get("limit", "100")))
+        return {
+            "instances": found[start:end],
+            "next": f"c{end}" if end < len(found) else None,
+        }
+
+
+def after(seconds: float) -> str:
+    """Return a time so long from now, as the API writes it."""
+    at = datetime.now(UTC) + timedelta(seconds=seconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event(what: str, it: Json, why: str = "") -> Json:
+    """Return an entry of an instance's story."""
+    return {"at": after(0), "what": what, "region": it["region"], "attempt": 1, "why": why}
+
+
+def labelled(it: Json, wanted: list[str]) -> bool:
+    """Return whether an instance has all labels, given as `key:value`."""
+    return all(it["labels"].get(k) == v for k, _, v in (pair.partition(":") for pair in wanted))
+
+
+def problem(
+    status: int, slug: str, detail: str, **members: Any
+) -> tuple[int, Json, dict[str, str]]:
+    """Return an answer that says no, as RFC 9457 has it."""
+    retry = members.pop("retry_after", None)
+    document = {
+        "type": f"urn:openmultistack:problem:{slug}",
+        "title": slug,
+        "status": status,
+        "detail": detail,
+        "request_id": "01JD",
+    }
+    headers = {"Content-Type": "application/problem+json"}
+    return status, document | members, headers | ({"Retry-After": str(retry)} if retry else {})
+
+
+@pytest.fixture
+def refuse() -> Callable[..., tuple[int, Json, dict[str, str]]]:
+    """Return what makes an answer that says no."""
+    return problem
+
+
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            address = urlsplit(self.path)
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answer = stub.answer(
+                Asked(
+                    self.command,
+                    address.path,
+                    parse_qsl(address.query, keep_blank_values=True),
+                    self.headers,
+                    json.loads(raw) if raw else None,
+                )
+            )
+            if answer == "hang up":
+                self.close_connection = True
+                return
+            status, document, headers = answer
+            body = document if isinstance(document, bytes) else json.dumps(document).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815  the library's names
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    return Handler
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A gateway of its own for each test."""
+    made = Stub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made))
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Oms:
+    """Starts `oms` as a process of its own."""
+
+    def __init__(self, url: str) -> None:
+        # Nothing of the machine's own proxies, colours or stack takes part.
+        kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV"}
+        self.environment = {name: value for name, value in os.environ.items() if name in kept}
+        self.environment |= {"OMS_URL": url, "OMS_TOKEN": TOKEN}
+        self.command = [sys.executable, "-m", "openmultistack.cli"]
+
+    def __call__(
+        self, *arguments: str, code: int = 0, stdin: str = "", **environment: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command through pipes; it must end with this code, and never show a secret."""
+        given = self.environment | environment
+        done = subprocess.run(
+            [*self.command, *arguments],
+            env={name: value for name, value in given.items() if value is not None},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        shown = done.stdout + done.stderr
+        assert done.returncode == code, shown
+        assert "Traceback" not in shown
+        assert TOKEN not in shown
+        assert "\x1b" not in shown, "colours and cursors are for terminals"
+        return done
+
+    def json(self, *arguments: str, code: int = 0) -> Json:
+        """Run a command with --json and return its document."""
+        return json.loads(self(*arguments, "--json", code=code).stdout)
+
+    def terminal(
+        self, *arguments: str, columns: int = 80, send: Mapping[str, str] | None = None,
+        **environment: str,
+    ) -> "Screen":  # fmt: skip
+        """Run a command in a pseudo-terminal; types an answer when a question is seen."""
+        ours, theirs = pty.openpty()
+        given = self.environment | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment
+        process = subprocess.Popen(
+            [*self.command, *arguments],
+            env=given,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = _converse(ours, dict(send or {}))
+        os.close(ours)
+        screen = Screen(shown, process.wait(30))
+        assert "Traceback" not in shown
+        assert TOKEN not in shown
+        return screen
+
+
+def _converse(ours: int, send: dict[str, str]) -> str:
+    shown, until = "", time.monotonic() + 60
+    while time.monotonic() < until:
+        if not select.select([ours], [], [], 1)[0]:
+            continue
+        try:
+            read = os.read(ours, 65536)
+        except OSError:  # Linux: the other side is closed
+            break
+        if not read:
+            break
+        shown += read.decode()
+        for question in [it for it in send if it in shown]:
+            os.write(ours, send.pop(question).encode())
+    return shown
+
+
+class Screen(NamedTuple):
+    """What a terminal was sent."""
+
+    raw: str
+    code: int
+
+    @property
+    def text(self) -> str:
+        """The characters without colours and cursor movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw).replace("\r\n", "\n")
+
+
+@pytest.fixture
+def oms(stub: Stub) -> Oms:
+    """`oms`, pointed at the stub."""
+    return Oms(stub.url)
