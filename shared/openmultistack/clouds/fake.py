@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
-from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate
+from openmultistack.errors import CatalogueStale, CloudError, InDoubt, RegionFull, TooLate
 from openmultistack.models import Address, Catalogue, Resources, Status
 
 Fault = Callable[[str], CloudError | None]
@@ -20,7 +20,9 @@ Fault = Callable[[str], CloudError | None]
 class FakeCloud:
     """One region; servers become ACTIVE and go away when `settle` is called."""
 
-    def __init__(self, catalogue: Catalogue, quota: Resources) -> None:
+    def __init__(self, catalogue: Catalogue, quota: Resources, *, fleet: str | None = None) -> None:
+        # Servers of another fleet are foreign; None: there is only one.
+        self.fleet = fleet
         self.offered = catalogue
         self.quota = quota
         self.servers: dict[str, Server] = {}
@@ -46,8 +48,13 @@ class FakeCloud:
             if time.monotonic() > not_after:
                 raise TooLate("not sent: its lease was nearly over")
             offer, need = order.offer, self._need(order)
-            if offer.flavor not in self.offered.flavors or offer.image not in self.offered.images:
-                raise CatalogueStale("400: flavor or image could not be found")
+            here = self.offered
+            if (
+                offer.flavor not in here.flavors
+                or offer.image not in here.images
+                or offer.network not in here.networks
+            ):
+                raise CatalogueStale("400: flavor, image or network could not be found")
             used = sum((it.need for it in self.servers.values()), need)
             if any(
                 getattr(used, what) > getattr(self.quota, what) for what in Resources.model_fields
@@ -60,7 +67,7 @@ class FakeCloud:
                 flavor=offer.flavor.name,
                 image=offer.image.id,
                 need=need,
-                marks=order.marks,
+                marks=order.marks if self.fleet in (None, order.marks.fleet) else None,
             )
             if order.marks.keypair:
                 self.keypairs.add(order.marks.keypair)
@@ -100,6 +107,8 @@ class FakeCloud:
         """Replace a server's marks."""
         with self._lock:
             self._called("mark")
+            if server_id not in self.servers:
+                raise InDoubt("404: there is no such server")
             self.servers[server_id] = self.servers[server_id].model_copy(update={"marks": marks})
 
     def settle(self) -> None:

@@ -1,0 +1,315 @@
+"""The contract of a cloud: the fake and a real OpenStack keep it alike."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+from openmultistack.clouds import Cloud, Marks, Server, ServerOrder
+from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate, Unreachable
+from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
+from ulid import ULID
+
+REGIONS = {
+    "alpha/RegionOne": ("alpha", "RegionOne"),
+    "alpha/RegionTwo": ("alpha", "RegionTwo"),
+    "beta/RegionOne": ("beta", "RegionOne"),
+}
+# Its names differ from the other regions', and it has two networks to choose from.
+REGION = "alpha/RegionTwo"
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
+NOWHERE = "11111111-2222-3333-4444-555555555555"
+WITHIN_S = 120
+
+
+class FakeGround:
+    """A fake region, and the world around it."""
+
+    def __init__(self) -> None:
+        self.fleet = f"f-{ULID()}"
+        offered = Catalogue(
+            flavors=(
+                Flavor(id="f1", name="c2.xsmall", vcpus=1, ram_mb=512, disk_gb=1),
+                Flavor(id="f2", name="too.big", vcpus=2000, ram_mb=1024, disk_gb=1),
+            ),
+            images=(Image(id="i1", name="Debian"),),
+            networks=(Network(id="n1", name="shared-net", shared=True),),
+        )
+        quota = Resources(instances=20, vcpus=1000, ram_mb=4_000_000)
+        self.fake = FakeCloud(offered, quota, fleet=self.fleet)
+        self.cloud: Cloud = self.fake
+
+    def rest(self) -> None:
+        """Let time pass."""
+        self.fake.settle()
+
+    def keypairs(self) -> set[str]:
+        """Return the names of the keypairs there are."""
+        return set(self.fake.keypairs)
+
+    def add_foreign(self, offer: Offer) -> str:
+        """Make a server of somebody else's."""
+        need = Resources(instances=1, vcpus=offer.flavor.vcpus, ram_mb=offer.flavor.ram_mb)
+        return self.fake.add_foreign(need)
+
+    def clean(self) -> None:
+        """Leave nothing behind."""
+
+
+class LabGround:
+    """A region of the laboratory, looked at with openstacksdk beside the adapter."""
+
+    def __init__(self, clouds_file: Path) -> None:
+        self.fleet = f"f-{ULID()}"
+        provider, region = REGIONS[REGION]
+        self.cloud = OpenStackClouds(clouds_file, REGIONS, fleet=self.fleet).region(REGION)
+        config = openstack.config.OpenStackConfig(
+            config_files=[str(clouds_file)], load_envvars=False
+        )
+        self.compute = openstack.connection.Connection(
+            config=config.get_one(provider, region_name=region)
+        ).compute
+        self._foreign: list[str] = []
+
+    def rest(self) -> None:
+        """Let time pass."""
+        time.sleep(0.5)
+
+    def keypairs(self) -> set[str]:
+        """Return the names of the keypairs there are."""
+        return {it.name for it in self.compute.keypairs()}
+
+    def add_foreign(self, offer: Offer) -> str:
+        """Make a server of somebody else's."""
+        made = self.compute.create_server(
+            name="foreign",
+            flavor_id=offer.flavor.id,
+            image_id=offer.image.id,
+            networks=[{"uuid": offer.network.id}],
+        )
+        self._foreign.append(str(made.id))
+        return self._foreign[-1]
+
+    def clean(self) -> None:
+        """Delete what the test made, also if it failed."""
+        left = [it.id for it in self.compute.servers() if it.name.startswith("oms-i-contract-")]
+        for server_id in [*left, *self._foreign]:
+            self.compute.delete_server(server_id, ignore_missing=True)
+        for name in self.keypairs():
+            if name.startswith("oms-i-contract-"):
+                self.compute.delete_keypair(name, ignore_missing=True)
+
+
+Ground = FakeGround | LabGround
+
+
+@pytest.fixture(params=["fake", "openstack"])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """A region under the contract."""
+    made = FakeGround() if request.param == "fake" else LabGround(request.getfixturevalue("lab"))
+    yield made
+    with contextlib.suppress(CloudError):
+        made.clean()
+
+
+@pytest.fixture
+def offer(ground: Ground) -> Offer:
+    """Return the smallest that the region offers."""
+    return offer_of(ground, "c2.xsmall")
+
+
+def offer_of(ground: Ground, flavor: str) -> Offer:
+    """Return what the region offers with a flavor."""
+    offered = ground.cloud.catalogue()
+    return Offer(
+        region=REGION,
+        flavor=next(it for it in offered.flavors if it.name == flavor),
+        image=next(it for it in offered.images if "Debian" in it.name),
+        network=next(it for it in offered.networks if it.name == "shared-net"),
+    )
+
+
+def order_of(ground: Ground, offer: Offer, **more: Any) -> ServerOrder:
+    """Return an order for a server of an instance of its own."""
+    fields = {
+        "fleet": ground.fleet,
+        "instance_id": f"i-contract-{ULID()}",
+        "attempt": 3,
+        "owner": "repo:müller/x, y",
+        "name": "ci",
+        "labels": {"job": "7", "stage": "a b"},
+        "created_at_ms": 1_700_000_000_123,
+        "expires_at_ms": 4_000_000_000_456,
+    }
+    marks = Marks(**fields | more)
+    return ServerOrder(marks=marks, offer=offer)
+
+
+def found(ground: Ground, server_id: str) -> Server | None:
+    """Return a server as the survey has it."""
+    return next((it for it in ground.cloud.survey().servers if it.id == server_id), None)
+
+
+def until(ground: Ground, holds: Callable[[], Any]) -> Any:
+    """Return what becomes true when time passes, or fail."""
+    end = time.monotonic() + WITHIN_S
+    while not (value := holds()):
+        assert time.monotonic() < end
+        ground.rest()
+    return value
+
+
+# ---------------------------------------------------------------- a life
+
+
+def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer) -> None:
+    """One server for the whole life, as each costs the laboratory seconds."""
+    order = order_of(ground, offer)
+    marks = order.marks.model_copy(update={"keypair": order.marks.server_name})
+    order = order.model_copy(
+        update={"marks": marks, "ssh_public_key": SSH_KEY, "user_data": "#!/bin/sh\n"}
+    )
+    server_id = ground.cloud.create(order)
+    assert marks.keypair in ground.keypairs()
+
+    seen = until(ground, lambda: found(ground, server_id))
+    assert seen.marks == marks
+    assert seen.status in (Status.BUILD, Status.ACTIVE)
+    assert seen.need == Resources(instances=1, vcpus=1, ram_mb=512)
+    assert seen.image == offer.image.id
+    assert seen.flavor == offer.flavor.name
+
+    active = until(ground, lambda: (it := ground.cloud.show(server_id)) and it.addresses and it)
+    assert (active.status, active.fault) == (Status.ACTIVE, None)
+    assert {it.version for it in active.addresses} <= {4, 6}
+    assert found(ground, server_id) == active
+
+    later = marks.model_copy(update={"expires_at_ms": marks.expires_at_ms + 60_000})
+    ground.cloud.mark(server_id, later)
+    assert until(ground, lambda: found(ground, server_id)).marks == later
+
+    ground.cloud.delete(server_id, marks.keypair)
+    until(ground, lambda: ground.cloud.show(server_id) is None)
+    assert found(ground, server_id) is None
+    assert marks.keypair not in ground.keypairs()
+    ground.cloud.delete(server_id, marks.keypair)  # gone is no error
+    with pytest.raises(CloudError) as refusal:
+        ground.cloud.mark(server_id, later)
+    assert not isinstance(refusal.value, Unreachable)  # nor is it an outage
+
+
+def test_a_server_can_be_deleted_while_it_is_built(ground: Ground, offer: Offer) -> None:
+    server_id = ground.cloud.create(order_of(ground, offer))
+    ground.cloud.delete(server_id)
+    until(ground, lambda: ground.cloud.show(server_id) is None)
+    assert found(ground, server_id) is None
+
+
+def test_what_never_was_is_not_shown_and_may_be_deleted(ground: Ground) -> None:
+    assert ground.cloud.show(NOWHERE) is None
+    ground.cloud.delete(NOWHERE, "oms-no-such-keypair")
+
+
+# ---------------------------------------------------------------- others
+
+
+def test_servers_of_others_and_of_another_fleet_are_foreign_and_counted(
+    ground: Ground, offer: Offer
+) -> None:
+    foreign = ground.add_foreign(offer)
+    others = ground.cloud.create(order_of(ground, offer, fleet="another"))
+    for server_id in (foreign, others):
+        seen = until(ground, lambda it=server_id: found(ground, it))
+        assert seen.marks is None
+        assert seen.need == Resources(instances=1, vcpus=1, ram_mb=512)
+    ground.cloud.delete(others)
+    until(ground, lambda: ground.cloud.show(others) is None)
+    assert found(ground, foreign)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_the_quota_is_known_and_who_is_over_it_is_refused(ground: Ground) -> None:
+    quota = ground.cloud.survey().quota
+    assert quota == Resources(instances=20, vcpus=1000, ram_mb=4_000_000)
+    order = order_of(ground, offer_of(ground, "too.big"))  # 2000 vCPUs
+    with pytest.raises(RegionFull):
+        ground.cloud.create(order)
+    assert not _made(ground, order)
+
+
+@pytest.mark.parametrize("what", ["flavor", "image", "network"])
+def test_what_is_offered_no_more_is_refused_as_stale(
+    ground: Ground, offer: Offer, what: str
+) -> None:
+    gone = getattr(offer, what).model_copy(update={"id": NOWHERE})
+    order = order_of(ground, offer.model_copy(update={what: gone}))
+    marks = order.marks.model_copy(update={"keypair": order.marks.server_name})
+    order = order.model_copy(update={"marks": marks, "ssh_public_key": SSH_KEY})
+    with pytest.raises(CatalogueStale):
+        ground.cloud.create(order)
+    assert not _made(ground, order)
+    assert marks.keypair not in ground.keypairs()
+
+
+def test_an_order_whose_time_is_over_is_not_sent(ground: Ground, offer: Offer) -> None:
+    order = order_of(ground, offer)
+    with pytest.raises(TooLate):
+        ground.cloud.create(order, not_after=time.monotonic() - 0.001)
+    assert not _made(ground, order)
+
+
+def _made(ground: Ground, order: ServerOrder) -> Sequence[Server]:
+    return [it for it in ground.cloud.survey().servers if it.marks == order.marks]
+
+
+# ---------------------------------------------------------------- what is offered
+
+
+def test_a_catalogue_names_what_servers_are_made_of(ground: Ground) -> None:
+    offered = ground.cloud.catalogue()
+    assert offered.flavors
+    assert offered.images
+    assert offered.networks
+    for kind in (offered.flavors, offered.images, offered.networks):
+        assert len({it.id for it in kind}) == len(kind)
+    assert all(it.vcpus > 0 and it.ram_mb > 0 for it in offered.flavors)
+    assert "public" not in {it.name for it in offered.networks}  # no server can be put on it
+
+
+@pytest.mark.parametrize(
+    ("region", "flavors", "images", "networks"),
+    [
+        ("alpha/RegionOne", {"m1.tiny", "m1.small"}, {"debian-12", "ubuntu-24.04"}, {"ci-net"}),
+        (
+            "alpha/RegionTwo",
+            {"c2.xsmall", "c2.small"},
+            {"Debian Bookworm [2026-10]", "Ubuntu Noble 24.04 LTS [2026-10]"},
+            {"shared-net", "storage-net"},
+        ),
+    ],
+)
+def test_each_region_of_one_login_has_a_catalogue_of_its_own(
+    lab: Path, region: str, flavors: set[str], images: set[str], networks: set[str]
+) -> None:
+    offered = OpenStackClouds(lab, REGIONS, fleet="f").region(region).catalogue()
+    assert flavors <= {it.name for it in offered.flavors}
+    assert images == {it.name for it in offered.images}
+    assert networks == {it.name for it in offered.networks}
+    sizes = {it.name: (it.vcpus, it.ram_mb) for it in offered.flavors}
+    assert all(vcpus >= 1 and ram_mb >= 512 for vcpus, ram_mb in sizes.values())
+
+
+def test_clouds_know_their_regions_and_open_nothing_before_they_are_used(tmp_path: Path) -> None:
+    clouds = OpenStackClouds(tmp_path / "is-not-there.yaml", REGIONS, fleet="f")
+    assert list(clouds.names()) == list(REGIONS)
+    cloud = clouds.region(REGION)
+    assert clouds.region(REGION) is cloud
+    with pytest.raises(CloudError):
+        cloud.survey()

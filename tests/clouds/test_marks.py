@@ -1,0 +1,78 @@
+"""Marks go into Nova's metadata and come out again as they were."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openmultistack.clouds import Marks
+from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
+from openmultistack.models import LABELS_MAX
+
+KEY = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
+VALUE = st.from_regex(r"[A-Za-z0-9._:/@+ -]{0,63}", fullmatch=True)
+MS = st.integers(min_value=0, max_value=2**53)
+MARKS = st.builds(
+    Marks,
+    fleet=KEY,
+    instance_id=KEY,
+    attempt=st.integers(min_value=1, max_value=99),
+    owner=st.text(min_size=1, max_size=200),
+    name=KEY,
+    labels=st.dictionaries(KEY, VALUE, max_size=LABELS_MAX),
+    created_at_ms=MS,
+    expires_at_ms=MS,
+    keypair=st.none() | KEY,
+)
+
+
+@given(MARKS)
+def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
+    metadata = metadata_of(marks)
+    assert marks_of(metadata, marks.fleet) == marks
+    assert len(metadata) <= 128
+    assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
+    assert marks_of(metadata, marks.fleet + "x") is None
+
+
+ONE = Marks(
+    fleet="f",
+    instance_id="i-1",
+    attempt=1,
+    owner="alice",
+    name="ci",
+    labels={},
+    created_at_ms=1,
+    expires_at_ms=2,
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "oms_fleet",
+        "oms_instance",
+        "oms_attempt",
+        "oms_owner",
+        "oms_name",
+        "oms_created_at_ms",
+        "oms_expires_at_ms",
+    ],
+)
+def test_marks_that_are_not_whole_are_none(key: str) -> None:
+    metadata = metadata_of(ONE)
+    del metadata[key]
+    assert marks_of(metadata, "f") is None
+
+
+@pytest.mark.parametrize("key", ["oms_attempt", "oms_created_at_ms", "oms_expires_at_ms"])
+def test_marks_with_a_number_that_is_none_are_none(key: str) -> None:
+    assert marks_of(metadata_of(ONE) | {key: "soon"}, "f") is None
+
+
+def test_what_others_write_beside_our_marks_does_not_matter() -> None:
+    assert marks_of(metadata_of(ONE) | {"cost-centre": "7"}, "f") == ONE
+    assert marks_of({}, "f") is None
+
+
+def test_a_tag_is_within_novas_sixty_characters() -> None:
+    assert tag_of("default") == "oms-default"
+    assert len(tag_of("f" * 48)) <= 60
