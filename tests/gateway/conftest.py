@@ -5,8 +5,10 @@ The functions run under functions-framework, as ours do, and only say what reach
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -47,11 +49,18 @@ def handle(request):
 '''
 
 
+# Below the ports that the kernel gives to connections, which can take one that was free just now;
+# above those of a stack and its laboratory. Runs side by side begin at different places.
+_PORTS = itertools.cycle(random.sample(range(30_400, 32_700), 2300))
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on now, and that was not returned before."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
@@ -237,7 +246,6 @@ def run_gateway(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., contextlib.AbstractContextManager[Gateway]]:
     """How a test runs a gateway with settings of its own.
-
 
     `manager` replaces what no operator needs to set but a test cannot wait for.
     """
