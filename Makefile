@@ -1,8 +1,14 @@
-# `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, OMS_HOME.
+# `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
+# OMS_FLEET (the fleet's name: two stacks that share clouds need two).
 
 PYTHON ?= python3
 VENV := .venv
-export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME
+export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
+
+# Every folder of tests: the quickest to say what is wrong first, those on a real OpenStack last.
+SUITES := $(patsubst %/,%,$(wildcard tests/*/))
+FIRST := $(wildcard tests/unit tests/ledger tests/instances)
+LAST := $(wildcard tests/clouds tests/e2e)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test check format lock clean
@@ -34,7 +40,7 @@ down: venv ## end what `up` started; the data stays
 	@$(VENV)/bin/python infra/local/stack.py down
 
 test: venv ## all tests, each with services of its own
-	@$(VENV)/bin/pytest tests/unit tests/cli tests/ledger tests/instances tests/http tests/gateway tests/clouds tests/e2e
+	@$(VENV)/bin/pytest $(FIRST) $(filter-out $(FIRST) $(LAST) %__pycache__,$(SUITES)) $(LAST)
 
 check: venv ## lint, formatting, types and import rules: what CI runs before the tests
 	@$(VENV)/bin/ruff check

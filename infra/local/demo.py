@@ -51,6 +51,11 @@ def wait_until_left(environment: dict[str, str], left: int) -> None:
         time.sleep(1)
 
 
+def held_in_all(environment: dict[str, str]) -> int:
+    """Return how many slots are held in all regions together."""
+    return sum(it["held"] for it in ask(environment, "regions")["regions"])
+
+
 def check_created(environment: dict[str, str]) -> str:
     """Return in a sentence what was created.
 
@@ -81,9 +86,12 @@ def main() -> int:
     oms(environment, *create, "--label", MARK, "--wait")
     created = check_created(environment)
     oms(environment, "regions")
+    held = held_in_all(environment)
     victims = [it["id"] for it in instances(environment)[:DESTROYED]]
     oms(environment, "destroy", *victims, "--yes")
     wait_until_left(environment, COUNT - DESTROYED)
+    if held_in_all(environment) > held - DESTROYED:
+        raise StackError(f"{DESTROYED} instances are destroyed, but their slots are not free")
     oms(environment, "regions")
     took_s = time.monotonic() - began
     print(f"\nDemo done in {took_s:.0f} s: {created}; {DESTROYED} destroyed, their slots are free.")

@@ -3,9 +3,10 @@
 PORT_BASE moves every port, so that two stacks run side by side; a home goes with it.
 """
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -44,11 +45,31 @@ class Stack:
     reap_every_s: float
     # How long an attempt may stay unproven.
     lease_s: int
+    # Servers carry it: two stacks that share clouds and this name take each other's for their own.
+    fleet_name: str
 
     @property
     def uses_lab(self) -> bool:
         """Whether the laboratory's OpenStack is part of the stack."""
         return self.clouds is None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the stack was started with, as variables; its home says the rest."""
+        given = {
+            "REPLICAS": self.replicas,
+            "CLOUDS": self.clouds,
+            "FLEET": self.fleet,
+            "REAP_EVERY_S": self.reap_every_s,
+            "LEASE_S": self.lease_s,
+            "OMS_FLEET": self.fleet_name,
+        }
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    @property
+    def variables_file(self) -> Path:
+        """Where `up` leaves them for `status`."""
+        return self.home / "run" / "variables.json"
 
     @property
     def clouds_file(self) -> Path:
@@ -124,7 +145,31 @@ def stack_of(environment: Mapping[str, str]) -> Stack:
         fleet=_file(environment, "FLEET"),
         reap_every_s=_number(environment, "REAP_EVERY_S", 5, 1, 3600),
         lease_s=_number(environment, "LEASE_S", 120, 45, 3600),
+        fleet_name=environment.get("OMS_FLEET") or "default",
     )
+
+
+def stack_at(environment: Mapping[str, str]) -> Stack:
+    """Return the stack of this port base and home as it was started.
+
+    Raises:
+        StackError: PORT_BASE is wrong.
+    """
+    where = {name: environment.get(name, "") for name in ("PORT_BASE", "OMS_HOME")}
+    found = stack_of(where)
+    if not found.variables_file.exists():
+        return found
+    started = json.loads(found.variables_file.read_text())
+    return replace(
+        stack_of(where | {k: v for k, v in started.items() if k not in ("CLOUDS", "FLEET")}),
+        clouds=_path(started, "CLOUDS"),
+        fleet=_path(started, "FLEET"),
+    )
+
+
+def _path(started: Mapping[str, str], name: str) -> Path | None:
+    """Return a file that was there; what runs can be told and ended without it."""
+    return Path(started[name]) if name in started else None
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

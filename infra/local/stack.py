@@ -1,7 +1,8 @@
 """Everything on one machine: `stack.py up`, `status`, `down`; what make calls.
 
 `up` can be repeated at any time: it starts what does not run. Variables: PORT_BASE, OMS_HOME,
-REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S (see layout.py).
+REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_FLEET (see layout.py). `status` and `down`
+need only the first two.
 """
 
 import argparse
@@ -11,13 +12,14 @@ import shlex
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import processes
 import yaml
-from layout import HOST, ROOT, Stack, StackError, stack_of
+from layout import HOST, ROOT, Stack, StackError, stack_at, stack_of
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import load_fleet
 from openmultistack.principal import (
@@ -83,22 +85,22 @@ def _up_lab(stack: Stack) -> None:
         raise StackError("the laboratory did not come up; its last words are above")
 
 
-def _configure(stack: Stack) -> bool:
-    """Write what the gateway and the supervisor read; return whether anything is new."""
-    gateway = bootstrap(
-        issuers_file=stack.issuers_file,
-        listen=(HOST, stack.port_base),
-        admin=(HOST, stack.admin_port),
-        functions=upstreams(stack),
-    )
-    files = {
+def _configuration(stack: Stack) -> dict[Path, str]:
+    """Return what the gateway, the supervisor and `status` read."""
+    try:
+        gateway = bootstrap(
+            issuers_file=stack.issuers_file,
+            listen=(HOST, stack.port_base),
+            admin=(HOST, stack.admin_port),
+            functions=upstreams(stack),
+        )
+    except (ValueError, OSError) as error:
+        raise StackError(str(error)) from error
+    return {
         stack.home / "run" / "envoy.json": json.dumps(gateway, indent=1),
         _circus_file(stack): circus_configuration(stack),
+        stack.variables_file: json.dumps(stack.variables, indent=1),
     }
-    changed = [path for path, text in files.items() if _content(path) != text]
-    for path in changed:
-        path.write_text(files[path])
-    return bool(changed)
 
 
 def _circus_file(stack: Stack) -> Path:
@@ -111,16 +113,21 @@ def _content(path: Path) -> str | None:
 
 def _supervise(stack: Stack) -> None:
     """Have circus run what is wanted; what runs with other settings is ended first."""
-    changed = _configure(stack)
+    files = _configuration(stack)
+    changed = [path for path, text in files.items() if _content(path) != text]
     running = processes.running(stack)
     if changed or processes.SUPERVISOR not in running:
         if running:
-            say("ending what runs with other settings")
+            say("ending what runs with other settings, or without its supervisor")
             processes.stop(stack)
         _refuse_taken_ports(stack)
+        # Only now: were they new before the old ones ended, a second `up` would miss the change.
+        for path in changed:
+            path.write_text(files[path])
         _start_circus(stack)
     ports = {it.name: it.port for it in watched(stack) if it.port}
-    say(f"starting {', '.join(ports)}")
+    starting = [name for name, port in ports.items() if not processes.listens(port)]
+    say(f"starting {', '.join(starting)}" if starting else "everything runs already")
     missing = processes.wait_for(ports, timeout_s=STARTED_WITHIN_S)
     if missing:
         raise StackError(f"{', '.join(missing)} did not start; see {stack.home / 'log'}")
@@ -161,6 +168,7 @@ def _write_env(stack: Stack) -> None:
         "OMS_TOKEN": token,
         "OS_CLIENT_CONFIG_FILE": stack.clouds_file,
         "OMS_FLEET_FILE": stack.fleet_file or "",
+        "OMS_FLEET": stack.fleet_name,
         "OMS_SIGNING_KEY": key,
         "OMS_ISSUERS_FILE": stack.issuers_file,
         "OMS_REDIS_URL": stack.redis_url,
@@ -175,10 +183,14 @@ def _first_sweep(stack: Stack) -> None:
     say("the reaper looks at the regions")
     wanted = set(load_fleet(stack.clouds_file, stack.fleet_file).regions)
     until = time.monotonic() + SWEPT_WITHIN_S
+    # An earlier look, as before the last `down`, tells nothing of now.
+    since = datetime.now(UTC).replace(microsecond=0)
     states: dict[str, str] = {}
     while time.monotonic() < until and not wanted <= set(states):
+        _call(stack, "POST", "reap")
+        regions = _call(stack, "GET", "regions").get("regions", [])
+        states = {it["region"]: _state(it) for it in regions if _looked_at(it) >= since}
         time.sleep(0.5)
-        states = {it["region"]: _state(it) for it in _regions(stack) if it["state"] != "unknown"}
     for region in sorted(wanted):
         say(f"{region} is {states.get(region, 'not looked at yet')}")
     if any(states.get(region) != "up" for region in wanted):
@@ -189,13 +201,22 @@ def _state(region: dict[str, Any]) -> str:
     return region["state"] if region["state"] == "up" else f"down: {region['last_error']}"
 
 
-def _regions(stack: Stack) -> list[dict[str, Any]]:
-    token = issue_token(stack.keys / "signing.pem", owner="dev", scopes=SCOPES, ttl_s=60)
+def _looked_at(region: dict[str, Any]) -> datetime:
+    """Return when a sweep last came to an end in a region, well or not."""
+    times = [region["swept_at"], region["last_error_at"]]
+    return max(datetime.fromisoformat(it or "1970-01-01T00:00:00Z") for it in times)
+
+
+def _call(stack: Stack, method: str, path: str) -> dict[str, Any]:
+    """Return what the API answers, or nothing while it does not answer well."""
+    token = issue_token(stack.keys / "signing.pem", owner="reaper", scopes=SCOPES, ttl_s=300)
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{stack.url}/v1/{path}"
     try:
-        answer = httpx.get(f"{stack.url}/v1/regions", headers={"Authorization": f"Bearer {token}"})
-        return answer.json()["regions"] if answer.is_success else []
+        answer = httpx.request(method, url, headers=headers, timeout=SWEPT_WITHIN_S)
+        return answer.json() if answer.is_success else {}
     except httpx.HTTPError:
-        return []
+        return {}
 
 
 def _say_what_next(stack: Stack) -> None:
@@ -222,7 +243,7 @@ def _say_what_next(stack: Stack) -> None:
 def down(stack: Stack) -> None:
     """End what `up` started; the data stays."""
     say(f"ended {processes.stop(stack)} processes")
-    if stack.uses_lab and (stack.home / "lab").exists():
+    if (stack.home / "lab").exists():
         done = subprocess.run([*LAB, "down"], env=stack.lab_environment(), check=False)
         if done.returncode:
             raise StackError("the laboratory did not end in order")
@@ -244,7 +265,9 @@ def status(stack: Stack) -> int:
         where = f"pid {process.pid:<8}" if process else " " * 12
         memory = f"{processes.memory_mb(process):6.0f} MiB" if process else ""
         print(f"{name:<14}{where}port {port or '-':<7}{memory}  {state}")
-    print(f"gateway: {stack.url}")
+    healthy = bool(_call(stack, "GET", "healthz"))
+    bad += not healthy
+    print(f"gateway: {stack.url} {'is well' if healthy else 'does not answer well'}")
     if stack.uses_lab:
         bad += subprocess.run([*LAB, "status"], env=stack.lab_environment(), check=False).returncode
     return 1 if bad else 0
@@ -252,12 +275,13 @@ def status(stack: Stack) -> int:
 
 def main() -> int:
     """Do what the command line says; what goes wrong is one sentence and exit 1."""
-    commands = {"up": up, "down": down, "status": status}
+    commands = {"up": (up, stack_of), "down": (down, stack_at), "status": (status, stack_at)}
     parser = argparse.ArgumentParser(prog="stack.py", description=__doc__)
     parser.add_argument("command", choices=commands)
     command = parser.parse_args().command
     try:
-        return commands[command](stack_of(os.environ)) or 0
+        run, find = commands[command]
+        return run(find(os.environ)) or 0
     except (StackError, ConfigurationError) as error:
         print(f"make {command}: {error}", file=sys.stderr)
         return 1

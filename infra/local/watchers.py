@@ -49,6 +49,7 @@ def _functions(stack: Stack) -> list[Watched]:
     found = []
     for index, function in enumerate(functions()):
         environment = {
+            "OMS_FLEET": stack.fleet_name,
             "OMS_REDIS_URL": stack.redis_url,
             "OMS_ISSUERS_FILE": str(stack.issuers_file),
             "OMS_LEASE_S": str(stack.lease_s),
