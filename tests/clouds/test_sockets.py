@@ -32,7 +32,7 @@ SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcF
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test does not wait half a minute for silence."""
-    monkeypatch.setattr(adapter, "READ_TIMEOUT_S", 0.7)
+    monkeypatch.setattr(adapter, "READ_TIMEOUT_S", 2.0)
 
 
 def nobodys_port() -> int:
@@ -193,7 +193,7 @@ def test_a_nova_that_breaks_off_or_is_silent_is_in_doubt_and_not_asked_again(
     began = time.monotonic()
     assert type(failure(lambda: connect(stub).create(order), stub)) is InDoubt
     assert stub.posts("/v2.1/servers") == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 300, 400, 403, 404, 409, 500, 502, 503, 504])

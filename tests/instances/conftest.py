@@ -1,6 +1,7 @@
 """A whole fleet in the hand: fake clouds, a real ledger, and the use cases between them."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -46,6 +47,8 @@ class Sky(FakeCloud):
         # lost: the server is made and nobody hears of it; late: it is made when it `arrive`s.
         self.answers: Literal["given", "lost", "late"] = "given"
         self.meanwhile: Callable[[ServerOrder], None] = lambda _: None
+        # What is asked of is done at once: who looks after a server sees it come true.
+        self.prompt = False
         self.accepted: list[tuple[str, int]] = []
         self._under_way: list[ServerOrder] = []
 
@@ -61,6 +64,12 @@ class Sky(FakeCloud):
         if self.answers == "lost":
             raise InDoubt("the connection broke")
         return server_id
+
+    def show(self, server_id: str) -> Server | None:
+        """Return a server, as it is by now."""
+        if self.prompt:
+            self.settle()
+        return super().show(server_id)
 
     def arrive(self) -> None:
         """Make what was under way, as far as it fits."""
@@ -168,6 +177,15 @@ class House:
         """Let time pass in all clouds."""
         for cloud in self.clouds.values():
             cloud.settle()
+
+    def lapse(self) -> None:
+        """Let every lease be over."""
+        for region in self.clouds:
+            slots = self.keys.slots(region)
+            for name, text in self.redis.hgetall(slots).items():
+                value = json.loads(text)
+                if "lease_until_ms" in value:
+                    self.redis.hset(slots, name, json.dumps(value | {"lease_until_ms": 1}))
 
     def come_to_rest(self) -> None:
         """Let time pass and sweep, until everything asked for has been done."""

@@ -165,8 +165,7 @@ def test_an_instance_destroyed_while_it_is_being_created_loses_its_server(house:
     house.assert_idle()
 
 
-def test_a_doubtful_create_of_a_destroyed_instance_goes_nowhere_else(make_house: Any) -> None:
-    house = make_house(lease_ms=300)
+def test_a_doubtful_create_of_a_destroyed_instance_goes_nowhere_else(house: House) -> None:
     cloud = house.clouds[A]
     cloud.answers = "lost"
     cloud.meanwhile = lambda order: house.destroy(house.get(order.marks.instance_id))

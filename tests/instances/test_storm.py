@@ -179,7 +179,7 @@ def test_races_of_many_creates_fill_every_slot_and_never_one_more(make_house: An
 
 
 def test_reaps_that_race_with_creates_and_destroys_lose_and_leak_nothing(make_house: Any) -> None:
-    house = make_house({A: 10, B: 10})
+    house = make_house({A: 25, B: 25})
     stop = threading.Event()
     kept: list[str] = []
 

@@ -217,24 +217,23 @@ def test_a_delete_that_leaves_an_error_behind_is_repeated(house: House) -> None:
 
 
 def test_a_create_cut_short_before_its_post_is_released_when_its_lease_is_over(
-    make_house: Any,
+    house: House,
 ) -> None:
-    house = make_house(lease_ms=300)
     made = placed_only(house)
     assert house.sweep(A) == {}
     assert house.held()[A] == 1
-    wait(0.35)
+    house.lapse()
     assert house.sweep(A) == {"released": 1}
     assert house.get(made).status == Status.DELETED
     house.assert_idle()
 
 
-@pytest.mark.parametrize("lease_ms", [300, 60_000])
-def test_a_create_cut_short_after_its_post_is_adopted(make_house: Any, lease_ms: int) -> None:
-    house = make_house(lease_ms=lease_ms)
+@pytest.mark.parametrize("lapsed", [True, False])
+def test_a_create_cut_short_after_its_post_is_adopted(house: House, *, lapsed: bool) -> None:
     made = placed_only(house)
     house.clouds[A].create(order_for(house, made))
-    wait(0.35)
+    if lapsed:
+        house.lapse()
     assert house.sweep(A) == {"adopted": 1}
     house.settle()
     assert house.sweep(A) == {"activated": 1}
@@ -244,9 +243,8 @@ def test_a_create_cut_short_after_its_post_is_adopted(make_house: Any, lease_ms:
 
 
 def test_a_retry_cut_short_is_tried_again_as_the_client_knows_the_instance(
-    make_house: Any,
+    house: House,
 ) -> None:
-    house = make_house(lease_ms=300)
     made = house.one(regions=[A, B], strategy="priority")
     # A sweep that is killed between its `move` and its POST.
     moved = house.ledger.move(
@@ -258,7 +256,7 @@ def test_a_retry_cut_short_is_tried_again_as_the_client_knows_the_instance(
         pick="first",
     )
     assert moved.attempt.region == B
-    wait(0.35)
+    house.lapse()
     assert house.sweep(B)["failed"] == 1  # A and B are both behind it, and no other was asked for
     assert house.get(made).status == Status.ERROR
 
@@ -271,7 +269,7 @@ def test_a_retry_cut_short_is_tried_again_as_the_client_knows_the_instance(
         offers=[_offer(house, B)],
         pick="first",
     )
-    wait(0.35)
+    house.lapse()
     assert house.sweep(B)["retried"] == 1
     assert (house.get(made).region, house.get(made).attempt) == (C, 3)
     house.come_to_rest()
@@ -279,12 +277,11 @@ def test_a_retry_cut_short_is_tried_again_as_the_client_knows_the_instance(
     house.assert_agreement()
 
 
-def test_a_destroyed_attempt_that_was_never_sent_is_released(make_house: Any) -> None:
-    house = make_house(lease_ms=300)
+def test_a_destroyed_attempt_that_was_never_sent_is_released(house: House) -> None:
     made = placed_only(house)
     assert house.destroy(made).status == Status.DELETING
     assert house.sweep(A) == {}  # its POST may still be under way
-    wait(0.35)
+    house.lapse()
     assert house.sweep(A) == {"released": 1}
     assert house.get(made).status == Status.DELETED
     house.assert_idle()
@@ -316,10 +313,9 @@ def test_an_expired_instance_is_gone_with_the_sweep(
     monkeypatch.setattr(sweep_module, "GONE_WITHIN_S", 3.0)
     made, other = house.active(ttl=1), house.active(ttl=3600)
     wait(1.1)
-    timer = threading.Timer(0.2, house.settle)
-    timer.start()
+    for cloud in house.clouds.values():
+        cloud.prompt = True
     reaped = house.reaping.reap()
-    timer.join()
     assert reaped["expired"] == 1
     assert house.get(made).status == Status.DELETED
     assert house.get(other).status == Status.ACTIVE
@@ -435,8 +431,7 @@ def test_an_adopted_instance_expires_like_any_other(house: House) -> None:
     house.assert_idle()
 
 
-def test_of_two_attempts_found_after_a_loss_the_later_one_lives(make_house: Any) -> None:
-    house = make_house()
+def test_of_two_attempts_found_after_a_loss_the_later_one_lives(house: House) -> None:
     house.clouds[A].answers = "lost"
     made = house.one(regions=[A, B], strategy="priority")
     assert (made.region, house.servers()) == (B, 2)
@@ -462,11 +457,10 @@ def test_an_adopted_instance_that_fails_to_build_is_an_error(house: House) -> No
     house.assert_idle()
 
 
-def test_a_stray_server_of_a_destroyed_instance_is_deleted(make_house: Any) -> None:
-    house = make_house(lease_ms=300)
+def test_a_stray_server_of_a_destroyed_instance_is_deleted(house: House) -> None:
     made = placed_only(house)
     house.destroy(made)
-    wait(0.35)
+    house.lapse()
     house.sweep(A)
     assert house.get(made).status == Status.DELETED
     house.clouds[A].create(order_for(house, made))  # the POST took longer than anybody thought
