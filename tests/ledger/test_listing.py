@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openmultistack.ledger.keys import Keys
 
@@ -109,6 +109,9 @@ parts = st.tuples(names, names, names)
 
 
 @given(one=parts, other=parts)
+@example(one=("alice:job", "7", "x"), other=("alice", "job:7", "x"))
+@example(one=("alice", "job", "7:x"), other=("alice", "job:7", "x"))
+@example(one=("a%3Ab", "", ""), other=("a:b", "", ""))
 def test_no_two_owners_or_labels_share_an_index(
     one: tuple[str, str, str], other: tuple[str, str, str]
 ) -> None:
