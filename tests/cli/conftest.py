@@ -1,5 +1,6 @@
 """`oms` as a person starts it, and a gateway that speaks the API's documents from memory."""
 
+import codecs
 import itertools
 import json
 import os
@@ -317,6 +318,7 @@ class Oms:
 
 def _converse(ours: int, send: dict[str, str]) -> str:
     shown, until = "", time.monotonic() + 60
+    decode = codecs.getincrementaldecoder("utf-8")().decode
     while time.monotonic() < until:
         if not select.select([ours], [], [], 1)[0]:
             continue
@@ -326,7 +328,7 @@ def _converse(ours: int, send: dict[str, str]) -> str:
             break
         if not read:
             break
-        shown += read.decode()
+        shown += decode(read)
         for question in [it for it in send if it in shown]:
             os.write(ours, send.pop(question).encode())
     return shown

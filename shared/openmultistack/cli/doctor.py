@@ -122,8 +122,8 @@ def _region(fleet: Fleet, region: Region, cloud: Cloud) -> Iterator[Finding]:
         f" {_limit(quota.vcpus)} vCPUs and {_limit(quota.ram_mb)} MB allowed",
     )
     if not fleet.file.images and not fleet.file.sizes:
-        offers = f"{len(catalogue.images)} images, {len(catalogue.flavors)} flavors"
-        yield Finding(region.name, f"offers {offers}")
+        offers = f"images: {len(catalogue.images)}, flavors: {len(catalogue.flavors)}"
+        yield Finding(region.name, offers)
     yield from _names(fleet, region, catalogue)
 
 

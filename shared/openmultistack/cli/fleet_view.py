@@ -15,7 +15,7 @@ _COUNTS = ("held", "foreign", "free", "cap")
 _SHADES = {"held": ("█", "blue"), "foreign": ("▓", "magenta"), "free": ("░", "dim")}
 # For a terminal that knows no Unicode.
 _ASCII = {"█": "#", "▓": "x", "░": "."}
-_BAR_LEAST, _BAR_MOST = 10, 40
+_BAR_LEAST, _BAR_MOST = 5, 40
 _GAPS = 12
 # The server takes a billion for no limit at all; what is free of it is a little less.
 _UNLIMITED = 10**9 // 2
@@ -54,7 +54,8 @@ def _bar_columns(found: Sequence[Json], width: int) -> int:
 def _table(found: Sequence[Json], columns: int, *, unicode: bool) -> Table:
     headers = [what.upper() for what in _COUNTS]
     made = screen.table("REGION", "STATE", "", *headers, right=tuple(headers))
-    made.columns[2].no_wrap = True
+    for column in made.columns[:3]:
+        column.no_wrap = True
     for it in found:
         drawn = bar(it, columns, unicode=unicode)
         made.add_row(text(it["region"]), coloured(it["state"]), drawn, *_numbers(it))

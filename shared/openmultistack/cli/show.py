@@ -43,9 +43,7 @@ def _table(found: Sequence[Json], width: int) -> Table:
     columns = _fit(_columns(found), width)
     made = screen.table(*columns)
     for column in made.columns:
-        column.no_wrap = column.header in ("ID", "STATUS", "EXPIRES", "LABELS")
-        if column.header == "LABELS":
-            column.overflow = "ellipsis"
+        column.no_wrap = column.header != "ADDRESS"
     for cells in zip(*columns.values(), strict=True):
         made.add_row(*cells)
     return made
@@ -75,6 +73,8 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, list[Text]]:
         least = min(wanted, _LABELS_LEAST) if header == "LABELS" else wanted
         if header in ("EXPIRES", "NAME", "LABELS") and least > room:
             continue
+        for cell in cells:
+            cell.truncate(max(room, least), overflow="ellipsis")
         kept[header] = cells
         room -= wanted + _GAP
     return kept

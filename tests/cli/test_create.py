@@ -1,0 +1,224 @@
+"""`oms create`: what it sends, what it shows, and how it waits."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+BASIC = ("create", "--image", "debian-12", "--size", "small")
+
+
+def test_only_image_and_size_are_sent_when_only_they_are_said(oms, stub):
+    oms(*BASIC)
+    (asked,) = stub.asked
+    assert (asked.method, asked.path) == ("POST", "/v1/instances")
+    assert asked.body == {"image": "debian-12", "size": "small", "count": 1}
+
+
+def test_every_option_reaches_the_server_in_the_apis_words(oms, stub, tmp_path):
+    key, script = tmp_path / "id.pub", tmp_path / "init"
+    key.write_text("ssh-ed25519 AAAA me\n")
+    script.write_bytes(b"#!/bin/sh\r\necho \xc3\xa4\n")
+    oms(
+        "create", "--image", "debian-12", "--size", "vcpus=2,ram=2048,disk=10", "--count", "3",
+        "--ttl", "1h30m", "--name", "ci", "--label", "run=7", "--label", "stage=a=b",
+        "--region", "alpha/*", "--region", "beta/RegionOne", "--strategy", "pack",
+        "--ssh-key", str(key), "--user-data", str(script), "--partial", "--on-full", "queue",
+    )  # fmt: skip
+    assert stub.asked[0].body == {
+        "image": "debian-12",
+        "size": {"vcpus": 2, "ram_mb": 2048, "disk_gb": 10},
+        "count": 3,
+        "ttl": 5400,
+        "name": "ci",
+        "labels": {"run": "7", "stage": "a=b"},
+        "regions": ["alpha/*", "beta/RegionOne"],
+        "strategy": "pack",
+        "ssh_public_key": "ssh-ed25519 AAAA me",
+        "user_data": "#!/bin/sh\r\necho ä\n",
+        "partial": True,
+        "on_full": "queue",
+    }
+
+
+def test_each_create_has_an_idempotency_key_of_its_own(oms, stub):
+    oms(*BASIC)
+    oms(*BASIC)
+    keys = [it.headers["Idempotency-Key"] for it in stub.asked]
+    assert len({uuid.UUID(it) for it in keys}) == 2
+
+
+def test_json_is_the_apis_answer(oms):
+    document = oms.json(*BASIC, "--count", "2")
+    assert document.keys() == {"instances", "requested", "placed", "queued"}
+    assert [it["status"] for it in document["instances"]] == ["BUILD", "BUILD"]
+
+
+def test_waiting_ends_when_all_are_active_with_a_line_for_each(oms, stub):
+    stub.life = ["BUILD", "BUILD", "ACTIVE"]
+    done = oms(*BASIC, "--count", "3", "--wait")
+    lines = [it.split() for it in done.stdout.splitlines()[1:]]
+    assert [it[:4] for it in lines] == [
+        ["i-01JD0000000000000000000001", "ACTIVE", "alpha/RegionTwo", "10.0.0.1"],
+        ["i-01JD0000000000000000000002", "ACTIVE", "beta/RegionOne", "10.0.0.2"],
+        ["i-01JD0000000000000000000003", "ACTIVE", "alpha/RegionOne", "10.0.0.3"],
+    ]
+    assert done.stderr.splitlines() == ["0/3 ACTIVE (3 BUILD)", "3/3 ACTIVE"]
+
+
+def test_waiting_with_json_gives_final_states_and_says_nothing_else(oms, stub):
+    stub.life = ["QUEUED", "BUILD", "ACTIVE"]
+    done = oms(*BASIC, "--count", "2", "--wait", "--json")
+    document = json.loads(done.stdout)
+    assert {it["status"] for it in document["instances"]} == {"ACTIVE"}
+    assert (document["requested"], document["placed"], document["queued"]) == (2, 2, 0)
+    assert done.stderr == ""
+
+
+def test_many_are_found_over_all_pages_among_others(oms, stub):
+    stub.page_max = 4
+    stub.add(7)
+    document = oms.json(*BASIC, "--count", "9", "--wait")
+    assert [it["status"] for it in document["instances"]] == ["ACTIVE"] * 9
+    assert len(stub.paths("GET")) < 9, "many are looked up in the list, not one by one"
+
+
+def test_waiting_ends_non_zero_when_one_ends_in_error(oms, stub):
+    stub.life, stub.error = ["BUILD", "ERROR"], "no valid host was found"
+    done = oms(*BASIC, "--wait", code=1)
+    assert "i-01JD0000000000000000000001" in done.stdout
+    assert "oms: i-01JD0000000000000000000001 is ERROR: no valid host was found" in done.stderr
+
+
+def test_waiting_is_bounded(oms, stub):
+    stub.life = ["BUILD"]
+    began = time.monotonic()
+    done = oms(*BASIC, "--wait", "--timeout", "2s", code=1)
+    assert time.monotonic() - began < 20
+    assert "1 not ACTIVE after 2s" in done.stderr
+    assert "i-01JD0000000000000000000001" in done.stdout
+
+
+def test_one_destroyed_meanwhile_is_not_waited_for(oms, stub):
+    stub.life = ["BUILD", "DELETED"]
+    assert "is DELETED" in oms(*BASIC, "--wait", code=1).stderr
+
+
+def test_what_passes_does_not_end_the_waiting(oms, stub, refuse):
+    path = "/v1/instances/i-01JD0000000000000000000001"
+    failures = [refuse(503, "ledger-unavailable", "no ledger"), "hang up", None]
+    stub.instead["GET", path] = failures
+    document = oms.json(*BASIC, "--wait")
+    assert document["instances"][0]["status"] == "ACTIVE"
+
+
+def test_a_token_that_ends_meanwhile_still_leaves_the_ids(oms, stub, refuse):
+    path = "/v1/instances/i-01JD0000000000000000000001"
+    stub.instead["GET", path] = [refuse(401, "unauthenticated", "the token is over")]
+    done = oms(*BASIC, "--wait", "--json", code=3)
+    assert json.loads(done.stdout)["instances"][0]["status"] == "BUILD"
+    assert "oms: the token is over" in done.stderr
+
+
+def test_less_than_wanted_is_said(oms, stub):
+    stub.instead["POST", "/v1/instances"] = [
+        (202, {"instances": [], "requested": 5, "placed": 2, "queued": 3}, {})
+    ]
+    done = oms(*BASIC, "--count", "5", "--partial")
+    assert "2 of 5 found room, 3 wait in the queue" in done.stderr
+
+
+def test_a_full_fleet_has_an_exit_code_of_its_own(oms, stub, refuse):
+    said = {"alpha/RegionOne": "0 free of 20", "beta/RegionOne": "is down"}
+    stub.instead["POST", "/v1/instances"] = [
+        refuse(503, "capacity-exhausted", "no room for 3", regions=said, retry_after=15)
+    ]
+    done = oms(*BASIC, "--count", "3", code=5)
+    assert done.stderr.splitlines() == [
+        "oms: no room for 3",
+        "  alpha/RegionOne: 0 free of 20",
+        "  beta/RegionOne: is down",
+        "  worth another try in 15 s",
+    ]
+    assert done.stdout == ""
+
+
+def test_an_answer_that_never_came_is_told_as_doubt(oms, stub):
+    stub.instead["POST", "/v1/instances"] = ["hang up"]
+    done = oms(*BASIC, code=6)
+    assert "may have been made: `oms list`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--ttl", "soon"), "'soon' is no time"),
+        (("--ttl", "0"), "'0' is no time"),
+        (("--size", "vcpus=many"), "'vcpus=many' is no size"),
+        (("--size", "vcpus=1,vcpus=2"), "is no size"),
+        (("--size", "cores=1"), "is no size"),
+        (("--label", "run"), "'run' is no label"),
+        (("--label", "a=1", "--label", "a=2"), "label a is given with two values"),
+        (("--count", "some"), "--count"),
+        (("--on-full", "explode"), "--on-full"),
+        (("--user-data", "/no/such/file"), "/no/such/file cannot be read"),
+        (("--timeout", "x", "--wait"), "'x' is no time"),
+        (("--imge", "x"), "--imge"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_asked(oms, stub, options, said):
+    basic = BASIC[:3] if options[0] == "--size" else BASIC
+    done = oms(*basic, *options, code=2)
+    assert said in done.stderr
+    assert done.stderr.startswith("oms: ")
+    assert stub.asked == []
+
+
+def test_a_private_key_is_never_sent(oms, stub, tmp_path):
+    key = tmp_path / "id"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n")
+    assert ".pub" in oms(*BASIC, "--ssh-key", str(key), code=2).stderr
+    assert stub.asked == []
+
+
+def test_a_terminal_sees_a_bar_that_moves_and_then_the_instances(oms, stub):
+    stub.life = ["BUILD", "BUILD", "ACTIVE"]
+    screen = oms.terminal(*BASIC, "--count", "6", "--wait")
+    assert screen.code == 0
+    assert "0/6 ACTIVE" in screen.text
+    assert "6 BUILD" in screen.text
+    assert screen.text.count("10.0.0.") == 6
+    assert "6 instances" in screen.text
+    assert "\x1b[32mACTIVE" in screen.raw
+
+
+def test_ctrl_c_says_that_the_instances_go_on(oms, stub):
+    stub.life = ["BUILD"]
+    command = [sys.executable, "-m", "openmultistack.cli", *BASIC]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*command, "--count", "2", "--label", "run=a b", "--wait"],
+        env=oms.environment | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 30
+    while len(stub.asked) < 3:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "the 2 instances go on: see `oms list --label 'run=a b'`" in said

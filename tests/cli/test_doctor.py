@@ -1,0 +1,149 @@
+"""`oms doctor`: what is well, what is not, and what to mend."""
+
+import json
+
+import pytest
+import yaml
+from openmultistack.cli import doctor
+from openmultistack.clouds.fake import FakeCloud
+from openmultistack.errors import AccountBroken
+from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
+
+CATALOGUE = Catalogue(
+    flavors=(Flavor(id="1", name="m1.small", vcpus=1, ram_mb=2048, disk_gb=20),),
+    images=(Image(id="2", name="Debian 12 generic"),),
+    networks=(Network(id="3", name="private"),),
+)
+FLEET = {
+    "images": {"debian-12": {"*": "Debian 12*"}},
+    "sizes": {"small": {"vcpus": 1, "ram_mb": 1024}},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a YAML file and return its path."""
+
+    def write(name, document):
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def clouds_file(write):
+    """Two regions of one provider; nobody listens there."""
+    auth = {
+        "auth_url": "http://127.0.0.1:9/v3", "username": "oms", "password": "my-password",
+        "project_name": "oms", "user_domain_id": "default", "project_domain_id": "default",
+    }  # fmt: skip
+    return write("clouds.yaml", {"clouds": {"alpha": {"auth": auth, "regions": ["One", "Two"]}}})
+
+
+@pytest.fixture(autouse=True)
+def clouds(monkeypatch):
+    """The clouds of both regions, in memory."""
+    quota = Resources(instances=20, vcpus=40, ram_mb=40960)
+    made = {name: FakeCloud(CATALOGUE, quota) for name in ("alpha/One", "alpha/Two")}
+    monkeypatch.setattr(doctor, "_clouds", lambda *_: made.__getitem__)
+    return made
+
+
+@pytest.fixture
+def examine(clouds_file, write, capsys):
+    """Examine with a fleet.yaml; returns the exit code and the findings to mend by region."""
+
+    def examine(fleet):
+        code = doctor.examine(clouds_file, write("fleet.yaml", fleet), as_json=True)
+        document = json.loads(capsys.readouterr().out)
+        wrong = [(it["where"], it["what"], it["mend"]) for it in document["findings"] if it["mend"]]
+        assert document["wrong"] == len(wrong)
+        return code, wrong
+
+    return examine
+
+
+def test_all_is_well(examine):
+    assert examine(FLEET) == (0, [])
+
+
+def test_what_was_looked_at_is_said(clouds_file, write, capsys):
+    assert doctor.examine(clouds_file, write("fleet.yaml", FLEET), as_json=False) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "2 regions: alpha/One, alpha/Two", "login works: 0 of 20 instances", "network is private",
+        "image debian-12 is Debian 12 generic", "size small is m1.small", "all is well",
+    ):  # fmt: skip
+        assert part in shown
+
+
+def test_without_a_fleet_file_names_are_the_clouds_own(clouds_file, monkeypatch, capsys):
+    monkeypatch.delenv("OMS_FLEET_FILE", raising=False)
+    assert doctor.examine(clouds_file, None, as_json=False) == 0
+    assert "images: 1, flavors: 1" in capsys.readouterr().out
+
+
+def test_a_login_that_fails_leaves_the_other_region_examined(examine, clouds):
+    clouds["alpha/One"].fault = lambda _: AccountBroken("401: wrong password")
+    code, wrong = examine(FLEET)
+    assert code == 1
+    mend = "check its user, password, project and domains in clouds.yaml"
+    assert wrong == [("alpha/One", "401: wrong password", mend)]
+
+
+def test_an_image_and_a_size_that_mean_nothing_in_a_region(examine, clouds):
+    clouds["alpha/Two"].offered = CATALOGUE.model_copy(
+        update={"images": (Image(id="9", name="Ubuntu"),), "flavors": ()}
+    )
+    code, wrong = examine(FLEET)
+    assert code == 1
+    assert wrong == [
+        (
+            "alpha/Two",
+            "image debian-12: has no image debian-12",
+            "mend images.debian-12 in fleet.yaml; the region has: Ubuntu",
+        ),
+        (
+            "alpha/Two",
+            "size small: has no flavor for size small",
+            "mend sizes.small in fleet.yaml; the region has: none",
+        ),
+    ]
+
+
+def test_a_network_that_must_be_named(examine, clouds):
+    two = (Network(id="3", name="one"), Network(id="4", name="two"))
+    clouds["alpha/One"].offered = CATALOGUE.model_copy(update={"networks": two})
+    code, ((where, what, mend),) = examine(FLEET)
+    assert (code, where) == (1, "alpha/One")
+    assert "several networks" in what
+    assert mend == "set regions.alpha/One.network in fleet.yaml to one of: one, two"
+    assert examine(FLEET | {"regions": {"alpha/One": {"network": "two"}}}) == (0, [])
+
+
+def test_no_region_left_is_to_mend(examine):
+    code, ((where, what, _),) = examine({"regions": {"*": {"enabled": False}}})
+    assert (code, where, what) == (1, "configuration", "no region is left")
+
+
+def test_bad_configuration_names_file_key_and_expectation(oms, clouds_file, write):
+    fleet = write("fleet.yaml", {"regions": {"alpha/*": {"cap": {"instances": -1}}}})
+    given = {"OS_CLIENT_CONFIG_FILE": str(clouds_file), "OMS_FLEET_FILE": str(fleet)}
+    said = oms("doctor", code=1, **given).stdout
+    assert "fleet.yaml: regions.alpha/*.cap.instances" in said
+    assert "1 to mend" in said
+    missing = oms("doctor", "--clouds", "/no/clouds.yaml", code=1).stdout
+    assert "/no/clouds.yaml: cannot be read" in missing
+    assert "OS_CLIENT_CONFIG_FILE" in oms("doctor", code=1).stdout
+
+
+def test_a_region_out_of_reach_is_told_through_the_real_client_without_the_password(
+    oms, clouds_file
+):
+    done = oms("doctor", "--clouds", str(clouds_file), "--json", code=1)
+    findings = [it for it in json.loads(done.stdout)["findings"] if it["mend"]]
+    assert [it["where"] for it in findings] == ["alpha/One", "alpha/Two"]
+    assert "auth_url" in findings[0]["mend"]
+    assert "my-password" not in done.stdout + done.stderr

@@ -1,0 +1,73 @@
+"""`oms token`: what it issues is believed by the library's own rules."""
+
+import json
+
+import pytest
+import yaml
+from openmultistack.errors import Unauthenticated
+from openmultistack.principal import (
+    LOCAL_AUDIENCE,
+    LOCAL_ISSUER,
+    SCOPES,
+    load_issuers,
+    make_signing_key,
+    principal,
+    verify,
+)
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A signing key of an own issuer."""
+    make_signing_key(tmp_path)
+    return tmp_path / "signing.pem"
+
+
+@pytest.fixture
+def issuers(key):
+    """The own issuer, as a function believes it."""
+    entry = {
+        "issuer": LOCAL_ISSUER, "audience": LOCAL_AUDIENCE,
+        "algorithms": ["ES256"], "jwks_file": "jwks.json",
+    }  # fmt: skip
+    path = key.parent / "issuers.yaml"
+    path.write_text(yaml.safe_dump({"issuers": [entry]}))
+    return load_issuers(path)
+
+
+def test_a_token_names_its_owner_and_all_scopes(oms, key, issuers):
+    issued = oms("token", "--owner", "ci", OMS_SIGNING_KEY=str(key), OMS_URL=None, OMS_TOKEN=None)
+    named = principal(*verify(issued.stdout.strip(), issuers))
+    assert named.owner == "ci"
+    assert named.scopes == set(SCOPES)
+
+
+def test_scopes_and_life_can_be_less(oms, key, issuers):
+    document = oms.json(
+        "token", "--owner", "ci", "--ttl", "2m", "--key", str(key),
+        "--scope", "instances:read", "--scope", "fleet:read",
+    )  # fmt: skip
+    claims, issuer = verify(document["token"], issuers)
+    assert claims["exp"] - claims["iat"] == 120
+    assert principal(claims, issuer).scopes == {"instances:read", "fleet:read"}
+
+
+def test_a_token_of_another_key_is_not_believed(oms, tmp_path, issuers):
+    other = tmp_path / "other"
+    make_signing_key(other)
+    issued = oms("token", "--owner", "ci", "--key", str(other / "signing.pem")).stdout.strip()
+    with pytest.raises(Unauthenticated):
+        verify(issued, issuers)
+
+
+def test_what_is_missing_or_wrong_is_told(oms, key, tmp_path):
+    assert "OMS_SIGNING_KEY" in oms("token", "--owner", "ci", code=2).stderr
+    done = oms("token", "--owner", "ci", "--scope", "instances:all", "--key", str(key), code=2)
+    assert "'instances:all' is no scope" in done.stderr
+    done = oms("token", "--owner", "ci", "--key", str(tmp_path / "none.pem"), code=2)
+    assert "none.pem: cannot be read" in done.stderr
+    broken = tmp_path / "broken.pem"
+    broken.write_text(json.dumps("no key"))
+    done = oms("token", "--owner", "ci", "--key", str(broken), code=2)
+    assert "broken.pem" in done.stderr
+    assert done.stdout == ""
