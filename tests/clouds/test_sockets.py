@@ -205,6 +205,13 @@ def test_html_instead_of_nova_is_in_doubt_and_not_asked_again(
     assert stub.posts("/v2.1/servers") == 1
 
 
+def test_nothing_but_a_202_is_an_acceptance(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    stub.answers[SERVERS] = stub_module.Answer(200, '{"server": {"id": "server-1"}}')
+    assert type(failure(lambda: connect(stub).create(order), stub)) is InDoubt
+
+
 @pytest.mark.parametrize("body", ["", "{", "[]", "null", '{"server": null}', '{"server": {}}'])
 def test_a_202_that_names_no_server_is_in_doubt(
     stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, body: str
