@@ -290,6 +290,12 @@ def gateway_of_two(run_gateway: Callable[..., Any]) -> Iterator[Gateway]:
 
 
 @pytest.fixture
+def dead_replica() -> tuple[str, int]:
+    """Where a replica was, and nobody is now."""
+    return "127.0.0.1", free_port()
+
+
+@pytest.fixture
 def run_replica(tmp_path: Path) -> Iterator[Callable[..., Replica]]:
     """Start a replica that the test may end: `run_replica("create", port=None)`."""
     started: list[Replica] = []
