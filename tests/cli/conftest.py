@@ -47,7 +47,7 @@ class Stub:
         self.life = ["BUILD", "ACTIVE"]
         self.death = ["DELETING", "DELETED"]
         self.error: str | None = None
-        self.reaped: Json = {"regions": []}
+        self.reaped: Json = {"regions": [], "expired": 0, "forgotten": 0}
         self.regions: list[Json] = []
         # (method, path) -> answers to give instead, each once; the last one stays.
         self.instead: dict[tuple[str, str], list[Any]] = {}
@@ -66,6 +66,11 @@ class Stub:
     def paths(self, method: str) -> list[str]:
         """Return what was asked for with a method."""
         return [it.path for it in self.asked if it.method == method]
+
+    @staticmethod
+    def asked_as(method: str, path: str, query: list[tuple[str, str]], body: Any) -> Asked:
+        """Return a request of a good token."""
+        return Asked(method, path, query, {"Authorization": f"Bearer {TOKEN}"}, body)
 
     def answer(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
         """Return status, document and headers."""
