@@ -19,6 +19,7 @@ OmsError
 │   ├── OrderRefused         the client's own input is bad anywhere; nothing was made
 │   ├── AccountBroken        login or policy; nothing was made
 │   ├── Unreachable          no connection came about; nothing was made
+│   ├── TooLate              we were too slow to send it; nothing was made
 │   └── InDoubt              no answer that can be trusted: a server may exist
 └── ConfigurationError       a file or variable of the operator's, refused at start
 """

@@ -65,9 +65,18 @@ def _ssh_public_key(value: str) -> str:
     name = match["type"].encode()
     if blob[:4] != len(name).to_bytes(4, "big") or blob[4 : 4 + len(name)] != name:
         raise ValueError(f"{expected}; the key's body is not of type {match['type']}")
-    if len(blob) <= 4 + len(name) + 4:
+    if not _is_whole(blob):
         raise ValueError(f"{expected}; the key's body is cut short")
     return value.strip()
+
+
+def _is_whole(blob: bytes) -> bool:
+    """Whether fields (RFC 4253, 6.6: a length of 4 bytes, then the field) fill a key's body."""
+    at = fields = 0
+    while at + 4 <= len(blob):
+        at += 4 + int.from_bytes(blob[at : at + 4], "big")
+        fields += 1
+    return at == len(blob) and fields > 1
 
 
 def _user_data(value: str) -> str:

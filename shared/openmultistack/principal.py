@@ -4,6 +4,7 @@ python-jose takes a token without `aud`, `exp`, `iss` or `sub` for a good one un
 otherwise, so all four are required here and the algorithms of each issuer are fixed.
 """
 
+import itertools
 import json
 import os
 import time
@@ -24,7 +25,8 @@ SCOPES = ("instances:create", "instances:read", "instances:destroy", "fleet:read
 LOCAL_ISSUER = "urn:openmultistack:local"
 LOCAL_AUDIENCE = "openmultistack"
 # Signatures that prove who signed; a shared secret (HS*) proves only that somebody had it.
-ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+# Those that python-jose can verify: it knows no PS*.
+ASYMMETRIC = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 # An owner is written into Nova metadata, whose values end at 255 characters.
 OWNER_CHARS = 200
 
@@ -52,17 +54,21 @@ class Issuer(Frozen):
         source = str(self.jwks_file)
         try:
             document = json.loads(self.jwks_file.read_text())
-            return {key["kid"]: jwk.construct(key, key["alg"]) for key in document["keys"]}
+            # RFC 7517 lets a key be silent about its algorithm.
+            return {
+                key["kid"]: jwk.construct(key, key.get("alg", self.algorithms[0]))
+                for key in document["keys"]
+            }
         except OSError as error:
             raise ConfigurationError(source, "", f"cannot be read ({error.strerror})") from error
-        except (ValueError, TypeError, KeyError, JOSEError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, JOSEError) as error:
             raise ConfigurationError(
-                source, "keys", "expected a JWKS whose keys each have kid and alg"
+                source, "keys", "expected a JWKS of public keys that each have a kid"
             ) from error
 
 
 def load_issuers(path: Path) -> dict[str, Issuer]:
-    """Return the believed issuers by name; an empty file believes nobody.
+    """Return the believed issuers by name; an empty list believes nobody.
 
     Raises:
         ConfigurationError: the file is missing or wrong.
@@ -79,7 +85,7 @@ def load_issuers(path: Path) -> dict[str, Issuer]:
         fault = error.errors()[0]
         key = "issuers." + ".".join(map(str, fault["loc"]))
         raise ConfigurationError(str(path), key, fault["msg"]) from error
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ConfigurationError(
             str(path), "issuers", "expected a list of {issuer, audience, algorithms, jwks_file}"
         ) from error
@@ -95,10 +101,18 @@ def _refuse_confusable(path: Path, issuers: Sequence[Issuer]) -> None:
             "issuers.algorithms",
             f"{weak[0]!r}: expected some of {', '.join(ASYMMETRIC)}",
         )
-    for what in ("issuer", "owner_prefix"):
-        if len({getattr(issuer, what) for issuer in issuers}) < len(issuers):
+    if len({issuer.issuer for issuer in issuers}) < len(issuers):
+        raise ConfigurationError(
+            str(path), "issuers.issuer", "expected a different one for each issuer"
+        )
+    for one, other in itertools.permutations(issuers, 2):
+        # Else a subject of the one could be written so as to pose as an owner of the other.
+        if other.owner_prefix.startswith(one.owner_prefix):
             raise ConfigurationError(
-                str(path), f"issuers.{what}", "expected a different one for each issuer"
+                str(path),
+                "issuers.owner_prefix",
+                f"{one.owner_prefix!r} begins {other.owner_prefix!r}: expected, with several"
+                " issuers, prefixes none of which begins another",
             )
 
 
@@ -119,7 +133,7 @@ def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Iss
             issuer=issuer.issuer,
             options=_REQUIRED,
         )
-    except (JOSEError, KeyError, TypeError, AttributeError) as error:
+    except (JOSEError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Unauthenticated(
             "the token is not valid here: expected one of a known issuer,"
             " signed, unexpired and made for this service"

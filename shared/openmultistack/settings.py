@@ -39,4 +39,6 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     except ValidationError as error:
         fault = error.errors()[0]
         name = names[str(fault["loc"][0])]
-        raise ConfigurationError("environment", name, fault["msg"]) from error
+        # Not chained: the value can hold a password, and a traceback would show it.
+        expected = fault["msg"]
+    raise ConfigurationError("environment", name, expected)
