@@ -85,7 +85,11 @@ def test_an_empty_list_believes_nobody(empty: object, tmp_path: Path) -> None:
         ({"issuers": [OWN | {"algorithms": ["none"]}]}, "issuers.algorithms", "none"),
         ({"issuers": [CI, OWN | {"issuer": CI["issuer"]}]}, "issuers.issuer", "different"),
         ({"issuers": [OWN, without(CI, "owner_prefix")]}, "issuers.owner_prefix", "begins another"),
-        ({"issuers": [OWN | {"owner_prefix": "ci:"}, CI]}, "issuers.owner_prefix", "begins another"),
+        (
+            {"issuers": [OWN | {"owner_prefix": "ci:"}, CI]},
+            "issuers.owner_prefix",
+            "begins another",
+        ),
     ],
 )
 def test_a_bad_issuers_file_is_refused_naming_file_key_and_expectation(
