@@ -1,7 +1,7 @@
 """Marks go into Nova's metadata and come out again as they were."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openmultistack.clouds import Marks
 from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
@@ -24,6 +24,7 @@ MARKS = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine is shared
 @given(MARKS)
 def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     metadata = metadata_of(marks)
