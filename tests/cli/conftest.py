@@ -267,7 +267,7 @@ class Oms:
 
     def __init__(self, url: str) -> None:
         # Nothing of the machine's own proxies, colours or stack takes part.
-        kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV"}
+        kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH"}
         self.environment = {name: value for name, value in os.environ.items() if name in kept}
         self.environment |= {"OMS_URL": url, "OMS_TOKEN": TOKEN}
         self.command = [sys.executable, "-m", "openmultistack.cli"]

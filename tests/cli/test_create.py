@@ -1,11 +1,8 @@
 """`oms create`: what it sends, what it shows, and how it waits."""
 
 import json
-import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 import uuid
 
@@ -198,27 +195,34 @@ def test_a_terminal_sees_a_bar_that_moves_and_then_the_instances(oms, stub):
     assert "\x1b[32mACTIVE" in screen.raw
 
 
+@pytest.fixture
+def interruptible():
+    """Processes started now obey SIGINT, though we may have been started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_that_the_instances_go_on(oms, stub):
     stub.life = ["BUILD"]
-    command = [sys.executable, "-m", "openmultistack.cli", *BASIC]
-    ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*command, "--count", "2", "--label", "run=a b", "--wait"],
-        env=oms.environment | {"TERM": "xterm"},
-        stdin=theirs,
-        stdout=theirs,
+        [*oms.command, *BASIC, "--count", "2", "--label", "run=a b", "--wait"],
+        env=oms.environment,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
-    until = time.monotonic() + 30
-    while len(stub.asked) < 3:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    os.close(ours)
-    os.close(theirs)
+    try:
+        until = time.monotonic() + 60
+        while len(stub.asked) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "the 2 instances go on: see `oms list --label 'run=a b'`" in said
