@@ -38,9 +38,12 @@ def settings() -> Settings:
 
 @cache
 def issuers() -> Mapping[str, Issuer]:
-    """Return who is believed; without a file: nobody."""
+    """Return who is believed, their keys read; without a file: nobody."""
     path = settings().issuers_file
-    return load_issuers(path) if path else {}
+    believed = load_issuers(path) if path else {}
+    for issuer in believed.values():
+        _ = issuer.keys  # a key file that cannot be used is refused at start, too
+    return believed
 
 
 @cache

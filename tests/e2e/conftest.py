@@ -3,10 +3,12 @@
 The timer's beat is set too slow to matter: tests sweep when they mean to, and count the sweeps.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -115,6 +117,27 @@ class Product:
         answer = self.call("POST", "/reap")
         assert answer.status_code == 200, answer.text
         return {it["region"]: it for it in answer.json()["regions"]}
+
+    @contextlib.contextmanager
+    def swept_by_the_clock(self, every_s: float = 3) -> Iterator[None]:
+        """Sweep in the background, as the timer does."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(every_s):
+                httpx.post(
+                    f"{self.url}/v1/reap",
+                    headers={"Authorization": f"Bearer {self.token()}"},
+                    timeout=200,
+                )
+
+        clock = threading.Thread(target=beat)
+        clock.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            clock.join()
 
     def regions(self) -> dict[str, dict[str, Any]]:
         """Return every region's counts and state."""

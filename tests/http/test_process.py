@@ -100,6 +100,18 @@ def test_a_bad_variable_is_refused_at_start(
     assert_refused(run_door(house, "create", **{variable: value}), variable, expected)
 
 
+def test_an_issuers_key_file_that_cannot_be_used_is_refused_at_start(
+    house: House, tmp_path: Path
+) -> None:
+    (tmp_path / "jwks.json").write_text('{"keys": [{"kid": "x"}]}')
+    file = tmp_path / "issuers.yaml"
+    file.write_text(
+        "issuers: [{issuer: a, audience: b, algorithms: [ES256], jwks_file: jwks.json}]"
+    )
+    done = run_door(house, "list", OMS_ISSUERS_FILE=file)
+    assert_refused(done, str(tmp_path / "jwks.json"), "keys", "expected a JWKS")
+
+
 def test_the_real_process_ends_as_well_when_it_is_refused(
     house: House, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
