@@ -55,7 +55,9 @@ def _show(findings: Sequence[Finding], wrong: int) -> None:
     where = ""
     for it in findings:
         mark = screen.text("mend", "bold red") if it.mend else screen.text("well", "green")
-        table.add_row(mark, screen.text(it.where if it.where != where else " "), _said(it))
+        # On a screen each region is named once; in a pipe, which may be filtered, in every line.
+        repeated = it.where == where and out.is_terminal
+        table.add_row(mark, screen.text(" " if repeated else it.where), _said(it))
         where = it.where
     out.print(table)
     out.print(f"{wrong} to mend" if wrong else "all is well", style="red" if wrong else "green")
