@@ -37,6 +37,7 @@ from render import bootstrap
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
 TOKEN_TTL_S = 7 * 24 * 3600
 STARTED_WITHIN_S = 60
+LOG_MAX_BYTES = 20_000_000
 SWEPT_WITHIN_S = 90
 BEGAN = time.monotonic()
 
@@ -50,6 +51,7 @@ def up(stack: Stack) -> None:
     """Start what does not run, and wait until instances can be created."""
     for folder in ("run", "log", "valkey"):
         (stack.home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    _put_long_logs_aside(stack)
     _write_keys(stack)
     if stack.uses_lab:
         _up_lab(stack)
@@ -58,6 +60,13 @@ def up(stack: Stack) -> None:
     _write_env(stack)
     _first_sweep(stack)
     _say_what_next(stack)
+
+
+def _put_long_logs_aside(stack: Stack) -> None:
+    """Keep one old log of each process beside the one it writes."""
+    for log in (stack.home / "log").iterdir():
+        if log.stat().st_size > LOG_MAX_BYTES and log.suffix in (".log", ".err"):
+            log.rename(log.with_suffix(log.suffix + ".old"))
 
 
 def _write_keys(stack: Stack) -> None:

@@ -107,14 +107,12 @@ def circus_configuration(stack: Stack) -> str:
     }
     for priority, it in enumerate(reversed(watched(stack))):
         ini[f"watcher:{it.name}"] = {
-            "cmd": shlex.join(it.command),
+            "cmd": _into_files(it.command, stack.home / "log" / it.name),
             "working_dir": str(ROOT),
             "priority": str(priority),
             "singleton": "True",
             "max_retry": "-1",
             "graceful_timeout": str(GRACEFUL_S),
-            **_file_stream("stdout", stack.home / "log" / f"{it.name}.log"),
-            **_file_stream("stderr", stack.home / "log" / f"{it.name}.err"),
         }
         ini[f"env:{it.name}"] = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
@@ -128,8 +126,13 @@ def circus_configuration(stack: Stack) -> str:
     return text.getvalue()
 
 
-def _file_stream(stream: str, path: Path) -> dict[str, str]:
-    """Keep a stream in a file, bounded."""
-    settings = {"class": "FileStream", "filename": str(path)}
-    settings |= {"max_bytes": "20000000", "backup_count": "1"}
-    return {f"{stream}_stream.{key}": value for key, value in settings.items()}
+def _into_files(command: list[str], log: Path) -> str:
+    """Return a command that writes to NAME.log and NAME.err by itself.
+
+    Circus' own streams lose their way when a process is killed: a pipe's number comes again while
+    the old one is still watched, and the process is not started again.
+    """
+    redirected = (
+        f"exec {shlex.join(command)} >>{shlex.quote(f'{log}.log')} 2>>{shlex.quote(f'{log}.err')}"
+    )
+    return shlex.join(["/bin/sh", "-c", redirected])

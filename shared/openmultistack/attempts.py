@@ -118,6 +118,7 @@ class Attempts:
         `placed_at`: the monotonic clock just before the attempt's lease began.
         """
         said: dict[str, str] = {}
+        failed: set[str] = set()
         only_full = True
         while True:
             offer = next(it for it in wanted.offers if it.region == attempt.region)
@@ -129,9 +130,11 @@ class Attempts:
                 return Ending("refused", attempt, offer, None, said, only_full=False)
             except CloudError as error:
                 said[attempt.region] = str(error)
+                if not isinstance(error, TooLate):  # our own delay: the region is not to blame
+                    failed.add(attempt.region)
                 only_full = only_full and isinstance(error, RegionFull)
                 self._ledger.report(attempt.region, str(error), MEANING[type(error)])
-                left = [it for it in wanted.offers if it.region not in said]
+                left = [it for it in wanted.offers if it.region not in failed]
                 in_doubt = isinstance(error, InDoubt)
                 placed_at = time.monotonic()
                 moved = self._leave(attempt, str(error), wanted, offers=left, keep=in_doubt)

@@ -41,7 +41,7 @@ def test_a_server_that_fails_after_it_was_accepted_is_replaced_elsewhere(product
     assert [it["what"] for it in events] == [
         "placed", "accepted", "failed", "placed", "accepted", "active",
     ]  # fmt: skip
-    assert "fault asked for" in events[2]["why"]
+    assert "a fault asked of the lab" in events[2]["why"]
     product.until(lambda: product.sweep() and not product.servers(REGION))
     product.sweep()
     product.assert_agreement()
