@@ -14,6 +14,7 @@ from openmultistack.errors import (
     NoRegionWorked,
     OrderRefused,
     RegionFull,
+    TooLate,
     Unreachable,
 )
 from openmultistack.fleet import FleetFile
@@ -349,6 +350,16 @@ def test_an_order_that_would_be_sent_too_late_is_not_sent(make_house: Any) -> No
         house.create()
     house.assert_idle()
     assert house.state(A).state == "up"
+
+
+def test_our_own_delay_is_no_regions_fault_and_it_is_tried_again(make_house: Any) -> None:
+    house = make_house({A: 4})
+    late = iter([TooLate("not sent")])
+    house.clouds[A].fault = lambda call: next(late, None) if call == "create" else None
+    made = house.one()
+    assert (made.region, made.attempt) == (A, 2)
+    assert house.state(A).state == "up"
+    house.assert_agreement()
 
 
 # ---------------------------------------------------------------- in doubt
