@@ -20,6 +20,8 @@ import httpx
 import processes
 import yaml
 from layout import HOST, ROOT, Stack, StackError, stack_at, stack_of
+from watchers import BIN, NAME_MARK, STACK_MARK, circus_configuration, upstreams, watched
+
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import load_fleet
 from openmultistack.principal import (
@@ -29,7 +31,6 @@ from openmultistack.principal import (
     issue_token,
     make_signing_key,
 )
-from watchers import BIN, NAME_MARK, STACK_MARK, circus_configuration, upstreams, watched
 
 sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
 from render import bootstrap

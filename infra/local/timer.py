@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+
 from openmultistack.principal import issue_token
 
 # Calls under way at once; more would only find every region busy.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+
 from openmultistack.cli import doctor
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.errors import AccountBroken

@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+
 from openmultistack.cli import values
 from openmultistack.cli.app import app
 from openmultistack.cli.failures import CommandError

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+
 from openmultistack import openapi
 from openmultistack.models import CreateInstances
 

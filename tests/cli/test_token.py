@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+
 from openmultistack.errors import Unauthenticated
 from openmultistack.principal import (
     LOCAL_AUDIENCE,

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.models import Flavor, Image, Network, Offer

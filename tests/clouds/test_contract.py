@@ -8,12 +8,13 @@ from typing import Any
 
 import openstack
 import pytest
+from ulid import ULID
+
 from openmultistack.clouds import Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate, Unreachable
 from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
-from ulid import ULID
 
 REGIONS = {
     "alpha/RegionOne": ("alpha", "RegionOne"),

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from openstack import exceptions as sdk
+
 from openmultistack.clouds.failures import refusal, said, translate
 from openmultistack.errors import (
     AccountBroken,
@@ -14,7 +16,6 @@ from openmultistack.errors import (
     RegionFull,
     Unreachable,
 )
-from openstack import exceptions as sdk
 
 FIELD = "Invalid input for field/attribute"
 HTML = "<html><head><title>503 Service Unavailable</title></head><body>nginx</body></html>"

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from openmultistack.clouds import Marks
 from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
 from openmultistack.models import LABELS_MAX

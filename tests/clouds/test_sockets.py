@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds import openstack as adapter
 from openmultistack.errors import (

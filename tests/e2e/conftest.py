@@ -18,6 +18,7 @@ import httpx
 import openstack
 import pytest
 import redis
+
 from openmultistack.ledger import Ledger
 from openmultistack.principal import SCOPES, issue_token
 

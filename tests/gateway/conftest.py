@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+
 from openmultistack.principal import issue_token, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent

@@ -22,6 +22,9 @@ from typing import Any
 import httpx
 import pytest
 from jose import jwt
+from redis import Redis
+from ulid import ULID
+
 from openmultistack.ledger import Attempt, Ledger
 from openmultistack.models import (
     Address,
@@ -35,8 +38,6 @@ from openmultistack.models import (
     Status,
 )
 from openmultistack.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
-from redis import Redis
-from ulid import ULID
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+
 from openmultistack import endpoints, openapi
 
 Door = Books = Any  # conftest's own; test modules do not import one another

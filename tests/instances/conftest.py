@@ -8,6 +8,9 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
+from redis import Connection, ConnectionPool, Redis
+from ulid import ULID
+
 from openmultistack import sweep
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
@@ -30,8 +33,6 @@ from openmultistack.models import (
     Resources,
 )
 from openmultistack.reaper import Reaping
-from redis import Connection, ConnectionPool, Redis
-from ulid import ULID
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 VCPUS, RAM_MB = 2, 2048

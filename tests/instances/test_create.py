@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from openmultistack.errors import (
     AccountBroken,
     CapacityExhausted,

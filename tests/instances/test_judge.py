@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+
 from openmultistack.clouds import Marks, Server
 from openmultistack.ledger import Slot
 from openmultistack.models import Address, Instance, Resources, Status

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from openmultistack.errors import Invalid, NotFound, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import list_instances, owned, renew, story

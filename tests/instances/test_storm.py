@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from openmultistack.errors import (
     AccountBroken,
     CatalogueStale,

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+
 from openmultistack import sweep as sweep_module
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.errors import AccountBroken, InDoubt, RegionFull, Unreachable

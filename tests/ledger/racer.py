@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from redis import Redis
+
 from openmultistack.ledger import Attempt, Ledger
 from openmultistack.models import CreateInstances, Flavor, Image, Network, Offer, Status
-from redis import Redis
 
 START_WITHIN_S = 60.0
 

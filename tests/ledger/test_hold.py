@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from openmultistack.ledger import Attempt
 from openmultistack.models import Instance, Resources, Status
 

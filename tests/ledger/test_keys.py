@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt
-from openmultistack.models import Catalogue, Instance, Resources, Status
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from openmultistack.errors import LedgerUnavailable
+from openmultistack.ledger import Attempt
+from openmultistack.models import Catalogue, Instance, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

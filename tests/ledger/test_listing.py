@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from openmultistack.ledger.keys import Keys
 
 Desk = Any  # conftest's own; test modules do not import one another

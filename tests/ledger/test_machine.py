@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+
 from openmultistack.ledger import Attempt
 from openmultistack.models import Instance, Resources, Status
 

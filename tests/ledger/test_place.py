@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+
 from openmultistack.ledger import Admitted, Attempt
 from openmultistack.models import CreateInstances, Resources, Status
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from openmultistack.ledger.keys import Keys
 from redis import Redis
+
+from openmultistack.ledger.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

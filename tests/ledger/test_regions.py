@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from openmultistack.models import Catalogue, Flavor, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another

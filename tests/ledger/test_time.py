@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+
 from openmultistack.ledger import Attempt, Ledger
 
 Desk = Any  # conftest's own; test modules do not import one another

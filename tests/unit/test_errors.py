@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from openmultistack import errors
 from openmultistack.errors import (
     CapacityExhausted,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import Fleet, OwnerRule, load_fleet, load_fleet_file
 from openmultistack.models import SizeWanted

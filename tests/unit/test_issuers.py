@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from jose import jwk
+
 from openmultistack.errors import ConfigurationError, Unauthenticated
 from openmultistack.principal import (
     LOCAL_AUDIENCE,

@@ -7,6 +7,8 @@ from functools import cache
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pydantic import ValidationError
+
 from openmultistack.models import (
     INSTANCES_MAX,
     LABEL_CHARS,
@@ -21,7 +23,6 @@ from openmultistack.models import (
     Status,
     rfc3339,
 )
-from pydantic import ValidationError
 
 LEAST: Mapping[str, object] = {"image": "debian-12", "size": "small"}
 

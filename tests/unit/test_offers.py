@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
+
 from openmultistack.errors import Invalid, NoRegionReady
 from openmultistack.fleet import Fleet, Offers, Region, nearest, offers, regions_matching
 from openmultistack.fleet.config import FleetFile, RegionRule

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from openmultistack.models import Flavor, Image, Network, Offer
 from openmultistack.placement import STRATEGIES, Ranked, by_priority
 

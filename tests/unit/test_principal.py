@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from openmultistack.errors import InsufficientScope, Unauthenticated
 from openmultistack.models import Principal
 from openmultistack.principal import (

@@ -4,6 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+
 from openmultistack.errors import ConfigurationError
 from openmultistack.settings import Settings, load_settings
 

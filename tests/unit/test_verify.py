@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
+
 from openmultistack.errors import Unauthenticated
 from openmultistack.models import Principal
 from openmultistack.principal import (
