@@ -135,7 +135,12 @@ def _response(description: str, kind: str, schema: Json) -> Json:
     return {"description": description, "content": {kind: {"schema": schema}}}
 
 
-def _paths() -> Json:
+# All that can be wrong with a command.
+_BAD_BODY = (errors.Malformed, errors.TooLarge, errors.Invalid)
+_SHOWN = (202, _object(instances=_INSTANCES))
+
+
+def _instances() -> Json:
     wait = {
         "name": "Prefer",
         "in": "header",
@@ -150,40 +155,46 @@ def _paths() -> Json:
         _query("cursor", _TEXT),
     )
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
-    shown = (202, _object(instances=_INSTANCES))
-    bad_body = (errors.Malformed, errors.TooLarge, errors.Invalid)
     no_room = (errors.NoRegionWorked, errors.CapacityExhausted)
     return {
-        "/instances": {
-            "post": _operation(
-                "Create instances", "instances:create", (202, placed), *bad_body, *no_room,
-                parameters=(wait,), body="CreateInstances",
-            ),
-            "get": _operation(
-                "List own instances, newest first", "instances:read",
-                (200, _object(instances=_INSTANCES, next=_maybe(_TEXT))), errors.Invalid,
-                parameters=filters,
-            ),
-            "delete": _operation(
-                "Destroy all own instances with these labels", "instances:destroy", shown,
-                errors.Invalid, parameters=(_LABEL,),
-            ),
-        },
-        "/instances/{id}": {
-            "get": _operation(
-                "Show an instance", "instances:read", (200, _ref("Instance")), errors.NotFound,
-                parameters=(_ID,),
-            ),
-            "patch": _operation(
-                "Move an instance's expiry", "instances:create", (200, _ref("Instance")),
-                *bad_body, errors.NotFound,
-                parameters=(_ID,), body="RenewInstance",
-            ),
-            "delete": _operation(
-                "Destroy an instance; repeating it is harmless", "instances:destroy", shown,
-                errors.NotFound, parameters=(_ID,),
-            ),
-        },
+        "post": _operation(
+            "Create instances", "instances:create", (202, placed), *_BAD_BODY, *no_room,
+            parameters=(wait,), body="CreateInstances",
+        ),
+        "get": _operation(
+            "List own instances, newest first", "instances:read",
+            (200, _object(instances=_INSTANCES, next=_maybe(_TEXT))), errors.Invalid,
+            parameters=filters,
+        ),
+        "delete": _operation(
+            "Destroy all own instances with these labels", "instances:destroy", _SHOWN,
+            errors.Invalid, parameters=(_LABEL,),
+        ),
+    }  # fmt: skip
+
+
+def _instance() -> Json:
+    return {
+        "get": _operation(
+            "Show an instance", "instances:read", (200, _ref("Instance")), errors.NotFound,
+            parameters=(_ID,),
+        ),
+        "patch": _operation(
+            "Move an instance's expiry", "instances:create", (200, _ref("Instance")),
+            *_BAD_BODY, errors.NotFound,
+            parameters=(_ID,), body="RenewInstance",
+        ),
+        "delete": _operation(
+            "Destroy an instance; repeating it is harmless", "instances:destroy", _SHOWN,
+            errors.NotFound, parameters=(_ID,),
+        ),
+    }  # fmt: skip
+
+
+def _paths() -> Json:
+    return {
+        "/instances": _instances(),
+        "/instances/{id}": _instance(),
         "/instances/{id}/events": {
             "get": _operation(
                 "Tell an instance's story", "instances:read",
