@@ -25,7 +25,7 @@ from openmultistack.principal import SCOPES, issue_token
 ROOT = Path(__file__).parent.parent.parent
 TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
 TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
-LEASE_S = 90
+LEASE_S = 60
 REGIONS = ("alpha/RegionOne", "alpha/RegionTwo", "beta/RegionOne")
 GONE_WITHIN_S = 90
 
