@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 
-# A function takes two to three seconds to start here; more kills than that leave nobody to kill.
-KILL_EVERY_S = 1.5
-# What a client waits after a refusal.
+# One kill for so many operations done: however slow the machine, work goes on between the kills.
+OPERATIONS_A_KILL = 8
+# What a client waits after a refusal before it tries the same again.
 PAUSE_S = 0.5
+WITHIN_S = 300
 OPERATIONS = 200
 CLIENTS = 8
 SEED = 20261122
@@ -40,43 +41,64 @@ def replicas(product) -> list[list[psutil.Process]]:
     return found
 
 
-def kill_at_random(
-    product, chance: random.Random, stop: threading.Event, killed: list[str]
-) -> None:
-    """SIGKILL one replica after the other, each with its workers, until told to stop."""
-    while not stop.wait(KILL_EVERY_S):
-        families = replicas(product)
-        if not families:
-            continue
-        family = chance.choice(families)
+class Killer:
+    """SIGKILLs a replica, with its workers, each time that enough operations were done."""
+
+    def __init__(self, product, chance: random.Random) -> None:
+        self._product = product
+        self._chance = chance
+        self._lock = threading.Lock()
+        self.operations = 0
+        self.killed: list[str] = []
+
+    def count(self) -> None:
+        """Take note of an operation that was done."""
+        with self._lock:
+            self.operations += 1
+            if self.operations % OPERATIONS_A_KILL == 0:
+                self._kill()
+
+    def _kill(self) -> None:
+        family = self._chance.choice(replicas(self._product))
         try:
-            killed.append(family[0].environ()["OMS_LOCAL_NAME"])
+            self.killed.append(family[0].environ()["OMS_LOCAL_NAME"])
             for process in family:
                 os.kill(process.pid, signal.SIGKILL)
         except (psutil.Error, ProcessLookupError):
-            continue
+            return
 
 
-def work(product, seed: int, operations: int) -> list[int]:
-    """Create and destroy at random; return the status of each answer, 0 for none."""
+def work(product, seed: int, operations: int, killer: Killer) -> list[int]:
+    """Create and destroy at random until so many were done; return the status of each answer."""
     chance, mine, codes = random.Random(seed), [], []
     headers = {"Authorization": f"Bearer {product.token()}"}
+    until = time.monotonic() + WITHIN_S
     with httpx.Client(base_url=product.url, timeout=200, headers=headers) as client:
-        for _ in range(operations):
-            try:
-                if mine and chance.random() < 0.5:
-                    answer = client.delete(f"/v1/instances/{mine.pop()}")
-                else:
-                    body = {"image": "debian-12", "size": "tiny", "count": chance.choice((1, 1, 2))}
-                    answer = client.post("/v1/instances", json=body)
-                    if answer.status_code == 202:
-                        mine += [it["id"] for it in answer.json()["instances"]]
-                codes.append(answer.status_code)
-            except httpx.HTTPError:
-                codes.append(0)
-            if codes[-1] != 202:
+        while codes.count(202) < operations:
+            assert time.monotonic() < until, codes
+            codes.append(operate(client, chance, mine))
+            if codes[-1] == 202:
+                killer.count()
+            else:
                 time.sleep(PAUSE_S)
     return codes
+
+
+def operate(client: httpx.Client, chance: random.Random, mine: list[str]) -> int:
+    """Create some instances, or destroy one; return the answer's status, 0 for none."""
+    try:
+        if len(mine) > 5 or (mine and chance.random() < 0.5):
+            answer = client.delete(f"/v1/instances/{mine[-1]}")
+            if answer.status_code == 202:
+                mine.pop()
+            return answer.status_code
+        body = {"image": "debian-12", "size": "tiny", "count": chance.choice((1, 1, 2))}
+        answer = client.post("/v1/instances", json=body)
+        if answer.status_code == 202:
+            mine += [it["id"] for it in answer.json()["instances"]]
+    except httpx.HTTPError:
+        return 0
+    return answer.status_code
 
 
 def test_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, capsys):
@@ -85,18 +107,11 @@ def test_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, ca
     Whatever was answered with 202 is found. Unproven attempts are settled when their lease is
     over, so the two sweeps come after that.
     """
-    stop, killed = threading.Event(), []
-    chance = random.Random(SEED)
-    killer = threading.Thread(target=kill_at_random, args=(product, chance, stop, killed))
-    killer.start()
-    try:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            share = OPERATIONS // CLIENTS
-            runs = [pool.submit(work, product, SEED + it, share) for it in range(CLIENTS)]
-            codes = [code for run in runs for code in run.result()]
-    finally:
-        stop.set()
-        killer.join()
+    killer = Killer(product, random.Random(SEED))
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        share = OPERATIONS // CLIENTS
+        runs = [pool.submit(work, product, SEED + it, share, killer) for it in range(CLIENTS)]
+        codes = [code for run in runs for code in run.result()]
     time.sleep(product.lease_s)
     product.until(lambda: len(replicas(product)) == 2 * len(FUNCTIONS))
     product.until(lambda: product.call("POST", "/reap").status_code == 200)
@@ -106,11 +121,11 @@ def test_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, ca
     listed = {it["server_id"] for it in product.instances()}
     servers = {i for region in product.regions_known for i in product.servers(region)}
     assert listed == servers
-    assert len(killed) >= 20
+    assert len(killer.killed) == OPERATIONS // OPERATIONS_A_KILL
     counts = {code: codes.count(code) for code in sorted(set(codes))}
-    assert counts[202] >= OPERATIONS // 4
+    assert counts[202] == OPERATIONS
     with capsys.disabled():
         print(
-            f"\n{len(codes)} operations, seed {SEED}: answers {counts}; {len(killed)} functions"
-            f" killed; {len(servers)} servers left, all in the ledger"
+            f"\n{len(codes)} operations, seed {SEED}: answers {counts}; {len(killer.killed)}"
+            f" functions killed; {len(servers)} servers left, all in the ledger"
         )
