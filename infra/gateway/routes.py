@@ -27,6 +27,8 @@ ROUTES = (
     Route("GET", "/v1/instances/{id}/events", "list"),
     Route("GET", "/v1/regions", "list"),
     Route("POST", "/v1/reap", "reap", 180),
+    Route("POST", "/v1/regions/drain", "reap"),
+    Route("POST", "/v1/regions/open", "reap", 120),
     Route("GET", "/v1/healthz", "list", public=True),
     Route("GET", "/v1/openapi.json", "list", public=True),
 )

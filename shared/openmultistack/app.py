@@ -13,13 +13,16 @@ from redis.retry import Retry
 from openmultistack import endpoints
 from openmultistack.attempts import Attempts
 from openmultistack.creating import Creating
+from openmultistack.draining import Draining
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
 from openmultistack.http import Handler, door
 from openmultistack.instances import Destroying
+from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
 from openmultistack.principal import Issuer, load_issuers
 from openmultistack.reaper import Reaping
+from openmultistack.serving import Serving
 from openmultistack.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -104,21 +107,48 @@ def attempts() -> Attempts:
 
 
 @cache
-def creating() -> Creating:
-    """Return the use case create."""
-    return Creating(ledger(), fleet(), settings().fleet, clouds(), attempts())
+def serving() -> Serving:
+    """Return what fills free slots from the queue."""
+    return Serving(ledger(), fleet(), settings().fleet, attempts())
+
+
+@cache
+def leaving() -> Leaving:
+    """Return what looks after servers that are leaving, in this process."""
+    return Leaving(ledger(), clouds(), serving().serve)
 
 
 @cache
 def destroying() -> Destroying:
     """Return the use case destroy."""
-    return Destroying(ledger(), clouds())
+    return Destroying(ledger(), clouds(), settings().fleet, leaving())
+
+
+@cache
+def creating() -> Creating:
+    """Return the use case create."""
+    return Creating(ledger(), fleet(), settings().fleet, clouds(), attempts(), destroying())
 
 
 @cache
 def reaping() -> Reaping:
     """Return the use case reap."""
-    return Reaping(ledger(), fleet(), settings().fleet, clouds(), attempts())
+    return Reaping(
+        ledger(),
+        fleet(),
+        settings().fleet,
+        clouds(),
+        attempts(),
+        destroying=destroying(),
+        serving=serving(),
+        leaving=leaving(),
+    )
+
+
+@cache
+def draining() -> Draining:
+    """Return the use case of operators who drain and open regions."""
+    return Draining(ledger(), fleet(), serving())
 
 
 def create() -> Handler:
@@ -148,7 +178,7 @@ def renew() -> Handler:
 def reap() -> Handler:
     """Return the handler of functions/reap.py."""
     refuse_bad_configuration(issuers, fleet)
-    return door("reap", endpoints.reap_endpoints(reaping), issuers)
+    return door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:

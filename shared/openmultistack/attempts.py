@@ -10,36 +10,49 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Literal, NamedTuple
 
-from openmultistack.clouds import Clouds, Marks, ServerOrder
+from openmultistack.clouds import Cloud, Clouds, Marks, ServerOrder, keypair_name
 from openmultistack.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
     InDoubt,
+    Invalid,
+    NoRegionReady,
     OrderRefused,
+    RateLimited,
     RegionFull,
     TooLate,
     Unreachable,
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
-from openmultistack.ledger import Attempt, Ledger, Moved, Pick
+from openmultistack.ledger import Attempt, Ledger, Meaning, Pick
 from openmultistack.models import CreateInstances, Instance, Offer, RegionState
+from openmultistack.placement import STRATEGIES, Ranked
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like
 # an attack, and clouds of this field slow down rather than speed up beyond a few.
 SIDE_BY_SIDE = 5
-# Attempts at one instance, over its whole life: regions that all fail must not be a merry-go-round.
-ATTEMPTS_MAX = 6
+# Regions that may fail one instance, and attempts at it whatever came of them, over its life.
+FAILING_REGIONS_MAX = 6
+ATTEMPTS_MAX = 24
+# After that a pursuit goes on elsewhere no more: what is placed then, a sweep makes.
+PURSUIT_S = 75.0
+# After a lost answer the server is looked for at once, and once more a moment later.
+LOOKS_S = (0.0, 1.0)
 
 # What a region's answer means for placements to come.
-MEANING: Mapping[type[CloudError], Literal["down", "full", "stale", ""]] = {
+MEANING: Mapping[type[CloudError], Meaning] = {
     RegionFull: "full",
     CatalogueStale: "stale",
     AccountBroken: "down",
-    Unreachable: "down",
+    Unreachable: "unreachable",
+    RateLimited: "paused",
     TooLate: "",
-    InDoubt: "",
+    OrderRefused: "",
+    InDoubt: "doubt",
 }
+# After these nothing more of a command is sent to the region: it would be answered alike.
+ALIKE = (RegionFull, CatalogueStale, AccountBroken, Unreachable, RateLimited)
 
 
 class Wanted(NamedTuple):
@@ -54,17 +67,31 @@ class Wanted(NamedTuple):
     expires_at_ms: int
     # The client has been told of these instances already.
     promised: bool = False
+    # What each carries of its client's idempotency key.
+    idempotency: Mapping[str, str] = {}
 
 
-How = Literal["made", "unwanted", "nowhere", "refused"]
-_HOW: Mapping[str, How] = {"ended": "unwanted", "none": "nowhere"}
+class Pursuit(NamedTuple):
+    """An attempt that holds a slot, and is to be made.
+
+    `placed_at`: the monotonic clock just before the attempt's lease began.
+    """
+
+    attempt: Attempt
+    wanted: Wanted
+    placed_at: float
+
+
+How = Literal["made", "unwanted", "nowhere", "refused", "later"]
+_HOW: Mapping[str, How] = {"ended": "unwanted", "none": "nowhere", "queued": "later"}
 
 
 class Ending(NamedTuple):
     """How the pursuit of one instance ended.
 
     `made`: a server was accepted, its id is there. `unwanted`: destroyed meanwhile. `nowhere`: no
-    region is left. `refused`: the client's own input is at fault.
+    region is left. `refused`: the client's own input is at fault. `later`: it waits for a slot, or
+    a sweep goes on with it.
     """
 
     how: How
@@ -90,6 +117,60 @@ def candidates(
     return states, offers(fleet, regions, catalogues, command.image, command.size)
 
 
+def wanted_again(
+    ledger: Ledger,
+    fleet: Fleet,
+    fleet_name: str,
+    instance: Instance,
+    known: dict[str, Sequence[Offer]],
+) -> Wanted | None:
+    """Return what a promised instance was ordered as, without the regions that failed it.
+
+    None: it cannot be ordered any more, or has been tried often enough. `known` keeps what each
+    order means, for those that come with the same one.
+    """
+    tired = instance.attempt >= ATTEMPTS_MAX or len(instance.tried) >= FAILING_REGIONS_MAX
+    if instance.order is None or tired:
+        return None
+    command = CreateInstances.model_validate_json(instance.order)
+    if instance.order not in known:
+        known[instance.order] = _able(ledger, fleet, command)
+    return Wanted(
+        fleet=fleet_name,
+        owner=instance.owner,
+        command=command,
+        offers=[it for it in known[instance.order] if it.region not in instance.tried],
+        pick=STRATEGIES[command.strategy].pick,
+        created_at_ms=instance.created_at_ms,
+        expires_at_ms=instance.expires_at_ms,
+        promised=True,
+        idempotency={instance.id: instance.idempotency},
+    )
+
+
+def _able(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Sequence[Offer]:
+    try:
+        _, found = candidates(ledger, fleet, command)
+    except (Invalid, NoRegionReady):
+        return ()
+    return ranked(fleet, command, found.able)
+
+
+def ranked(fleet: Fleet, command: CreateInstances, able: Sequence[Offer]) -> list[Offer]:
+    """Return offers in the order of the command's strategy."""
+    rules = {offer.region: fleet.regions[offer.region].rule for offer in able}
+    order = STRATEGIES[command.strategy].order
+    return [
+        it.offer
+        for it in order(
+            [
+                Ranked(offer=o, priority=rules[o.region].priority, price=rules[o.region].price)
+                for o in able
+            ]
+        )
+    ]
+
+
 class Attempts:
     """Runs attempts side by side, bounded in each region; safe to share between threads."""
 
@@ -102,74 +183,140 @@ class Attempts:
         self._start_within_s = lease_ms / 1000 - call_budget_s
         self._gates = {name: BoundedSemaphore(SIDE_BY_SIDE) for name in clouds.names()}
 
-    def pursue_all(
-        self, attempts: Sequence[Attempt], wanted: Wanted, *, placed_at: float
-    ) -> list[Ending]:
-        """Pursue every attempt to its end, in the order given; see `pursue`."""
-        if len(attempts) == 1:
-            return [self.pursue(attempts[0], wanted, placed_at=placed_at)]
-        with ThreadPoolExecutor(max_workers=len(attempts)) as pool:
-            runs = [pool.submit(self.pursue, it, wanted, placed_at=placed_at) for it in attempts]
-            return [run.result() for run in runs]
+    def pursue_all(self, pursuits: Sequence[Pursuit]) -> list[Ending]:
+        """Pursue every attempt to its end, in the order given; see `_Chase`."""
+        # What a region answered to one of them spares the others the same.
+        answered: dict[str, CloudError] = {}
+        chases = [
+            _Chase(self._ledger, self._clouds, self._gates, self._start_within_s, answered, it)
+            for it in pursuits
+        ]
+        if len(chases) <= 1:
+            return [chase.run() for chase in chases]
+        with ThreadPoolExecutor(max_workers=len(chases)) as pool:
+            return list(pool.map(lambda chase: chase.run(), chases))
 
-    def pursue(self, attempt: Attempt, wanted: Wanted, *, placed_at: float) -> Ending:
-        """Try an attempt, and others elsewhere after it, until one is made or none is left.
 
-        `placed_at`: the monotonic clock just before the attempt's lease began.
-        """
-        said: dict[str, str] = {}
-        failed: set[str] = set()
-        only_full = True
+class _Chase:
+    """Tries an attempt, and others elsewhere after it, until one is made or none is left."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clouds: Clouds,
+        gates: Mapping[str, BoundedSemaphore],
+        start_within_s: float,
+        answered: dict[str, CloudError],
+        pursuit: Pursuit,
+    ) -> None:
+        self._ledger = ledger
+        self._clouds = clouds
+        self._gates = gates
+        self._start_within_s = start_within_s
+        self._answered = answered
+        self._wanted = pursuit.wanted
+        self._attempt = pursuit.attempt
+        self._placed_at = pursuit.placed_at
+        self._until = time.monotonic() + PURSUIT_S
+        self._left = {it.region: it for it in pursuit.wanted.offers}
+        self._blamed = 0
+        self._said: dict[str, str] = {}
+        self._only_full = True
+
+    def run(self) -> Ending:
+        """Return how it ended."""
         while True:
-            offer = next(it for it in wanted.offers if it.region == attempt.region)
+            offer = next(it for it in self._wanted.offers if it.region == self._attempt.region)
             try:
-                server_id = self._create(attempt, offer, wanted, placed_at=placed_at)
-            except OrderRefused as error:
-                self._leave(attempt, str(error), wanted, offers=(), keep=False)
-                said[attempt.region] = str(error)
-                return Ending("refused", attempt, offer, None, said, only_full=False)
+                server_id = self._create(offer)
             except CloudError as error:
-                said[attempt.region] = str(error)
-                if not isinstance(error, TooLate):  # our own delay: the region is not to blame
-                    failed.add(attempt.region)
-                only_full = only_full and isinstance(error, RegionFull)
-                self._ledger.report(attempt.region, str(error), MEANING[type(error)])
-                left = [it for it in wanted.offers if it.region not in failed]
-                in_doubt = isinstance(error, InDoubt)
-                placed_at = time.monotonic()
-                moved = self._leave(attempt, str(error), wanted, offers=left, keep=in_doubt)
-                if moved.attempt is None:
-                    how = _HOW[moved.outcome]
-                    return Ending(how, attempt, offer, None, said, only_full)
-                attempt = moved.attempt
+                how = self._leave(error)
+                if how is not None:
+                    return self._ending(how, offer)
             else:
-                kept = self._commit(attempt, offer, server_id, wanted)
-                how = "made" if kept else "unwanted"
-                return Ending(how, attempt, offer, server_id, said, only_full)
+                kept = self._commit(offer, server_id)
+                return self._ending("made" if kept else "unwanted", offer, server_id)
 
-    def _leave(
-        self, attempt: Attempt, why: str, wanted: Wanted, *, offers: Sequence[Offer], keep: bool
-    ) -> Moved:
-        return self._ledger.move(
+    def _ending(self, how: How, offer: Offer, server_id: str | None = None) -> Ending:
+        return Ending(how, self._attempt, offer, server_id, self._said, self._only_full)
+
+    def _create(self, offer: Offer) -> str:
+        region = self._attempt.region
+        order = server_order(self._attempt, offer, self._wanted)
+        with self._gates[region]:
+            if region in self._answered:
+                raise self._answered[region]
+            cloud = self._clouds.region(region)
+            try:
+                return cloud.create(order, not_after=self._placed_at + self._start_within_s)
+            except InDoubt as doubt:
+                found = self._look_for(cloud, order.marks)
+                if found is None:
+                    self._report(doubt)
+                    raise
+                return found
+            except CloudError as error:
+                if isinstance(error, ALIKE):
+                    self._answered[region] = error
+                self._report(error)
+                raise
+
+    def _look_for(self, cloud: Cloud, marks: Marks) -> str | None:
+        """Return the server of an attempt whose answer was lost; None is no proof of the contrary.
+
+        A region that does not even answer this is left alone by the rest of the command.
+        """
+        for pause_s in LOOKS_S:
+            time.sleep(pause_s)
+            try:
+                found = cloud.find(marks)
+            except CloudError as error:
+                self._answered[self._attempt.region] = Unreachable(str(error))
+                return None
+            if found:
+                return found.id
+        return None
+
+    def _report(self, error: CloudError) -> None:
+        pause_s = error.retry_after_s if isinstance(error, RateLimited) else 0
+        meaning = MEANING[type(error)]
+        self._ledger.report(self._attempt.region, str(error), meaning, pause_s=pause_s)
+
+    def _leave(self, error: CloudError) -> How | None:
+        """Move on to another region; return how it ended if there is none."""
+        attempt, region = self._attempt, self._attempt.region
+        self._said[region] = str(error)
+        self._only_full = self._only_full and isinstance(error, RegionFull)
+        if not isinstance(error, TooLate):  # our own delay: the region is not to blame
+            self._left.pop(region, None)
+        refused = isinstance(error, OrderRefused)
+        blame = refused or isinstance(error, InDoubt)
+        self._blamed += blame
+        late = time.monotonic() > self._until
+        tired = attempt.number >= ATTEMPTS_MAX or self._blamed >= FAILING_REGIONS_MAX
+        self._placed_at = time.monotonic()
+        moved = self._ledger.move(
             attempt,
-            why=why,
-            keep=keep,
-            promised=wanted.promised,
-            offers=offers if attempt.number < ATTEMPTS_MAX else (),
-            pick=wanted.pick,
+            owner=self._wanted.owner,
+            why=str(error),
+            keep=isinstance(error, InDoubt),
+            blame=blame,
+            promised=self._wanted.promised or late,
+            wait=self._wanted.command.on_full == "queue" and not (refused or tired),
+            offers=() if refused or tired else list(self._left.values()),
+            pick=self._wanted.pick,
         )
+        if moved.attempt is None:
+            return "refused" if refused else _HOW[moved.outcome]
+        self._attempt = moved.attempt
+        return "later" if late else None
 
-    def _create(self, attempt: Attempt, offer: Offer, wanted: Wanted, *, placed_at: float) -> str:
-        order = server_order(attempt, offer, wanted)
-        not_after = placed_at + self._start_within_s
-        with self._gates[attempt.region]:
-            return self._clouds.region(attempt.region).create(order, not_after=not_after)
-
-    def _commit(self, attempt: Attempt, offer: Offer, server_id: str, wanted: Wanted) -> bool:
+    def _commit(self, offer: Offer, server_id: str) -> bool:
         """Commit a server; one that is not wanted any more is deleted, else by the next sweep."""
+        attempt = self._attempt
         if self._ledger.commit(attempt, server_id):
             return True
-        marks = server_order(attempt, offer, wanted).marks
+        marks = server_order(attempt, offer, self._wanted).marks
         try:
             self._clouds.region(attempt.region).delete(server_id, marks.keypair)
         except CloudError as error:
@@ -180,7 +327,7 @@ class Attempts:
 def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:
     """Return the order for an attempt's server, with the marks that make it known for ours."""
     command = wanted.command
-    name = f"oms-{attempt.instance_id}-{attempt.number}"
+    keypair = keypair_name(wanted.fleet, attempt.instance_id, attempt.number)
     marks = Marks(
         fleet=wanted.fleet,
         instance_id=attempt.instance_id,
@@ -190,7 +337,8 @@ def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:
         labels=command.labels,
         created_at_ms=wanted.created_at_ms,
         expires_at_ms=wanted.expires_at_ms,
-        keypair=name if command.ssh_public_key else None,
+        keypair=keypair if command.ssh_public_key else None,
+        idempotency=wanted.idempotency.get(attempt.instance_id, ""),
     )
     return ServerOrder(
         marks=marks,
@@ -198,8 +346,3 @@ def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:
         ssh_public_key=command.ssh_public_key,
         user_data=command.user_data,
     )
-
-
-def keypair_of(instance: Instance, attempt: int) -> str | None:
-    """Return the name of the keypair that an attempt's server has of its own, if any."""
-    return f"oms-{instance.id}-{attempt}" if instance.has_keypair else None

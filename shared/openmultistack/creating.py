@@ -1,30 +1,29 @@
-"""The use case create: from a command to instances that a cloud has accepted."""
+"""The use case create: from a command to instances that a cloud has accepted, or that wait."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ulid import ULID
 
-from openmultistack.attempts import Attempts, Ending, Wanted, candidates
+from openmultistack.attempts import Attempts, Ending, Pursuit, Wanted, candidates, ranked
 from openmultistack.clouds import Clouds
-from openmultistack.errors import (
-    CapacityExhausted,
-    CloudError,
-    Invalid,
-    NoRegionReady,
-    NoRegionWorked,
-    Problem,
-)
-from openmultistack.fleet import Fleet, Offers, nearest
+from openmultistack.errors import CloudError, Invalid
+from openmultistack.fleet import Fleet, nearest
 from openmultistack.instances import Destroying, refuse_long_ttl
-from openmultistack.ledger import Attempt, Ledger
-from openmultistack.models import CreateInstances, Instance, Offer, RegionState, Status
-from openmultistack.placement import STRATEGIES, Ranked, Strategy
+from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
+from openmultistack.models import CreateInstances, Instance, Offer, Principal, Status
+from openmultistack.placement import STRATEGIES
+from openmultistack.refusals import Refusals, why_not
 
 # A client that waits polls the clouds this often, and this long at most.
 WAIT_POLL_S = 1.0
 WAIT_MAX_S = 60
+# How long a repeated command waits for the one that came first to know its servers. If that one
+# has died, a sweep makes what is missing.
+REPEAT_WAIT_S = 10.0
+REPEAT_POLL_S = 0.1
 
 
 class Placed(NamedTuple):
@@ -38,85 +37,145 @@ class Creating:
     """The use case create."""
 
     def __init__(
-        self, ledger: Ledger, fleet: Fleet, fleet_name: str, clouds: Clouds, attempts: Attempts
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        fleet_name: str,
+        clouds: Clouds,
+        attempts: Attempts,
+        destroying: Destroying,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._clouds = clouds
         self._attempts = attempts
+        self._destroying = destroying
 
-    def create(self, owner: str, command: CreateInstances, *, wait_s: float = 0) -> Placed:
-        """Place a command's instances and have them made; not safe to repeat.
+    def create(
+        self, caller: Principal, command: CreateInstances, *, key: str = "", wait_s: float = 0
+    ) -> Placed:
+        """Place a command's instances and have them made.
+
+        Safe to repeat with the same idempotency key only: then it returns the same instances.
 
         Raises:
             Invalid: the command asks for what is not there, or for too much.
+            IdempotencyConflict: the key came with another command before.
+            OwnerQuotaExceeded, QueueFull: nothing was made.
             NoRegionReady, CapacityExhausted: nothing was made; may work later.
             NoRegionWorked: nothing is kept; says what each region said.
         """
-        ttl_ms = self._ttl_ms(owner, command)
-        strategy = _strategy(command)
-        states, found = candidates(self._ledger, self._fleet, command)
-        ranked = strategy.order([self._ranked(offer) for offer in found.able])
-        able = [it.offer for it in ranked]
-        ids = [f"i-{ULID()}" for _ in range(command.count)]
-        placed_at = time.monotonic()
-        admitted = self._ledger.place(
-            owner, command, ids=ids, offers=able, pick=strategy.pick, ttl_ms=ttl_ms
-        )
-        if not admitted.attempts:
-            raise _no_room(command, able, found, states)
-        wanted = Wanted(
-            fleet=self._fleet_name,
-            owner=owner,
-            command=command,
-            offers=able,
-            pick=strategy.pick,
-            created_at_ms=admitted.created_at_ms,
-            expires_at_ms=admitted.created_at_ms + ttl_ms,
-        )
-        endings = self._attempts.pursue_all(admitted.attempts, wanted, placed_at=placed_at)
-        kept = self._keep(endings, wanted)
-        if wait_s:
-            kept = self._wait(kept, wait_s)
-        return Placed(kept, command.count)
+        wish, refusals = self._wish(caller, command, key)
+        while True:
+            placed_at = time.monotonic()
+            admitted = self._ledger.place(wish)
+            if admitted.outcome == "placed":
+                kept = self._make(wish, admitted, placed_at)
+            elif admitted.outcome == "repeated" and wish.key:
+                found = self._made_before(wish, wish.key)
+                if found is None:  # given up meanwhile: the key is free again
+                    continue
+                kept = found
+            else:
+                raise refusals.of(admitted)
+            return Placed(self._wait(kept, wait_s) if wait_s else kept, command.count)
 
-    def _ranked(self, offer: Offer) -> Ranked:
-        rule = self._fleet.regions[offer.region].rule
-        return Ranked(offer=offer, priority=rule.priority, price=rule.price)
-
-    def _ttl_ms(self, owner: str, command: CreateInstances) -> int:
-        rule = self._fleet.file.owner_rule(owner)
+    def _wish(self, caller: Principal, command: CreateInstances, key: str) -> tuple[Wish, Refusals]:
+        rule = self._fleet.file.owner_rule(caller.owner)
         ttl = rule.default_ttl if command.ttl is None else command.ttl
         refuse_long_ttl(ttl, rule.max_ttl)
-        return ttl * 1000
+        _refuse_unknown_strategy(command)
+        states, found = candidates(self._ledger, self._fleet, command)
+        quota = rule.quota.within(caller.quota)
+        queue = self._fleet.file.queue
+        wish = Wish(
+            owner=caller.owner,
+            command=command,
+            ids=[f"i-{ULID()}" for _ in range(command.count)],
+            offers=ranked(self._fleet, command, found.able),
+            pick=STRATEGIES[command.strategy].pick,
+            ttl_ms=ttl * 1000,
+            quota=quota,
+            key=_key(key, command) if key else None,
+            waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000)
+            if command.on_full == "queue"
+            else None,
+        )
+        refusals = Refusals(self._ledger, wish, found, states)
+        refusals.refuse_what_never_fits()
+        return wish, refusals
 
-    def _keep(self, endings: Sequence[Ending], wanted: Wanted) -> list[Instance]:
-        """Return the instances that came about, or give all up and say why."""
+    def _make(self, wish: Wish, admitted: Admitted, placed_at: float) -> Sequence[Instance]:
+        wanted = Wanted(
+            fleet=self._fleet_name,
+            owner=wish.owner,
+            command=wish.command,
+            offers=wish.offers,
+            pick=wish.pick,
+            created_at_ms=admitted.created_at_ms,
+            expires_at_ms=admitted.created_at_ms + wish.ttl_ms,
+            idempotency=_marks(wish),
+        )
+        endings = self._attempts.pursue_all(
+            [Pursuit(it, wanted, placed_at) for it in admitted.attempts]
+        )
         lost = [it for it in endings if it.how in ("nowhere", "refused")]
+        refused = any(it.how == "refused" for it in lost)
+        give_up = lost and (not wish.command.partial or len(lost) == len(endings) or refused)
+        if give_up and self._give_up(wish, refused=refused):
+            raise why_not(lost)
         kept = [it for it in endings if it not in lost]
-        give_up = bool(lost) and (not wanted.command.partial or not kept or _refused(lost))
-        for ending in endings if give_up else lost:
-            self._abandon(ending.attempt.instance_id)
-        if give_up:
-            raise _why_not(lost)
+        if not give_up:
+            for ending in lost:
+                self._abandon(ending.attempt.instance_id, even_promised=True)
+        if give_up or admitted.queued or any(it.how == "later" for it in kept):
+            gone = {it.attempt.instance_id for it in lost} if not give_up else set()
+            return self._ledger.get([it for it in wish.ids if it not in gone])
         return [_born(ending, wanted) for ending in kept]
 
-    def _abandon(self, instance_id: str) -> None:
-        destroyer = Destroying(self._ledger, self._clouds)
-        for instance in self._ledger.get([instance_id]):
-            destroyer.destroy(instance, why="the command as a whole could not be served")
+    def _give_up(self, wish: Wish, *, refused: bool) -> bool:
+        """End all instances of a command; False if somebody has been told of them meanwhile."""
+        if wish.key:
+            self._ledger.give_key_back(wish.owner, wish.key, wish.ids[0])
+        even_promised = refused and wish.waiting is not None
+        ended = [self._abandon(it, even_promised=even_promised) for it in wish.ids]
+        return all(ended)
+
+    def _abandon(self, instance_id: str, *, even_promised: bool) -> bool:
+        return all(
+            self._destroying.destroy(
+                instance,
+                why="the command as a whole could not be served",
+                only_if="" if even_promised else "unpromised",
+            )
+            for instance in self._ledger.get([instance_id])
+        )
+
+    def _made_before(self, wish: Wish, key: Key) -> Sequence[Instance] | None:
+        """Return what a key stands for, when its servers are known; None if it was given up."""
+        until = time.monotonic() + REPEAT_WAIT_S
+        while True:
+            ids = self._ledger.made_under(wish.owner, key)
+            instances = self._ledger.get(ids)
+            unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
+            if not ids or not unproven or time.monotonic() > until:
+                break
+            time.sleep(REPEAT_POLL_S)
+        if not ids or not self._ledger.promise(wish.owner, key, ids):
+            return None
+        return instances
 
     def _wait(self, instances: Sequence[Instance], wait_s: float) -> list[Instance]:
         """Return the instances as they are when all are built, or the time is over."""
         until = time.monotonic() + min(wait_s, WAIT_MAX_S)
         while True:
-            building = [it for it in instances if it.status == Status.BUILD]
-            for instance in building:
-                self._look(instance)
+            for instance in instances:
+                if instance.status == Status.BUILD:
+                    self._look(instance)
             instances = self._ledger.get([it.id for it in instances])
             left_s = until - time.monotonic()
-            if left_s <= 0 or not any(it.status == Status.BUILD for it in instances):
+            if left_s <= 0 or not any(it.status in _COMING for it in instances):
                 return list(instances)
             time.sleep(min(WAIT_POLL_S, left_s))
 
@@ -137,53 +196,37 @@ class Creating:
             )
 
 
-def _strategy(command: CreateInstances) -> Strategy:
+_COMING = (Status.QUEUED, Status.BUILD)
+
+
+def _key(key: str, command: CreateInstances) -> Key:
+    return Key(_digest(key), _digest(command.model_dump_json()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _marks(wish: Wish) -> dict[str, str]:
+    """Return what each instance's servers carry of the key, so that it outlives the ledger."""
+    if not wish.key:
+        return {}
+    mark = f"{wish.key.digest}:{wish.key.body}"
+    return {it: f"{mark}:{position}" for position, it in enumerate(wish.ids, start=1)}
+
+
+def _refuse_unknown_strategy(command: CreateInstances) -> None:
     if command.strategy not in STRATEGIES:
         known = ", ".join(STRATEGIES)
         raise Invalid(
             [("/strategy", f"{command.strategy!r} is unknown, expected one of {known}")],
             nearest=nearest(command.strategy, STRATEGIES),
         )
-    return STRATEGIES[command.strategy]
-
-
-def _no_room(
-    command: CreateInstances, able: Sequence[Offer], found: Offers, states: Sequence[RegionState]
-) -> Problem:
-    """Return why nothing was placed: no free slots, or no region that is up."""
-    by_name = {state.region: state for state in states}
-    said = dict(found.unable)
-    for offer in able:
-        state = by_name[offer.region]
-        if state.state != "up":
-            said[offer.region] = f"is {state.state}: {state.last_error or 'not looked at yet'}"
-        else:
-            said[offer.region] = "has too few free slots"
-    if all(by_name[offer.region].state != "up" for offer in able):
-        return NoRegionReady("no region that can serve this is up", said)
-    return CapacityExhausted(
-        f"there are not {command.count} free slots for this; nothing was made", said
-    )
-
-
-def _refused(lost: Sequence[Ending]) -> bool:
-    return any(it.how == "refused" for it in lost)
-
-
-def _why_not(lost: Sequence[Ending]) -> Problem:
-    for ending in lost:
-        if ending.how == "refused":
-            return Invalid(
-                [("", f"the cloud refuses this request: {' '.join(ending.said.values())}")]
-            )
-    said = {region: text for ending in lost for region, text in ending.said.items()}
-    if all(ending.only_full for ending in lost):
-        return CapacityExhausted("every region that had free slots was full after all", said)
-    return NoRegionWorked("every region that had free slots was tried, and none worked", said)
 
 
 def _born(ending: Ending, wanted: Wanted) -> Instance:
     """Return an instance as it stands right after its server was accepted."""
+    offer: Offer = ending.offer
     return Instance(
         id=ending.attempt.instance_id,
         name=wanted.command.name,
@@ -191,8 +234,8 @@ def _born(ending: Ending, wanted: Wanted) -> Instance:
         owner=wanted.owner,
         region=ending.attempt.region,
         server_id=ending.server_id,
-        image=ending.offer.image.name,
-        flavor=ending.offer.flavor.name,
+        image=offer.image.name,
+        flavor=offer.flavor.name,
         labels=wanted.command.labels,
         attempt=ending.attempt.number,
         created_at_ms=wanted.created_at_ms,

@@ -1,19 +1,30 @@
 """The API's endpoints: what each reads from a call, which use case it runs, what it answers."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openmultistack import openapi
 from openmultistack.creating import WAIT_MAX_S, Creating
-from openmultistack.errors import Invalid
+from openmultistack.draining import Draining
+from openmultistack.errors import Invalid, Malformed
 from openmultistack.fleet import FleetFile
 from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
-from openmultistack.instances import Destroying, list_instances, owned, renew, story
+from openmultistack.instances import (
+    Destroying,
+    list_instances,
+    owned,
+    place_in_queue,
+    renew,
+    story,
+)
 from openmultistack.ledger import Ledger
 from openmultistack.models import (
     CreateInstances,
+    DrainRegions,
     Instance,
+    OpenRegions,
     RegionState,
     RenewInstance,
     Resources,
@@ -24,6 +35,7 @@ from openmultistack.reaper import Reaping
 
 PAGE_MAX = 1000
 PAGE_DEFAULT = 100
+KEY_CHARS = 255
 
 
 def create_endpoints(creating: Callable[[], Creating]) -> list[Endpoint]:
@@ -31,13 +43,15 @@ def create_endpoints(creating: Callable[[], Creating]) -> list[Endpoint]:
 
     def create(call: Call) -> Reply:
         command = parse(CreateInstances, call.body)
-        placed = creating().create(call.caller.owner, command, wait_s=_wait_s(call))
+        key = _idempotency_key(call)
+        placed = creating().create(call.caller, command, key=key, wait_s=_wait_s(call))
         shown = [it.document() for it in placed.instances]
+        queued = sum(it.status == Status.QUEUED for it in placed.instances)
         document = {
             "instances": shown,
             "requested": placed.requested,
-            "placed": len(shown),
-            "queued": 0,
+            "placed": len(shown) - queued,
+            "queued": queued,
         }
         location = f"{PREFIX}/instances"
         if len(shown) == 1:
@@ -77,9 +91,23 @@ def renew_endpoints(ledger: Callable[[], Ledger], fleet: Callable[[], FleetFile]
     return [Endpoint("PATCH", "/instances/{id}", "instances:create", run)]
 
 
-def reap_endpoints(reaping: Callable[[], Reaping]) -> list[Endpoint]:
-    """`POST /reap`."""
-    return [Endpoint("POST", "/reap", "fleet:reap", lambda _: Reply(200, reaping().reap()))]
+def reap_endpoints(
+    reaping: Callable[[], Reaping], draining: Callable[[], Draining]
+) -> list[Endpoint]:
+    """`POST /reap`, and what else is the operators'."""
+
+    def drain(call: Call) -> Reply:
+        command = parse(DrainRegions, call.body)
+        return _regions(draining().drain(command.regions, command.why))
+
+    def open_(call: Call) -> Reply:
+        return _regions(draining().open(parse(OpenRegions, call.body).regions))
+
+    return [
+        Endpoint("POST", "/reap", "fleet:reap", lambda _: Reply(200, reaping().reap())),
+        Endpoint("POST", "/regions/drain", "fleet:drain", drain),
+        Endpoint("POST", "/regions/open", "fleet:drain", open_),
+    ]
 
 
 def list_endpoints(ledger: Callable[[], Ledger]) -> list[Endpoint]:
@@ -100,20 +128,21 @@ def list_endpoints(ledger: Callable[[], Ledger]) -> list[Endpoint]:
 
     def one(call: Call) -> Reply:
         (instance,) = owned(ledger(), call.caller.owner, [call.path["id"]])
-        return Reply(200, instance.document())
+        place = place_in_queue(ledger(), instance)
+        return Reply(200, instance.document() | ({"queue": place._asdict()} if place else {}))
 
     def events(call: Call) -> Reply:
         return Reply(200, {"events": story(ledger(), call.caller.owner, call.path["id"])})
 
     def regions(_: Call) -> Reply:
-        return Reply(200, {"regions": [_region(it) for it in ledger().regions()]})
+        return _regions(ledger().regions())
 
     def healthz(_: Call) -> Reply:
         ledger().now_ms()
         return Reply(200, {"status": "ok"})
 
     def metrics(_: Call) -> Reply:
-        return Reply(200, _metrics(ledger().regions()))
+        return Reply(200, _metrics(ledger().regions(), len(ledger().queue())))
 
     return [
         Endpoint("GET", "/instances", "instances:read", page),
@@ -172,8 +201,20 @@ def _wait_s(call: Call) -> int:
     return min(int(found[1]), WAIT_MAX_S) if found else 0
 
 
+def _idempotency_key(call: Call) -> str:
+    """Return the Idempotency-Key header (of the IETF's draft of that name), '' if there is none."""
+    key = {name.lower(): value for name, value in call.headers.items()}.get("idempotency-key", "")
+    if len(key) > KEY_CHARS or not key.isprintable():
+        raise Malformed(f"Idempotency-Key: expected at most {KEY_CHARS} printable characters")
+    return key.strip()
+
+
 def _shown(instances: Sequence[Instance]) -> dict[str, Any]:
     return {"instances": [it.document() for it in instances]}
+
+
+def _regions(states: Sequence[RegionState]) -> Reply:
+    return Reply(200, {"regions": [_region(it) for it in states]})
 
 
 def _region(state: RegionState) -> dict[str, Any]:
@@ -196,6 +237,10 @@ def _region(state: RegionState) -> dict[str, Any]:
         "state": state.state,
         **resources["instances"],
         "resources": resources,
+        "building": state.building,
+        "max_building": state.max_building,
+        "drained": state.drained,
+        "resting_s": math.ceil(state.resting_ms / 1000),
         "last_error": state.last_error,
         "last_error_at": _at(state.last_error_at_ms),
         "swept_at": _at(state.swept_at_ms),
@@ -206,9 +251,11 @@ def _at(at_ms: int | None) -> str | None:
     return None if at_ms is None else rfc3339(at_ms)
 
 
-def _metrics(states: Sequence[RegionState]) -> str:
+def _metrics(states: Sequence[RegionState], waiting: int) -> str:
     """Return the regions' counts in Prometheus' text format."""
-    lines = ["# HELP oms_region_up 1 if the region takes instances.", "# TYPE oms_region_up gauge"]
+    lines = ["# HELP oms_queue_length Instances that wait.", "# TYPE oms_queue_length gauge"]
+    lines += [f"oms_queue_length {waiting}"]
+    lines += ["# HELP oms_region_up 1 if the region takes instances.", "# TYPE oms_region_up gauge"]
     lines += [f'oms_region_up{{region="{it.region}"}} {int(it.state == "up")}' for it in states]
     lines += [
         "# HELP oms_region_resources What a quota counts.",

@@ -6,11 +6,14 @@ OmsError
 │   ├── Unauthenticated      401  no token, or one that proves nothing
 │   ├── InsufficientScope    403  a good token that does not allow this
 │   ├── NotFound             404  no such thing, or not this owner's
+│   ├── IdempotencyConflict  409  the same key came with another command
 │   ├── MethodNotAllowed     405
 │   ├── TooLarge             413
 │   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
+│   ├── OwnerQuotaExceeded   429  Retriable: the owner has, or asks for, too much
 │   ├── NoRegionWorked       502  every candidate was tried; what each one said
 │   ├── CapacityExhausted    503  Retriable: no free slot now
+│   ├── QueueFull            503  Retriable: too many wait already
 │   ├── NoRegionReady        503  Retriable: no candidate is up
 │   └── LedgerUnavailable    503  Retriable: Redis does not answer
 ├── CloudError               one region's answer to one call (the classes of DESIGN 5)
@@ -19,6 +22,7 @@ OmsError
 │   ├── OrderRefused         the client's own input is bad anywhere; nothing was made
 │   ├── AccountBroken        login or policy; nothing was made
 │   ├── Unreachable          no connection came about; nothing was made
+│   ├── RateLimited          the provider asks for a pause; nothing was made
 │   ├── TooLate              we were too slow to send it; nothing was made
 │   └── InDoubt              no answer that can be trusted: a server may exist
 └── ConfigurationError       a file or variable of the operator's, refused at start
@@ -74,6 +78,12 @@ class NotFound(Problem):
     status, slug, title = 404, "not-found", "Not found"
 
 
+class IdempotencyConflict(Problem):
+    """An idempotency key came again, with another command."""
+
+    status, slug, title = 409, "idempotency-conflict", "Idempotency conflict"
+
+
 class MethodNotAllowed(Problem):
     """The path exists, the method there does not."""
 
@@ -108,6 +118,29 @@ class Invalid(Problem):
         return {"errors": faults} | {name: value for name, value in self._more.items() if value}
 
 
+class OwnerQuotaExceeded(Retriable, Problem):
+    """The owner has, or asks for, more than their quota; nothing was made."""
+
+    status, slug, title = 429, "owner-quota-exceeded", "Owner's quota exceeded"
+    retry_after_s = 15
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        quota: Mapping[str, int],
+        used: Mapping[str, int],
+        retry_after_s: int | None = None,
+    ) -> None:
+        self._more = {"quota": dict(quota), "used": dict(used)}
+        self.retry_after_s = self.retry_after_s if retry_after_s is None else retry_after_s
+        super().__init__(detail)
+
+    def members(self) -> dict[str, object]:
+        """Return the quota, and what of it is used."""
+        return dict(self._more)
+
+
 class RegionsSaid(Problem):
     """A refusal that stands on what each region said."""
 
@@ -131,6 +164,13 @@ class CapacityExhausted(Retriable, RegionsSaid):
 
     status, slug, title = 503, "capacity-exhausted", "Capacity exhausted"
     retry_after_s = 15
+
+
+class QueueFull(Retriable, Problem):
+    """As many wait as may wait; nothing was made."""
+
+    status, slug, title = 503, "queue-full", "Queue full"
+    retry_after_s = 60
 
 
 class NoRegionReady(Retriable, RegionsSaid):
@@ -168,6 +208,14 @@ class AccountBroken(CloudError):
 
 class Unreachable(CloudError):
     """No connection came about: certainly nothing was made."""
+
+
+class RateLimited(CloudError):
+    """The provider's API asks for a pause (429, or 413 with Retry-After); nothing was made."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class TooLate(CloudError):

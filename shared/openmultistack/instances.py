@@ -1,15 +1,16 @@
 """The use cases of clients on what there is: list, show, destroy, renew."""
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from openmultistack.attempts import keypair_of
-from openmultistack.clouds import Clouds
+from openmultistack.clouds import Clouds, keypair_name
 from openmultistack.errors import CloudError, Invalid, NotFound
 from openmultistack.fleet import FleetFile
-from openmultistack.ledger import Attempt, Ledger
-from openmultistack.models import Instance, Status, rfc3339
+from openmultistack.leaving import Leaver, Leaving
+from openmultistack.ledger import Attempt, Destroyed, Ledger, OnlyIf
+from openmultistack.models import Instance, Resources, Status, rfc3339
 
 # How many destroys of one command are under way at once.
 DESTROYS_SIDE_BY_SIDE = 8
@@ -27,9 +28,11 @@ class Page(NamedTuple):
 class Destroying:
     """The use case destroy."""
 
-    def __init__(self, ledger: Ledger, clouds: Clouds) -> None:
+    def __init__(self, ledger: Ledger, clouds: Clouds, fleet_name: str, leaving: Leaving) -> None:
         self._ledger = ledger
         self._clouds = clouds
+        self._fleet_name = fleet_name
+        self._leaving = leaving
 
     def destroy_ids(self, owner: str, instance_ids: Sequence[str]) -> list[Instance]:
         """Destroy an owner's instances and return them as they are then; safe to repeat.
@@ -57,28 +60,42 @@ class Destroying:
                 break
         return self.destroy_ids(owner, [it.id for it in found]) if found else []
 
-    def destroy(self, instance: Instance, *, why: str) -> None:
-        """Mark an instance for its end and ask its cloud; what fails there the sweep repeats."""
-        marked = self.mark(instance, why=why)
-        if marked is None or marked.server_id is None:
-            return
+    def destroy(self, instance: Instance, *, why: str, only_if: OnlyIf = "") -> bool:
+        """Mark an instance for its end and ask its cloud; what fails there the sweep repeats.
+
+        Returns False if it is wanted on.
+        """
+        answer, marked = self.mark(instance, why=why, only_if=only_if)
+        if answer == "DELETING" and marked.server_id is not None:
+            self._ask(marked, marked.server_id)
+        return answer != "WANTED"
+
+    def _ask(self, instance: Instance, server_id: str) -> None:
+        attempt = Attempt(instance.id, instance.attempt, instance.region)
+        keypair = keypair_name(self._fleet_name, instance.id, instance.attempt)
         try:
-            self._clouds.region(marked.region).delete(
-                marked.server_id, keypair_of(marked, marked.attempt)
+            self._clouds.region(instance.region).delete(
+                server_id, keypair if instance.has_keypair else None
             )
         except CloudError as error:
-            self._ledger.report(marked.region, str(error), "")
+            self._ledger.report(instance.region, str(error), "")
+        else:
+            self._leaving.follow([Leaver(attempt, instance.owner, instance, server_id)])
 
-    def mark(self, instance: Instance, *, why: str, only_if_due: bool = False) -> Instance | None:
-        """Mark an instance for its end; return it if it still holds a slot, and so a server."""
-        answer = self._ledger.destroy(instance, why=why, only_if_due=only_if_due)
+    def mark(
+        self, instance: Instance, *, why: str, only_if: OnlyIf = ""
+    ) -> tuple[Destroyed, Instance]:
+        """Mark an instance for its end; return the ledger's answer, and it as it was then."""
+        answer = self._ledger.destroy(instance, why=why, only_if=only_if)
         while answer == "MOVED":
             (instance,) = self._ledger.get([instance.id])
-            answer = self._ledger.destroy(instance, why=why, only_if_due=only_if_due)
+            answer = self._ledger.destroy(instance, why=why, only_if=only_if)
         if answer == "EMPTY":
             attempt = Attempt(instance.id, instance.attempt, instance.region)
-            self._ledger.release(attempt, instance, why=why, end=True)
-        return instance if answer == "DELETING" else None
+            self._ledger.release(
+                attempt, owner=instance.owner, instance=instance, why=why, end=True
+            )
+        return answer, instance
 
 
 def owned(ledger: Ledger, owner: str, instance_ids: Sequence[str]) -> list[Instance]:
@@ -101,6 +118,34 @@ def story(ledger: Ledger, owner: str, instance_id: str) -> list[dict[str, Any]]:
         {"at": rfc3339(event["at_ms"])} | {k: v for k, v in event.items() if k != "at_ms"}
         for event in ledger.events(instance_id)
     ]
+
+
+class Place(NamedTuple):
+    """Where in the queue an instance is, from 1, and of how many."""
+
+    place: int
+    waiting: int
+    why: str
+
+
+def place_in_queue(ledger: Ledger, instance: Instance) -> Place | None:
+    """Return how an instance waits; None if it does not, or not any more."""
+    if instance.status != Status.QUEUED:
+        return None
+    order = [it.instance_id for it in ledger.queue()]
+    if instance.id not in order:
+        return None
+    used = ledger.usage([instance.owner])[instance.owner]
+    bounds = instance.quota.model_dump(exclude_none=True)
+    reached = [
+        what for what in Resources.model_fields if getattr(used, what) >= bounds.get(what, math.inf)
+    ]
+    why = (
+        f"the quota of its owner is used up: {bounds[reached[0]]} {reached[0]}"
+        if reached
+        else "no region that can serve it has a free slot"
+    )
+    return Place(order.index(instance.id) + 1, len(order), why)
 
 
 def renew(ledger: Ledger, fleet: FleetFile, owner: str, instance_id: str, ttl: int) -> Instance:

@@ -45,11 +45,30 @@ class Status(StrEnum):
     ERROR = "ERROR"
 
 
+class Quota(Frozen):
+    """What an owner may hold at once, and how fast they may create; None: no bound."""
+
+    instances: int | None = Field(default=None, ge=0)
+    vcpus: int | None = Field(default=None, ge=0)
+    ram_mb: int | None = Field(default=None, ge=0)
+    creates_per_minute: int | None = Field(default=None, ge=1)
+
+    def within(self, other: "Quota") -> "Quota":
+        """Return what both allow."""
+        bounds = {}
+        for what in Quota.model_fields:
+            given = [it for it in (getattr(self, what), getattr(other, what)) if it is not None]
+            bounds[what] = min(given, default=None)
+        return Quota(**bounds)
+
+
 class Principal(Frozen):
     """Whom a verified token names, and what they may do."""
 
     owner: str
     scopes: frozenset[str]
+    # What the token says they may have; fleet.yaml may say less.
+    quota: Quota = Quota()
 
 
 def _ssh_public_key(value: str) -> str:
@@ -146,7 +165,7 @@ class CreateInstances(Frozen):
         default=("*",), min_length=1, max_length=64
     )
     strategy: str = "spread"
-    on_full: Literal["reject"] = "reject"
+    on_full: Literal["reject", "queue"] = "reject"
     partial: bool = False
 
 
@@ -154,6 +173,23 @@ class RenewInstance(Frozen):
     """The command of `PATCH /instances/{id}`."""
 
     ttl: int = Field(ge=1, description="seconds from now")
+
+
+class DrainRegions(Frozen):
+    """The command of `POST /regions/drain`."""
+
+    regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        min_length=1, max_length=64
+    )
+    why: Annotated[str, StringConstraints(max_length=200)] = "drained by its operator"
+
+
+class OpenRegions(Frozen):
+    """The command of `POST /regions/open`."""
+
+    regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        min_length=1, max_length=64
+    )
 
 
 class Address(Frozen):
@@ -226,7 +262,9 @@ class Offer(Frozen):
     security_groups: tuple[str, ...] = ()
 
 
-RegionHealth = Literal["unknown", "up", "down"]
+# `down`: its account or its listing does not work, until a sweep proves it well. `resting`: creates
+# failed there, or it asked for a pause; it is tried again by itself. `drained`: by its operator.
+RegionHealth = Literal["unknown", "up", "down", "resting", "drained"]
 
 
 class RegionState(Frozen):
@@ -237,7 +275,14 @@ class RegionState(Frozen):
     cap: Resources = Resources()
     held: Resources = Resources()
     foreign: Resources = Resources()
+    building: int = 0
+    max_building: int | None = None
+    starts_per_minute: int | None = None
     full: bool = False
+    # Why an operator drained it.
+    drained: str | None = None
+    # For how long the breaker lets nothing through.
+    resting_ms: int = 0
     last_error: str | None = None
     last_error_at_ms: int | None = None
     swept_at_ms: int | None = None
@@ -286,19 +331,30 @@ class Instance(Frozen):
     order: str | None = None
     # Its servers have a keypair each, named like the server.
     has_keypair: bool = False
-    # Regions of earlier attempts and what each said.
+    # Regions that failed it and what each said.
     tried: Mapping[str, str] = Field(default_factory=dict)
+    # The client has been told of it: an attempt that came to nothing is followed up.
+    promised: bool = False
+    # What its owner was allowed when it was asked for.
+    quota: Quota = Quota()
+    # `<digest of the key>:<digest of the command>:<position>`, if it was made under such a key.
+    idempotency: str = ""
 
     def document(self) -> dict[str, object]:
         """Return the instance as the API shows it."""
-        shown = self.model_dump(
-            mode="json", exclude={"order", "has_keypair", "tried", "created_at_ms", "expires_at_ms"}
-        )
+        shown = self.model_dump(mode="json", exclude=_INNER)
         return shown | {
-            "provider": self.region.partition("/")[0],
+            "region": self.region or None,
+            "provider": self.region.partition("/")[0] or None,
             "created_at": rfc3339(self.created_at_ms),
             "expires_at": rfc3339(self.expires_at_ms),
         }
+
+
+_INNER = {
+    "order", "has_keypair", "tried", "promised", "quota", "idempotency",
+    "created_at_ms", "expires_at_ms",
+}  # fmt: skip
 
 
 def rfc3339(at_ms: int) -> str:

@@ -1,10 +1,17 @@
 """The API as OpenAPI 3.1, for `GET /openapi.json`: the commands' schemas are the models' own."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from openmultistack import errors
-from openmultistack.models import CreateInstances, RenewInstance, Status
+from openmultistack.models import (
+    CreateInstances,
+    DrainRegions,
+    OpenRegions,
+    RegionHealth,
+    RenewInstance,
+    Status,
+)
 
 Json = dict[str, Any]
 
@@ -42,14 +49,14 @@ _SCHEMAS: Mapping[str, Json] = {
         name=_TEXT,
         status={"enum": [it.value for it in Status]},
         owner=_TEXT,
-        region=_TEXT,
-        provider=_TEXT,
+        region=_maybe(_TEXT),
+        provider=_maybe(_TEXT),
         server_id=_maybe(_TEXT),
         image=_TEXT,
         flavor=_TEXT,
         addresses=_list(_object(address=_TEXT, version={"enum": [4, 6]}, network=_TEXT)),
         labels={"type": "object", "additionalProperties": _TEXT},
-        attempt={"type": "integer", "minimum": 1},
+        attempt=_COUNT,
         created_at=_TIME,
         expires_at=_TIME,
         error=_maybe(_TEXT),
@@ -58,12 +65,16 @@ _SCHEMAS: Mapping[str, Json] = {
     "Region": _object(
         region=_TEXT,
         provider=_TEXT,
-        state={"enum": ["unknown", "up", "down"]},
+        state={"enum": list(get_args(RegionHealth))},
         cap=_COUNT,
         held=_COUNT,
         foreign=_COUNT,
         free=_COUNT,
         resources=_object(instances=_COUNTS, vcpus=_COUNTS, ram_mb=_COUNTS),
+        building=_COUNT,
+        max_building=_maybe(_COUNT),
+        drained=_maybe(_TEXT),
+        resting_s=_COUNT,
         last_error=_maybe(_TEXT),
         last_error_at=_maybe(_TIME),
         swept_at=_maybe(_TIME),
@@ -87,6 +98,8 @@ _SCHEMAS: Mapping[str, Json] = {
             "errors": _list(_object(pointer=_TEXT, detail=_TEXT)),
             "nearest": _list(_TEXT),
             "regions": {"type": "object", "additionalProperties": _TEXT},
+            "quota": {"type": "object", "additionalProperties": _COUNT},
+            "used": {"type": "object", "additionalProperties": _COUNT},
         },
         "required": ["type", "title", "status", "detail"],
     },
@@ -154,12 +167,21 @@ def _instances() -> Json:
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),
         _query("cursor", _TEXT),
     )
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "the same key and command give the same instances again, for 24 hours",
+        "schema": {"type": "string", "maxLength": 255},
+    }
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
-    no_room = (errors.NoRegionWorked, errors.CapacityExhausted)
+    refused = (
+        errors.IdempotencyConflict, errors.OwnerQuotaExceeded,
+        errors.NoRegionWorked, errors.CapacityExhausted,
+    )  # fmt: skip
     return {
         "post": _operation(
-            "Create instances", "instances:create", (202, placed), *_BAD_BODY, *no_room,
-            parameters=(wait,), body="CreateInstances",
+            "Create instances", "instances:create", (202, placed), *_BAD_BODY, *refused,
+            parameters=(wait, key), body="CreateInstances",
         ),
         "get": _operation(
             "List own instances, newest first", "instances:read",
@@ -174,9 +196,12 @@ def _instances() -> Json:
 
 
 def _instance() -> Json:
+    queue = _object(place=_COUNT, waiting=_COUNT, why=_TEXT)
+    shown = dict(_SCHEMAS["Instance"])
+    shown["properties"] = shown["properties"] | {"queue": queue}
     return {
         "get": _operation(
-            "Show an instance", "instances:read", (200, _ref("Instance")), errors.NotFound,
+            "Show an instance, and how it waits", "instances:read", (200, shown), errors.NotFound,
             parameters=(_ID,),
         ),
         "patch": _operation(
@@ -191,20 +216,34 @@ def _instance() -> Json:
     }  # fmt: skip
 
 
-def _paths() -> Json:
+def _regions() -> Json:
+    shown = (200, _object(regions=_list(_ref("Region"))))
     return {
+        "/regions": {
+            "get": _operation("Show every region's counts and state", "fleet:read", shown)
+        },
+        "/regions/drain": {
+            "post": _operation(
+                "Let nothing new into regions", "fleet:drain", shown, *_BAD_BODY,
+                body="DrainRegions",
+            )
+        },
+        "/regions/open": {
+            "post": _operation(
+                "Open drained regions", "fleet:drain", shown, *_BAD_BODY, body="OpenRegions"
+            )
+        },
+    }  # fmt: skip
+
+
+def _paths() -> Json:
+    return _regions() | {
         "/instances": _instances(),
         "/instances/{id}": _instance(),
         "/instances/{id}/events": {
             "get": _operation(
                 "Tell an instance's story", "instances:read",
                 (200, _object(events=_list(_ref("Event")))), errors.NotFound, parameters=(_ID,),
-            )
-        },
-        "/regions": {
-            "get": _operation(
-                "Show every region's counts and state", "fleet:read",
-                (200, _object(regions=_list(_ref("Region")))),
             )
         },
         "/reap": {
@@ -224,7 +263,7 @@ def _paths() -> Json:
 def document() -> Json:
     """Return the whole document."""
     schemas = dict(_SCHEMAS)
-    for model in (CreateInstances, RenewInstance):
+    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

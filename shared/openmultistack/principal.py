@@ -19,9 +19,16 @@ from jose.exceptions import JOSEError
 from pydantic import Field, StringConstraints, ValidationError
 
 from openmultistack.errors import ConfigurationError, InsufficientScope, Unauthenticated
-from openmultistack.models import Frozen, Principal
+from openmultistack.models import Frozen, Principal, Quota
 
-SCOPES = ("instances:create", "instances:read", "instances:destroy", "fleet:read", "fleet:reap")
+SCOPES = (
+    "instances:create",
+    "instances:read",
+    "instances:destroy",
+    "fleet:read",
+    "fleet:reap",
+    "fleet:drain",
+)
 LOCAL_ISSUER = "urn:openmultistack:local"
 LOCAL_AUDIENCE = "openmultistack"
 # Signatures that prove who signed; a shared secret (HS*) proves only that somebody had it.
@@ -47,6 +54,8 @@ class Issuer(Frozen):
     # Keeps the owners of two issuers apart: each issuer needs its own.
     owner_prefix: str = ""
     scope_claim: str = "scope"
+    # The claim that may narrow the owner's quota, as {"instances": 5, ...}; none by default.
+    quota_claim: str | None = None
 
     @cached_property
     def keys(self) -> dict[str, Any]:
@@ -160,7 +169,17 @@ def principal(claims: SignedClaims, issuer: Issuer) -> Principal:
     scopes = granted.split() if isinstance(granted, str) else granted
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
         raise Unauthenticated(f"the token's {issuer.scope_claim} is no list of scopes")
-    return Principal(owner=owner, scopes=frozenset(scopes))
+    return Principal(owner=owner, scopes=frozenset(scopes), quota=_quota(claims, issuer))
+
+
+def _quota(claims: SignedClaims, issuer: Issuer) -> Quota:
+    claim = issuer.quota_claim
+    if claim is None or claim not in claims:
+        return Quota()
+    try:
+        return Quota.model_validate(claims[claim])
+    except ValidationError:
+        raise Unauthenticated(f"the token's {claim} is no quota") from None
 
 
 def demand(caller: Principal, scope: str) -> None:

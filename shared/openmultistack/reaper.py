@@ -7,31 +7,45 @@ from typing import Any
 
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Clouds
-from openmultistack.errors import CloudError
+from openmultistack.errors import CloudError, RateLimited
 from openmultistack.fleet import Fleet
 from openmultistack.instances import Destroying
+from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
 from openmultistack.models import Instance, Status
+from openmultistack.serving import Serving
 from openmultistack.sweep import Sweep
 
 # A sweep that takes longer gives its lock up; the next one goes on from what is there.
 SWEEP_BUDGET_S = 120.0
 SWEEPS_SIDE_BY_SIDE = 16
 DUE_AT_ONCE = 500
-ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed")
+ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
 
 
 class Reaping:
     """The use case reap; any number may run at once, as each region has a lock."""
 
     def __init__(
-        self, ledger: Ledger, fleet: Fleet, fleet_name: str, clouds: Clouds, attempts: Attempts
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        fleet_name: str,
+        clouds: Clouds,
+        attempts: Attempts,
+        *,
+        destroying: Destroying,
+        serving: Serving,
+        leaving: Leaving,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._clouds = clouds
         self._attempts = attempts
+        self._destroying = destroying
+        self._serving = serving
+        self._leaving = leaving
 
     def reap(self) -> dict[str, Any]:
         """End what is due and sweep every region, side by side; safe to repeat and to race."""
@@ -48,9 +62,10 @@ class Reaping:
 
     def _expire(self, instances: Sequence[Instance]) -> None:
         """Mark for their end those whose time is up; the sweeps that follow delete them."""
-        destroying = Destroying(self._ledger, self._clouds)
         for instance in instances:
-            destroying.mark(instance, why="its time is up", only_if_due=True)
+            waited = instance.status == Status.QUEUED
+            why = "it waited in vain for a slot" if waited else "its time is up"
+            self._destroying.mark(instance, why=why, only_if="due")
 
     def sweep(self, region: str) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
@@ -61,10 +76,13 @@ class Reaping:
             fleet=self._fleet,
             fleet_name=self._fleet_name,
             cloud=self._clouds.region(region),
-            attempts=self._attempts,
+            leaving=self._leaving,
         )
         with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
             outcome, error = self._run(region, sweep) if mine else ("busy", None)
+        if mine:
+            self._attempts.pursue_all(sweep.retries)
+            sweep.done["served"] += self._serving.serve(region)
         return {
             "region": region,
             "outcome": outcome,
@@ -76,6 +94,9 @@ class Reaping:
     def _run(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
         try:
             sweep.run()
+        except RateLimited as error:
+            self._ledger.report(region, str(error), "paused", pause_s=error.retry_after_s)
+            return "failed", str(error)
         except CloudError as error:
             self._ledger.report(region, str(error), "down")
             return "failed", str(error)

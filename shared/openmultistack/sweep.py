@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from openmultistack.attempts import ATTEMPTS_MAX, Attempts, Wanted, candidates
-from openmultistack.clouds import Cloud, Server, Survey
-from openmultistack.errors import CloudError, OmsError, Unreachable
+from openmultistack.attempts import Pursuit, wanted_again
+from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
+from openmultistack.errors import CloudError, Unreachable
 from openmultistack.fleet import Fleet
+from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Ledger, Slot, View
-from openmultistack.models import CreateInstances, Instance, Resources, Status
-from openmultistack.placement import STRATEGIES
+from openmultistack.models import Instance, Resources, Status
 
 # What a region offers changes rarely; what proves stale is read again at once.
 CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
@@ -40,7 +40,7 @@ def judge(
     missing from the answer.
     """
     if server is None:
-        return _judge_missing(slot, started_ms)
+        return _judge_missing(region, slot, instance, started_ms)
     if instance is None or server.status == Status.DELETED:
         return None
     if (instance.attempt, instance.region) != (slot.attempt, region):
@@ -60,13 +60,16 @@ def judge(
     return None
 
 
-def _judge_missing(slot: Slot, started_ms: int) -> Act | None:
+def _judge_missing(
+    region: str, slot: Slot, instance: Instance | None, started_ms: int
+) -> Act | None:
     if slot.lease_until_ms is None:
         young = slot.since_ms >= started_ms
         return None if young else Act("release", "the cloud has no such server")
     if slot.lease_until_ms > started_ms:
         return None
-    if slot.promised:
+    current = instance and (instance.attempt, instance.region) == (slot.attempt, region)
+    if instance and current and instance.promised and instance.status == Status.BUILD:
         return Act("retry", "nothing was made within its lease")
     return Act("release", "its creation was cut short; nothing was made")
 
@@ -91,15 +94,17 @@ class Sweep:
         fleet: Fleet,
         fleet_name: str,
         cloud: Cloud,
-        attempts: Attempts,
+        leaving: Leaving,
     ) -> None:
         self._region = region
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._cloud = cloud
-        self._attempts = attempts
-        self._deleted: list[tuple[Slot, Instance | None, Server]] = []
+        self._leaving = leaving
+        self._leavers: list[Leaver] = []
+        # Attempts elsewhere at what failed here: the caller pursues them, out of the lock.
+        self.retries: list[Pursuit] = []
         self.done: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -124,17 +129,21 @@ class Sweep:
             act = judge(self._region, slot, instance, server, started_ms)
             if act:
                 self._try(act, slot, instance, server)
+        self._forget_keypairs(survey, view)
         self._see_them_gone()
 
     def _take(self, survey: Survey) -> None:
         """Write down caps, foreign usage and, when it is old, the catalogue."""
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
+        rule = self._fleet.regions[self._region].rule
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
             foreign=sum((it.need for it in survey.servers if it.marks is None), Resources()),
             catalogue=self._cloud.catalogue() if old else None,
+            max_building=rule.max_building,
+            starts_per_minute=rule.starts_per_minute,
         )
 
     def _cap(self, quota: Resources) -> Resources:
@@ -150,7 +159,11 @@ class Sweep:
         }
         strays = [server for key, server in marked.items() if key not in known]
         for server in strays:
-            self.done["adopted"] += self._ledger.hold(_found(self._region, server), server.need)
+            self.done["adopted"] += self._ledger.hold(
+                _found(self._region, server),
+                server.need,
+                building=server.status == Status.BUILD,
+            )
         return bool(strays)
 
     def _try(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
@@ -165,7 +178,9 @@ class Sweep:
     def _do(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
         attempt = Attempt(slot.instance_id, slot.attempt, self._region)
         if act.what == "release":
-            self.done["released"] += self._ledger.release(attempt, instance, why=act.why)
+            self.done["released"] += self._ledger.release(
+                attempt, owner=slot.owner, instance=instance, why=act.why
+            )
         elif act.what == "retry" and instance:
             self._retry(attempt, slot, instance, server, act.why)
         elif act.what == "fail":
@@ -194,73 +209,57 @@ class Sweep:
                 attempt, server_id=server.id, status=server.status, addresses=server.addresses
             )
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
-        self._deleted.append((slot, instance, server))
+        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
+        self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
         self.done["deleted"] += 1
 
     def _retry(
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
     ) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
-        wanted = self._wanted_again(instance, attempt)
+        wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
+        # Where nothing was made, nothing failed: our own end came between.
+        offers = (
+            [it for it in wanted.offers if not server or it.region != self._region]
+            if wanted
+            else []
+        )
         placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,
+            owner=instance.owner,
             why=why,
             keep=server is not None,
+            blame=server is not None,
             promised=True,
-            offers=wanted.offers if wanted else (),
+            wait=wanted is not None and wanted.command.on_full == "queue",
+            offers=offers,
             pick=wanted.pick if wanted else "freest",
         )
         if server:
             self._delete(slot, instance, server)
-        last, nowhere = attempt, moved.outcome == "none"
-        said = {**instance.tried, attempt.region: why}
         if moved.attempt and wanted:
-            self.done["retried"] += 1
-            ending = self._attempts.pursue(moved.attempt, wanted, placed_at=placed_at)
-            last, nowhere = ending.attempt, ending.how in ("nowhere", "refused")
-            said.update(ending.said)
-        if nowhere:
-            story = "; ".join(f"{region}: {text}" for region, text in said.items())
-            self._ledger.fail(last, f"no region worked: {story}")
-            self.done["failed"] += 1
+            self.retries.append(Pursuit(moved.attempt, wanted, placed_at))
+        self.done["retried"] += moved.outcome in ("moved", "queued")
+        self.done["failed"] += moved.outcome == "none"
 
-    def _wanted_again(self, instance: Instance, attempt: Attempt) -> Wanted | None:
-        """Return what an instance was ordered as, with the regions that have not failed it."""
-        if instance.order is None or attempt.number >= ATTEMPTS_MAX:
-            return None
-        command = CreateInstances.model_validate_json(instance.order)
-        try:
-            _, found = candidates(self._ledger, self._fleet, command)
-        except OmsError:
-            return None
-        failed = {*instance.tried, attempt.region}
-        return Wanted(
-            fleet=self._fleet_name,
-            owner=instance.owner,
-            command=command,
-            offers=[it for it in found.able if it.region not in failed],
-            pick=STRATEGIES[command.strategy].pick,
-            created_at_ms=instance.created_at_ms,
-            expires_at_ms=instance.expires_at_ms,
-            promised=True,
-        )
+    def _forget_keypairs(self, survey: Survey, view: View) -> None:
+        """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
+        needed = {(slot.instance_id, slot.attempt) for slot in view.slots} | set(_marked(survey))
+        for name in survey.keypairs:
+            if keypair_attempt(name, self._fleet_name) not in needed:
+                self._cloud.forget_keypair(name)
 
     def _see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""
         until = time.monotonic() + GONE_WITHIN_S
-        waiting = self._deleted
+        waiting = self._leavers
         while waiting and time.monotonic() < until:
             time.sleep(GONE_POLL_S)
-            waiting = [it for it in waiting if not self._released(*it)]
-
-    def _released(self, slot: Slot, instance: Instance | None, server: Server) -> bool:
-        if self._cloud.show(server.id) is not None:
-            return False
-        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
-        why = "the cloud has no such server any more"
-        self.done["released"] += self._ledger.release(attempt, instance, why=why)
-        return True
+            gone = self._leaving.release(self._region, waiting)
+            self.done["released"] += len(gone)
+            waiting = [it for it in waiting if it not in gone]
+        self._leaving.follow(waiting)
 
 
 def _marked(survey: Survey) -> dict[tuple[str, int], Server]:
@@ -290,4 +289,5 @@ def _found(region: str, server: Server) -> Instance:
         created_at_ms=marks.created_at_ms,
         expires_at_ms=marks.expires_at_ms,
         has_keypair=marks.keypair is not None,
+        idempotency=marks.idempotency,
     )

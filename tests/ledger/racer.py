@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from redis import Redis
 
-from openmultistack.ledger import Attempt, Ledger
+from openmultistack.ledger import Attempt, Ledger, Wish
 from openmultistack.models import CreateInstances, Flavor, Image, Network, Offer, Status
 
 START_WITHIN_S = 60.0
@@ -42,12 +42,14 @@ class Racer:
     def place(self, number: int, count: int = 1, vcpus: int = 1) -> None:
         """Ask for instances, all or nothing."""
         admitted = self._ledger.place(
-            self._name,
-            CreateInstances(image="i", size="s", count=count),
-            ids=[f"i-{self._name}-{number:04}-{i}" for i in range(count)],
-            offers=[offer(region, vcpus) for region in self._regions],
-            pick="freest",
-            ttl_ms=60_000,
+            Wish(
+                owner=self._name,
+                command=CreateInstances(image="i", size="s", count=count),
+                ids=[f"i-{self._name}-{number:04}-{i}" for i in range(count)],
+                offers=[offer(region, vcpus) for region in self._regions],
+                pick="freest",
+                ttl_ms=60_000,
+            )
         )
         self.mine += admitted.attempts
 
@@ -68,11 +70,20 @@ class Racer:
         elif what == "destroy" and known:
             ledger.destroy(known[0], why="race")
         elif what == "release":
-            ledger.release(attempt, known[0] if known else None, why="race", end=True)
+            ledger.release(
+                attempt,
+                owner=self._name,
+                instance=known[0] if known else None,
+                why="race",
+                end=True,
+            )
         else:
             moved = ledger.move(
                 attempt,
+                owner=self._name,
                 why="race",
+                blame=True,
+                wait=False,
                 keep=dice.random() < 0.5,
                 promised=False,
                 offers=[offer(region, dice.randint(1, 2)) for region in self._regions],

@@ -57,7 +57,7 @@ def test_an_empty_instance_whose_release_was_lost_is_due_at_once(desk: Desk) -> 
     desk.end(attempt)
     assert destroyed(desk, attempt) == "EMPTY"
     assert desk.ledger.due(10) == [attempt.instance_id]
-    assert destroyed(desk, attempt, only_if_due=True) == "EMPTY"
+    assert destroyed(desk, attempt, only_if="due") == "EMPTY"
     desk.end(attempt)
     assert desk.ledger.due(10) == []
     assert desk.get(attempt).status == Status.DELETED
@@ -84,9 +84,9 @@ def test_a_forgotten_instance_is_missing_and_due_no_more(desk: Desk) -> None:
 def test_only_what_is_due_is_ended_for_its_time(desk: Desk) -> None:
     early, late = desk.placed(A, ttl_ms=0), desk.placed(A)
     assert desk.ledger.due(10) == [early.instance_id]
-    assert destroyed(desk, late, only_if_due=True) == "WANTED"
+    assert destroyed(desk, late, only_if="due") == "WANTED"
     assert desk.get(late).status == Status.BUILD
-    assert destroyed(desk, early, only_if_due=True) == "DELETING"
+    assert destroyed(desk, early, only_if="due") == "DELETING"
     assert desk.ledger.due(10) == []
     assert destroyed(desk, late) == "DELETING"
 
@@ -96,7 +96,7 @@ def test_a_renewal_that_comes_between_wins_over_what_was_due(desk: Desk) -> None
     known = desk.get(attempt)
     assert desk.ledger.due(10) == [attempt.instance_id]
     assert desk.ledger.renew(attempt.instance_id, 60_000)
-    assert desk.ledger.destroy(known, why="its time is up", only_if_due=True) == "WANTED"
+    assert desk.ledger.destroy(known, why="its time is up", only_if="due") == "WANTED"
     assert desk.get(attempt).status == Status.BUILD
     assert desk.members(desk.keys.due) == [attempt.instance_id]
 

@@ -48,7 +48,7 @@ def test_an_ended_instance_is_remembered_and_then_due_to_be_forgotten(desk: Desk
     assert desk.ledger.due(10) == []
     desk.redis.zadd(desk.keys.due, {attempt.instance_id: 1})
     assert desk.ledger.due(10) == [attempt.instance_id]
-    assert desk.ledger.destroy(desk.get(attempt), why="due", only_if_due=True) == "DELETED"
+    assert desk.ledger.destroy(desk.get(attempt), why="due", only_if="due") == "DELETED"
 
 
 def test_forgetting_leaves_nothing_behind(desk: Desk) -> None:

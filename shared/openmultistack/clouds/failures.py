@@ -6,7 +6,7 @@ certain that nothing was made; everything else is in doubt.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 import requests
@@ -20,6 +20,7 @@ from openmultistack.errors import (
     CloudError,
     InDoubt,
     OrderRefused,
+    RateLimited,
     RegionFull,
     Unreachable,
 )
@@ -34,11 +35,22 @@ _CATALOGUE = re.compile(
 )
 _CLIENT = re.compile(r"user_data|key[_ ]?pair|key_name|metadata|public_key", re.IGNORECASE)
 _SHOWN_CHARS = 300
+# For a provider that asks for a pause and does not say how long, or says far too long.
+RETRY_AFTER_S, RETRY_AFTER_MAX_S = 30, 900
 
 
-def refusal(status: int, body: str) -> CloudError:
-    """Return what an error answer to a create means (Nova's API reference, `Create Server`)."""
+def refusal(status: int, body: str, headers: Mapping[str, str]) -> CloudError:
+    """Return what an error answer to a create means (Nova's API reference, `Create Server`).
+
+    A rate limit is 429 by today's rule (RFC 6585) and was 413 with Retry-After by OpenStack's
+    first; it is put before the API, so that nothing was made.
+    """
     text = said(status, body)
+    wished = "retry-after" in {name.lower() for name in headers}
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wished
+    ):
+        return RateLimited(text, retry_after_s=retry_after_s(headers))
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return RegionFull(text)
     if status == HTTPStatus.FORBIDDEN and _fault(body) is not None:
@@ -50,6 +62,13 @@ def refusal(status: int, body: str) -> CloudError:
             return OrderRefused(text)
         return CatalogueStale(text)
     return InDoubt(text)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the pause that an answer asks for, bounded; a date or nothing: our own."""
+    given = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
+    wished = int(given) if re.fullmatch(r"\d{1,6}", given) else RETRY_AFTER_S
+    return float(min(max(wished, 1), RETRY_AFTER_MAX_S))
 
 
 def said(status: int, body: str) -> str:
@@ -89,6 +108,9 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
         status, body = error.status_code, getattr(error.response, "text", "")
         if status in (401, 403):
             return AccountBroken(said(status, body))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            headers = getattr(error.response, "headers", {})
+            return RateLimited(said(status, body), retry_after_s=retry_after_s(headers))
         # It was reached, and refuses this one thing (409: the server is locked) or is at fault.
         return InDoubt(said(status, body))
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from openmultistack.clouds.marks import keypair_attempt
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
 from openmultistack.errors import CatalogueStale, CloudError, InDoubt, RegionFull, TooLate
 from openmultistack.models import Address, Catalogue, Resources, Status
@@ -92,11 +93,36 @@ class FakeCloud:
             self._called("show")
             return self.servers.get(server_id)
 
+    def find(self, marks: Marks) -> Server | None:
+        """Return the server of an instance's attempt."""
+        with self._lock:
+            self._called("find")
+            wanted = (marks.instance_id, marks.attempt)
+            for it in self.servers.values():
+                if it.marks and (it.marks.instance_id, it.marks.attempt) == wanted:
+                    return it
+            return None
+
+    def present(self) -> frozenset[str]:
+        """Return the ids of all servers."""
+        with self._lock:
+            self._called("present")
+            return frozenset(self.servers)
+
     def survey(self) -> Survey:
-        """Return all servers and the quota."""
+        """Return all servers, the quota and our keypairs."""
         with self._lock:
             self._called("survey")
-            return Survey(servers=tuple(self.servers.values()), quota=self.quota)
+            keypairs = frozenset(
+                it for it in self.keypairs if not self.fleet or keypair_attempt(it, self.fleet)
+            )
+            return Survey(servers=tuple(self.servers.values()), quota=self.quota, keypairs=keypairs)
+
+    def forget_keypair(self, name: str) -> None:
+        """Delete a keypair."""
+        with self._lock:
+            self._called("forget_keypair")
+            self.keypairs.discard(name)
 
     def catalogue(self) -> Catalogue:
         """Return what is offered."""

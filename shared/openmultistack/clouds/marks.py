@@ -1,10 +1,27 @@
-"""Marks as Nova metadata, both ways: a server tells by itself whose it is."""
+"""Marks as Nova metadata, both ways: a server tells by itself whose it is.
 
+A keypair has no metadata: its name is its mark.
+"""
+
+import re
 from collections.abc import Mapping
 
 from openmultistack.clouds.port import Marks
 
 _LABEL = "oms_label:"
+# The alphabet of a ULID: no other fleet's name can be read as ours.
+_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>\d+)"
+
+
+def keypair_name(fleet: str, instance_id: str, attempt: int) -> str:
+    """Return the name of the keypair that is made for one attempt's server."""
+    return f"oms-{fleet}-{instance_id}-{attempt}"
+
+
+def keypair_attempt(name: str, fleet: str) -> tuple[str, int] | None:
+    """Return whose instance and attempt a keypair is; None if it is not this fleet's."""
+    found = re.fullmatch(f"oms-{re.escape(fleet)}-{_INSTANCE}", name)
+    return (found["id"], int(found["attempt"])) if found else None
 
 
 def metadata_of(marks: Marks) -> dict[str, str]:
@@ -18,6 +35,7 @@ def metadata_of(marks: Marks) -> dict[str, str]:
         "oms_created_at_ms": str(marks.created_at_ms),
         "oms_expires_at_ms": str(marks.expires_at_ms),
         "oms_keypair": marks.keypair or "",
+        "oms_idempotency": marks.idempotency,
         **{_LABEL + key: value for key, value in marks.labels.items()},
     }
 
@@ -46,6 +64,7 @@ def marks_of(metadata: Mapping[str, str], fleet: str) -> Marks | None:
             created_at_ms=int(metadata["oms_created_at_ms"]),
             expires_at_ms=int(metadata["oms_expires_at_ms"]),
             keypair=metadata.get("oms_keypair") or None,
+            idempotency=metadata.get("oms_idempotency", ""),
         )
     except (KeyError, ValueError):
         return None

@@ -13,9 +13,10 @@ from typing import Any
 
 import openstack
 from openstack import utils
+from openstack.compute.v2 import server as compute_server
 
 from openmultistack.clouds.failures import refusal, said, translate
-from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
+from openmultistack.clouds.marks import keypair_attempt, marks_of, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
 from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
 from openmultistack.models import (
@@ -30,6 +31,8 @@ from openmultistack.models import (
 
 CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
 READ_TIMEOUT_S = 30.0
+# Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
+LOOK_TIMEOUT_S = 10.0
 # 2.47 puts the flavor's numbers into a server, 2.52 takes tags in a create; 2.90 is old enough
 # (2021) to be common, and what a cloud does not know is left out.
 MICROVERSION = "2.90"
@@ -111,7 +114,8 @@ class OpenStackCloud:
         except InDoubt:
             raise
         except CloudError:
-            self._forget_keypair(order.marks.keypair)
+            with suppress(CloudError):  # what fails here leaves a name, for a sweep to find
+                self.forget_keypair(order.marks.keypair or "")
             raise
 
     def _create_server(self, order: ServerOrder, not_after: float) -> str:
@@ -126,7 +130,7 @@ class OpenStackCloud:
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
             if answer.status_code != HTTPStatus.ACCEPTED:
-                raise refusal(answer.status_code, answer.text)
+                raise refusal(answer.status_code, answer.text, answer.headers)
             return _made_id(answer)
 
     def _body(self, connection: Any, order: ServerOrder) -> dict[str, Any]:  # noqa: ANN401
@@ -161,13 +165,13 @@ class OpenStackCloud:
             if answer.status_code == HTTPStatus.BAD_REQUEST:
                 raise OrderRefused(said(answer.status_code, answer.text))
             if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
-                refused = refusal(answer.status_code, answer.text)
+                refused = refusal(answer.status_code, answer.text, answer.headers)
                 # Whatever became of the keypair: no server was made.
                 raise Unreachable(str(refused)) if isinstance(refused, InDoubt) else refused
 
-    def _forget_keypair(self, name: str | None) -> None:
-        """Take back a keypair whose server was not made; what fails here leaves only a name."""
-        with suppress(CloudError), self._session() as connection:
+    def forget_keypair(self, name: str) -> None:
+        """Delete a keypair; one that is gone is no error."""
+        with self._session() as connection:
             connection.compute.delete_keypair(name, ignore_missing=True)
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
@@ -185,13 +189,38 @@ class OpenStackCloud:
             except openstack.exceptions.NotFoundException:
                 return None
 
+    def find(self, marks: Marks) -> Server | None:
+        """Return the server that carries these marks' instance and attempt, if there is one yet.
+
+        Nova takes the name for a regular expression; the marks decide, not the name.
+        """
+        with self._session() as connection:
+            answer = connection.compute.get(
+                "/servers/detail",
+                params={"name": f"^{marks.server_name}$"},
+                microversion=self._microversion(connection),
+                timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
+            )
+            openstack.exceptions.raise_from_response(answer)
+            named = [compute_server.Server.existing(**it) for it in answer.json()["servers"]]
+        wanted = (marks.instance_id, marks.attempt)
+        for server in map(self._server, named):
+            if server.marks and (server.marks.instance_id, server.marks.attempt) == wanted:
+                return server
+        return None
+
+    def present(self) -> frozenset[str]:
+        """Return the ids of all servers of the project."""
+        with self._session() as connection:
+            return frozenset(it.id for it in connection.compute.servers(details=False))
+
     def survey(self) -> Survey:
-        """Return all servers of the project and its quota, in two calls (more pages aside)."""
+        """Return all there is and the quota, in three calls (more pages aside)."""
         with self._session() as connection:
             servers = tuple(self._server(it) for it in connection.compute.servers(details=True))
+            keypairs = [it.name for it in connection.compute.keypairs()]
             answer = connection.compute.get("/limits")
-            if not answer.ok:
-                raise Unreachable(f"its limits: {said(answer.status_code, answer.text)}")
+            openstack.exceptions.raise_from_response(answer)
             limits = answer.json()["limits"]["absolute"]
         return Survey(
             servers=servers,
@@ -200,6 +229,7 @@ class OpenStackCloud:
                 vcpus=_limit(limits["maxTotalCores"]),
                 ram_mb=_limit(limits["maxTotalRAMSize"]),
             ),
+            keypairs=frozenset(it for it in keypairs if keypair_attempt(it, self._fleet)),
         )
 
     def catalogue(self) -> Catalogue:

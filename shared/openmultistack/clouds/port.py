@@ -24,6 +24,8 @@ class Marks(Frozen):
     expires_at_ms: int
     # Name of the keypair that was made for this server alone.
     keypair: str | None = None
+    # The instance's place under its client's idempotency key; see Instance.
+    idempotency: str = ""
 
     @property
     def server_name(self) -> str:
@@ -54,10 +56,11 @@ class Server(Frozen):
 
 
 class Survey(Frozen):
-    """All servers of the project in one region, and its quota."""
+    """All servers of the project in one region, its quota, and the fleet's keypairs there."""
 
     servers: tuple[Server, ...]
     quota: Resources
+    keypairs: frozenset[str] = frozenset()
 
 
 class Cloud(Protocol):
@@ -67,7 +70,8 @@ class Cloud(Protocol):
         """Make a server and return its id; `not_after` is of the monotonic clock, in seconds.
 
         Raises:
-            RegionFull, CatalogueStale, OrderRefused, AccountBroken, Unreachable: nothing was made.
+            RegionFull, CatalogueStale, OrderRefused, AccountBroken, Unreachable, RateLimited:
+                nothing was made.
             TooLate: it could not be sent before `not_after`, and was not.
             InDoubt: a server may exist.
         """
@@ -78,8 +82,17 @@ class Cloud(Protocol):
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""
 
+    def find(self, marks: Marks) -> Server | None:
+        """Return the server that carries these marks' instance and attempt, if there is one yet."""
+
+    def present(self) -> frozenset[str]:
+        """Return the ids of all servers of the project."""
+
     def survey(self) -> Survey:
-        """Return all servers of the project and its quota."""
+        """Return all servers of the project, its quota, and the keypairs that this fleet made."""
+
+    def forget_keypair(self, name: str) -> None:
+        """Delete a keypair; one that is gone is no error."""
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers."""

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from openmultistack.errors import ConfigurationError
-from openmultistack.models import Frozen, SizeWanted
+from openmultistack.models import Frozen, Quota, SizeWanted
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,6 +38,9 @@ class RegionRule(Frozen):
     cap: Cap = Cap()
     priority: int = 0
     price: float = Field(default=0.0, ge=0)
+    # How many servers may be built there at once, and how many started in a minute.
+    max_building: int | None = Field(default=None, ge=1)
+    starts_per_minute: int | None = Field(default=None, ge=1)
     network: str | None = None
     security_groups: tuple[str, ...] = ()
 
@@ -69,6 +72,9 @@ class OwnerRule(Frozen):
 
     default_ttl: int = Field(default=3600, ge=1)
     max_ttl: int = Field(default=86400, ge=1)
+    quota: Quota = Quota()
+    # Of their instances that wait; lower goes first.
+    priority: int = Field(default=0, ge=-1000, le=1000)
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> Self:
@@ -79,6 +85,13 @@ class OwnerRule(Frozen):
         return self
 
 
+class QueueRule(Frozen):
+    """How many instances may wait in all, and how long each (seconds)."""
+
+    max: int = Field(default=1000, ge=0, le=10_000)
+    max_wait: int = Field(default=3600, ge=1, le=86400)
+
+
 class FleetFile(Frozen):
     """fleet.yaml. In each mapping of patterns the first that matches a region counts."""
 
@@ -86,6 +99,7 @@ class FleetFile(Frozen):
     images: Mapping[str, Mapping[Pattern, Pattern | ImageRule]] = Field(default_factory=dict)
     sizes: Mapping[str, SizeWanted | Mapping[Pattern, Pattern]] = Field(default_factory=dict)
     owners: Mapping[str, OwnerRule] = Field(default_factory=dict)
+    queue: QueueRule = QueueRule()
 
     def owner_rule(self, owner: str) -> OwnerRule:
         """Return what an owner may have: their own rule, or `default`, or ours."""

@@ -1,6 +1,27 @@
 """The ledger: the only code that speaks Redis."""
 
+from openmultistack.ledger.acts import Attempt, Pick
 from openmultistack.ledger.decode import Slot, View
-from openmultistack.ledger.ledger import Admitted, Attempt, Destroyed, Ledger, Moved, Pick
+from openmultistack.ledger.ending import Destroyed, OnlyIf
+from openmultistack.ledger.ledger import Ledger
+from openmultistack.ledger.observing import Meaning
+from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting, Wish
+from openmultistack.ledger.queue import Queued
 
-__all__ = ["Admitted", "Attempt", "Destroyed", "Ledger", "Moved", "Pick", "Slot", "View"]
+__all__ = [
+    "Admitted",
+    "Attempt",
+    "Destroyed",
+    "Key",
+    "Ledger",
+    "Meaning",
+    "Moved",
+    "OnlyIf",
+    "Pick",
+    "Queued",
+    "Served",
+    "Slot",
+    "View",
+    "Waiting",
+    "Wish",
+]

@@ -1,5 +1,4 @@
--- Put before every script: Redis' clock, the story of an instance, the slots of a region.
--- What is free in a region is counted here and nowhere else.
+-- Put before every script: Redis' clock, and the story of an instance.
 local EVENTS_KEPT = 50
 
 local function now_ms()
@@ -12,49 +11,15 @@ local function tell(events, event)
   redis.call('LTRIM', events, -EVENTS_KEPT, -1)
 end
 
--- How many more servers of this need {vcpus, ram_mb} fit now, and how many would fit in all.
-local function room(region, slots, need)
-  local it = redis.call('HMGET', region, 'state', 'full', 'cap_instances', 'foreign_instances',
-    'cap_vcpus', 'foreign_vcpus', 'held_vcpus', 'cap_ram_mb', 'foreign_ram_mb', 'held_ram_mb')
-  if it[1] ~= 'up' or it[2] == '1' then return 0, 1 end
-  local function number(i) return tonumber(it[i] or 0) or 0 end
-  local free = number(3) - number(4) - redis.call('HLEN', slots)
-  local vcpus = math.floor((number(5) - number(6) - number(7)) / need.vcpus)
-  local ram = math.floor((number(8) - number(9) - number(10)) / need.ram_mb)
-  local all = math.min(number(3), math.floor(number(5) / need.vcpus), math.floor(number(8) / need.ram_mb))
-  return math.max(0, math.min(free, vcpus, ram)), math.max(1, all)
+local function set_all(hash, fields)
+  for field, value in pairs(fields) do redis.call('HSET', hash, field, value) end
 end
 
--- The candidate to take next, or nil: `freest` and `fullest` by live share, `first` by rank.
-local function choose(pick, left, all)
-  local best, best_share
-  for i = 1, #left do
-    if left[i] > 0 then
-      local share = left[i] / all[i]
-      if pick == 'first' then return i end
-      if not best or (pick == 'fullest' and share < best_share)
-        or (pick == 'freest' and share > best_share) then
-        best, best_share = i, share
-      end
-    end
-  end
-  return best
-end
-
-local function take(region, slots, slot, value)
-  if redis.call('HSETNX', slots, slot, cjson.encode(value)) == 1 then
-    redis.call('HINCRBY', region, 'held_vcpus', value.vcpus)
-    redis.call('HINCRBY', region, 'held_ram_mb', value.ram_mb)
-  end
-end
-
--- The counters go first: a server out of memory refuses them, but would not refuse the HDEL.
-local function drop(region, slots, slot)
-  local value = redis.call('HGET', slots, slot)
-  if not value then return 0 end
-  local was = cjson.decode(value)
-  redis.call('HINCRBY', region, 'held_vcpus', -was.vcpus)
-  redis.call('HINCRBY', region, 'held_ram_mb', -was.ram_mb)
-  redis.call('HDEL', slots, slot)
-  return 1
+-- A rate as GCRA keeps it: `at_ms` is when the last of the starts so far is paid for. Returns how
+-- many more may start now, if so many at once (`burst`) are let through after a quiet time, and the
+-- at_ms of one more.
+local function starts_left(at_ms, per_minute, burst, now)
+  local step = 60000 / per_minute
+  local since = math.max(tonumber(at_ms or 0) or 0, now - burst * step)
+  return math.floor((now - since) / step + 1e-6), since + step
 end

@@ -1,18 +1,20 @@
--- The cloud accepted an attempt: its slot is proven, its lease ends.
--- KEYS  record (hash), events (list), slots (hash) of the attempt's region
+-- The cloud accepted an attempt: its slot is proven, its lease ends, and the region works.
+-- KEYS  record (hash), events (list), region, slots (hashes) of the attempt
 -- ARGV  1 id, 2 attempt, 3 region, 4 server id
--- Returns  `BUILD`; or `UNWANTED`: destroyed or superseded meanwhile, or its lease ran out, and
---       the server is to be deleted
+-- Returns  `BUILD`; `UNKNOWN`: the ledger was lost meanwhile, and a sweep will adopt the server; or
+--       `UNWANTED`: destroyed or superseded, or its lease ran out: the server is to be deleted
 -- Safe to repeat.
 local now, slot = now_ms(), ARGV[1] .. '/' .. ARGV[2]
-local value = redis.call('HGET', KEYS[3], slot)
+close_breaker(KEYS[3])
+local it = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'server_id')
+if not it[1] then return 'UNKNOWN' end
+local value = redis.call('HGET', KEYS[4], slot)
 if not value then return 'UNWANTED' end
 local held = cjson.decode(value)
 held.server_id, held.lease_until_ms = ARGV[4], nil
 held.since_ms = now
-redis.call('HSET', KEYS[3], slot, cjson.encode(held))
+redis.call('HSET', KEYS[4], slot, cjson.encode(held))
 
-local it = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'server_id')
 if it[2] ~= ARGV[2] then return 'UNWANTED' end
 redis.call('HSET', KEYS[1], 'server_id', ARGV[4])
 if it[3] ~= ARGV[4] then

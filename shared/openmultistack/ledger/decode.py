@@ -12,6 +12,7 @@ class Slot(NamedTuple):
 
     instance_id: str
     attempt: int
+    owner: str
     vcpus: int
     ram_mb: int
     # When it was placed, or if proven when it was committed or adopted.
@@ -19,8 +20,6 @@ class Slot(NamedTuple):
     # How long it may stay unproven; None once the cloud is known to have the server.
     lease_until_ms: int | None
     server_id: str | None
-    # The client has been told of the instance: an attempt that came to nothing is followed up.
-    promised: bool
 
 
 class View(NamedTuple):
@@ -40,12 +39,12 @@ def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
             Slot(
                 instance_id=instance_id,
                 attempt=int(attempt),
+                owner=value["owner"],
                 vcpus=int(value["vcpus"]),
                 ram_mb=int(value["ram_mb"]),
                 since_ms=int(value["since_ms"]),
                 lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
                 server_id=value.get("server_id"),
-                promised=bool(value.get("promised")),
             )
         )
     return slots
@@ -68,11 +67,16 @@ def decode_instance(fields: Mapping[str, str]) -> Instance:
             "order": fields.get("order"),
             "has_keypair": fields.get("has_keypair") == "1",
             "tried": json.loads(fields.get("tried", "{}")),
+            "promised": "promised" in fields,
+            "quota": json.loads(fields.get("quota", "{}")),
+            "idempotency": fields.get("idempotency", ""),
         }
     )
 
 
-def decode_region(name: str, fields: Mapping[str, str], held_instances: int) -> RegionState:
+def decode_region(
+    name: str, fields: Mapping[str, str], held_instances: int, now_ms: int
+) -> RegionState:
     """Return the state of a region's hash; one that was never swept is unknown."""
 
     def resources(kind: str) -> Resources:
@@ -80,18 +84,33 @@ def decode_region(name: str, fields: Mapping[str, str], held_instances: int) -> 
             **{what: int(fields.get(f"{kind}_{what}", 0)) for what in Resources.model_fields}
         )
 
-    def at_ms(field: str) -> int | None:
-        return int(fields[field]) if field in fields else None
+    def number(field: str) -> int | None:
+        return int(float(fields[field])) if field in fields else None
 
     return RegionState(
         region=name,
-        state=cast("RegionHealth", fields.get("state", "unknown")),
+        state=_health(fields, now_ms),
         cap=resources("cap"),
         held=resources("held").model_copy(update={"instances": held_instances}),
         foreign=resources("foreign"),
+        building=number("building") or 0,
+        max_building=number("max_building"),
+        starts_per_minute=number("starts_per_minute"),
         full=fields.get("full") == "1",
+        drained=fields.get("drained"),
+        resting_ms=max(0, (number("open_until_ms") or 0) - now_ms),
         last_error=fields.get("last_error"),
-        last_error_at_ms=at_ms("last_error_at_ms"),
-        swept_at_ms=at_ms("swept_at_ms"),
+        last_error_at_ms=number("last_error_at_ms"),
+        swept_at_ms=number("swept_at_ms"),
         catalogue_version=fields.get("catalogue_version", ""),
     )
+
+
+def _health(fields: Mapping[str, str], now_ms: int) -> RegionHealth:
+    """Return the first reason for which a region takes nothing; else that it is up."""
+    state = cast("RegionHealth", fields.get("state", "unknown"))
+    if "drained" in fields:
+        return "drained"
+    if state == "up" and int(float(fields.get("open_until_ms", 0))) > now_ms:
+        return "resting"
+    return state

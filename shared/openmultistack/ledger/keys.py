@@ -11,6 +11,7 @@ class Keys:
         self._prefix = f"{{oms:{quote(fleet, safe='')}}}:"
         self.regions = self._prefix + "regions"
         self.due = self._prefix + "due"
+        self.queue = self._prefix + "queue"
 
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
@@ -49,6 +50,14 @@ class Keys:
         return f"{self._prefix}label:" + ":".join(
             quote(part, safe="") for part in (owner, key, value)
         )
+
+    def usage(self, owner: str) -> str:
+        """Hash: what the owner's slots hold, and the rate of their creates."""
+        return f"{self._prefix}usage:{quote(owner, safe='')}"
+
+    def idempotency(self, owner: str, digest: str) -> str:
+        """Hash: what an owner's idempotency key stands for."""
+        return f"{self._prefix}key:{quote(owner, safe='')}:{quote(digest, safe='')}"
 
     def indices(self, owner: str, labels: Mapping[str, str]) -> list[str]:
         """Return every set that lists a living instance."""

@@ -1,50 +1,68 @@
--- An attempt failed: leave its region and reserve a slot elsewhere, as the next attempt.
--- KEYS  record (hash), events (list), region and slots of the failed attempt (hashes),
---       then region and slots of each candidate in rank order (hashes)
--- ARGV  1 JSON {id, attempt, from, keep, promised, why, pick, lease_ms, nonce,
+-- An attempt failed: leave its region, and reserve a slot elsewhere as the next attempt.
+-- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
+--       the failed attempt (hashes), then region and slots of each candidate in rank order (hashes)
+-- ARGV  1 JSON {id, attempt, from, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
 --         candidates: [{region, need: {vcpus, ram_mb}, fields}]}
 --       keep: leaves the old slot held, as a server of that attempt may exist
+--       blame: the region failed this instance, and is not tried again for it
 --       promised: the client knows the instance; if its lease runs out it is tried again
--- Returns  JSON {outcome, region}: `moved` to region; `none` has room (the attempt stays the
---       current one); `ended` as the instance is wanted no more (the next sweep releases it) or
---       has a newer attempt
+--       wait: with no room elsewhere it goes (back) into the queue
+-- Returns  JSON {outcome, region}: `moved` to region; `queued`; `none` has room (the instance is in
+--       ERROR); `ended` as it is wanted no more (the next sweep releases it) or has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
 local ask = cjson.decode(ARGV[1])
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
-local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried')
+local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
 
 local slot, current = ask.id .. '/' .. ask.attempt, tonumber(it[2]) == ask.attempt
-local held = redis.call('HGET', KEYS[4], slot)
+local held = redis.call('HGET', KEYS[6], slot)
 if not ask.keep and held and current and it[1] == 'DELETING' then
   -- Its slot is all that leads a sweep to it: the next one releases it.
   held = cjson.decode(held)
-  held.server_id, held.lease_until_ms, held.promised = nil, now, nil
-  redis.call('HSET', KEYS[4], slot, cjson.encode(held))
+  held.server_id, held.lease_until_ms = nil, now
+  redis.call('HSET', KEYS[6], slot, cjson.encode(held))
 elseif not ask.keep then
-  drop(KEYS[3], KEYS[4], slot)
+  drop(KEYS[5], KEYS[6], KEYS[3], slot)
 end
 if not current or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
 
-local tried = cjson.decode(it[5] or '{}')
-tried[ask.from] = ask.why
-redis.call('HSET', record, 'tried', cjson.encode(tried))
+local tried, said = cjson.decode(it[5] or '{}'), cjson.decode(it[8] or '{}')
+tried[ask.from], said[ask.from] = ask.why, ask.why
+if ask.blame then redis.call('HSET', record, 'tried', cjson.encode(tried)) end
+redis.call('HSET', record, 'said', cjson.encode(said))
+redis.call('HDEL', record, 'server_id', 'addresses')
 tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
 
 local left, all = {}, {}
 for i, candidate in ipairs(ask.candidates) do
-  left[i], all[i] = room(KEYS[3 + 2 * i], KEYS[4 + 2 * i], candidate.need)
+  left[i], all[i] = room(KEYS[5 + 2 * i], KEYS[6 + 2 * i], candidate.need, now)
 end
 local chosen = choose(ask.pick, left, all)
-if not chosen then return cjson.encode({outcome = 'none'}) end
+if not chosen and ask.wait then
+  redis.call('HSET', record, 'status', 'QUEUED', 'region', '')
+  redis.call('ZADD', KEYS[4], it[7], it[6])
+  tell(events, {at_ms = now, what = 'queued', region = '', attempt = ask.attempt,
+    why = 'no other region has a free slot for it'})
+  return cjson.encode({outcome = 'queued'})
+elseif not chosen then
+  local story = {}
+  for region, why in pairs(said) do story[#story + 1] = region .. ': ' .. why end
+  table.sort(story)
+  local error = 'no region worked: ' .. table.concat(story, '; ')
+  redis.call('HSET', record, 'status', 'ERROR', 'error', error)
+  redis.call('HDEL', record, 'order')
+  tell(events, {at_ms = now, what = 'error', region = ask.from, attempt = ask.attempt, why = error})
+  return cjson.encode({outcome = 'none'})
+end
 
 local candidate, attempt = ask.candidates[chosen], ask.attempt + 1
-take(KEYS[3 + 2 * chosen], KEYS[4 + 2 * chosen], ask.id .. '/' .. attempt, {
-  vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
-  since_ms = now, lease_until_ms = now + ask.lease_ms, promised = ask.promised})
+start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], KEYS[3], ask.id .. '/' .. attempt, {
+  owner = ask.owner, vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
+  lease_until_ms = now + ask.lease_ms}, now)
 redis.call('HSET', record, 'attempt', attempt, 'region', candidate.region, 'nonce', ask.nonce)
-redis.call('HDEL', record, 'server_id', 'addresses')
-for field, value in pairs(candidate.fields) do redis.call('HSET', record, field, value) end
+if ask.promised then redis.call('HSET', record, 'promised', 1) end
+set_all(record, candidate.fields)
 tell(events, {at_ms = now, what = 'placed', region = candidate.region, attempt = attempt,
   why = 'elsewhere than ' .. ask.from})
 return cjson.encode({outcome = 'moved', region = candidate.region})

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from openmultistack.ledger.decode import View, decode_instance, decode_region, decode_slots
 from openmultistack.ledger.keys import Keys
+from openmultistack.ledger.queue import Queued, fair_order, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
-from openmultistack.models import Catalogue, Instance, RegionState
+from openmultistack.models import Catalogue, Instance, RegionState, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,10 @@ class Readings:
                 pipe.hgetall(self._keys.region(name))
                 pipe.hlen(self._keys.slots(name))
             answers = pipe.execute()
+        rests = any("open_until_ms" in fields for fields in answers[::2])
+        now_ms = self.now_ms() if rests else 0
         return [
-            decode_region(name, fields, held)
+            decode_region(name, fields, held, now_ms)
             for name, fields, held in zip(wanted, answers[::2], answers[1::2], strict=True)
         ]
 
@@ -98,6 +101,27 @@ class Readings:
                 self._keys.due, "-inf", str(self.now_ms()), byscore=True, offset=0, num=limit
             )
             return cast("list[str]", pipe.execute()[0])
+
+    def queue(self) -> list[Queued]:
+        """Return those who wait, in the order in which they will be served."""
+        with self._pipeline() as pipe:
+            pipe.zrange(self._keys.queue, 0, -1, withscores=True)
+            waiting = [queued_of(member, score) for member, score in pipe.execute()[0]]
+        owners = sorted({it.owner for it in waiting})
+        held = {owner: usage.instances for owner, usage in self.usage(owners).items()}
+        return fair_order(waiting, held)
+
+    def usage(self, owners: Sequence[str]) -> dict[str, Resources]:
+        """Return what owners' slots hold."""
+        with self._pipeline() as pipe:
+            for owner in owners:
+                pipe.hmget(self._keys.usage(owner), *Resources.model_fields)
+            return {
+                owner: Resources(
+                    **{w: int(n or 0) for w, n in zip(Resources.model_fields, counts, strict=True)}
+                )
+                for owner, counts in zip(owners, pipe.execute(), strict=True)
+            }
 
     def now_ms(self) -> int:
         """Return Redis' clock, the only one that counts, in epoch milliseconds."""

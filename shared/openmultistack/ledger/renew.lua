@@ -1,4 +1,4 @@
--- Move an instance's expiry to a time from now.
+-- Move an instance's expiry to a time from now; of one that waits, its time after the wait.
 -- KEYS  record (hash), events (list), due (zset)
 -- ARGV  1 id, 2 ttl in ms
 -- Returns  1, or 0 if the instance lives no more
@@ -6,6 +6,8 @@
 local now = now_ms()
 local it = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'region')
 if not it[1] or it[1] == 'DELETING' or it[1] == 'DELETED' then return 0 end
+redis.call('HSET', KEYS[1], 'ttl_ms', ARGV[2])
+if it[1] == 'QUEUED' then return 1 end
 local expires = now + ARGV[2]
 redis.call('HSET', KEYS[1], 'expires_at_ms', expires)
 redis.call('ZADD', KEYS[3], expires, ARGV[1])

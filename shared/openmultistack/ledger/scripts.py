@@ -28,9 +28,10 @@ FOREIGN = (RedisError, RedisClusterException)
 
 @cache
 def source(name: str) -> str:
-    """Return a script as it is sent: the prelude and its own file."""
+    """Return a script as it is sent: what all have in common, and its own file."""
     folder = files(__package__)
-    return (folder / "_prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    parts = ("_prelude", "_regions", name)
+    return "".join((folder / f"{part}.lua").read_text() for part in parts)
 
 
 class Scripts:

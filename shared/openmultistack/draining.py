@@ -1,0 +1,42 @@
+"""The use case of operators: drain regions, and open them again."""
+
+from collections.abc import Sequence
+
+from openmultistack.fleet import Fleet, regions_matching
+from openmultistack.ledger import Ledger
+from openmultistack.models import RegionState
+from openmultistack.serving import Serving
+
+
+class Draining:
+    """Keeps new instances out of regions; what runs there stays until its time is up."""
+
+    def __init__(self, ledger: Ledger, fleet: Fleet, serving: Serving) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._serving = serving
+
+    def drain(self, patterns: Sequence[str], why: str) -> list[RegionState]:
+        """Drain the regions that match (a provider's name stands for all of its regions).
+
+        Safe to repeat. Raises Invalid: a pattern matches no region.
+        """
+        names = self._names(patterns)
+        for name in names:
+            self._ledger.drain(name, why)
+        return self._ledger.regions(names)
+
+    def open(self, patterns: Sequence[str]) -> list[RegionState]:
+        """Open drained regions, and serve those who wait there; safe to repeat.
+
+        Raises Invalid: a pattern matches no region.
+        """
+        names = self._names(patterns)
+        for name in names:
+            self._ledger.open(name)
+            self._serving.serve(name)
+        return self._ledger.regions(names)
+
+    def _names(self, patterns: Sequence[str]) -> list[str]:
+        whole = [it if "/" in it else f"{it}/*" for it in patterns]
+        return [region.name for region in regions_matching(self._fleet, whole)]

@@ -1,0 +1,46 @@
+"""What the acts on the ledger have in common: their values, and how a script is asked."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast
+
+from openmultistack.ledger.reading import Readings
+from openmultistack.models import Offer
+
+Pick = Literal["freest", "first", "fullest"]
+
+
+class Attempt(NamedTuple):
+    """One try of an instance in one region."""
+
+    instance_id: str
+    number: int
+    region: str
+
+
+class Acting(Readings):
+    """Runs scripts that take and give JSON."""
+
+    def _ask(self, script: str, keys: Sequence[str], ask: Mapping[str, object]) -> dict[str, Any]:
+        answer = self._scripts.run(script, keys, json.dumps(ask))
+        return cast("dict[str, Any]", json.loads(cast("str", answer)))
+
+    def _region_keys(self, offers: Sequence[Offer]) -> list[str]:
+        keys = self._keys
+        return [key for o in offers for key in (keys.region(o.region), keys.slots(o.region))]
+
+    def _place_keys(self, attempt: Attempt) -> tuple[str, str]:
+        return self._keys.region(attempt.region), self._keys.slots(attempt.region)
+
+
+def candidate(offer: Offer) -> dict[str, object]:
+    """Return an offer as the scripts take it."""
+    return {"region": offer.region, **need_of(offer)}
+
+
+def need_of(offer: Offer) -> dict[str, object]:
+    """Return what an offer takes of a region, and what it writes into an instance's record."""
+    return {
+        "need": {"vcpus": offer.flavor.vcpus, "ram_mb": offer.flavor.ram_mb},
+        "fields": {"flavor": offer.flavor.name, "image": offer.image.name},
+    }

@@ -1,0 +1,148 @@
+"""The acts of a sweep and of operators: what a cloud shows, what a region said, what is drained."""
+
+import json
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import LockError
+
+from openmultistack.ledger.acts import Acting, Attempt
+from openmultistack.ledger.placing import KEEP_KEY_MS
+from openmultistack.ledger.scripts import FOREIGN, unavailable
+from openmultistack.models import Catalogue, Instance, Resources, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Meaning = Literal["down", "full", "stale", "unreachable", "doubt", "paused", ""]
+
+
+class Observing(Acting):
+    """The acts of a sweep and of operators."""
+
+    def observe(
+        self, attempt: Attempt, *, server_id: str, status: Status, addresses: Sequence[Any]
+    ) -> None:
+        """Write down what the cloud shows of an attempt's server; see observe.lua."""
+        self._scripts.run(
+            "observe",
+            [*self._story(attempt.instance_id), *self._place_keys(attempt)],
+            attempt.instance_id,
+            attempt.number,
+            attempt.region,
+            server_id,
+            status,
+            json.dumps([address.model_dump() for address in addresses]),
+        )
+
+    def hold(self, found: Instance, need: Resources, *, building: bool = False) -> bool:
+        """Count a marked server that holds no slot; True if its instance was adopted."""
+        keys = self._keys
+        digest, _, rest = found.idempotency.partition(":")
+        body, _, index = rest.partition(":")
+        ask: dict[str, object] = {
+            "id": found.id,
+            "attempt": found.attempt,
+            "region": found.region,
+            "server_id": found.server_id,
+            "owner": found.owner,
+            "building": building,
+            "need": {"vcpus": need.vcpus, "ram_mb": need.ram_mb},
+            "expires_at_ms": found.expires_at_ms,
+            "fields": _fields(found),
+        }
+        if index:
+            ask["key"] = {"body": body, "index": index, "keep_ms": KEEP_KEY_MS}
+        attempt = Attempt(found.id, found.attempt, found.region)
+        return bool(
+            self._scripts.run(
+                "hold",
+                [
+                    *self._place_keys(attempt),
+                    keys.usage(found.owner),
+                    *self._story(found.id),
+                    keys.due,
+                    keys.idempotency(found.owner, digest),
+                    *keys.indices(found.owner, found.labels),
+                ],
+                json.dumps(ask),
+            )
+        )
+
+    def survey(
+        self,
+        region: str,
+        *,
+        cap: Resources,
+        foreign: Resources,
+        catalogue: Catalogue | None,
+        max_building: int | None = None,
+        starts_per_minute: int | None = None,
+    ) -> None:
+        """A sweep saw the region well: take its caps and bounds, foreign usage and catalogue."""
+        fields: dict[str, object] = {f"cap_{what}": n for what, n in cap.model_dump().items()}
+        fields |= {f"foreign_{what}": count for what, count in foreign.model_dump().items()}
+        fields["max_building"] = "" if max_building is None else max_building
+        fields["starts_per_minute"] = "" if starts_per_minute is None else starts_per_minute
+        keys = self._keys
+        self._scripts.run(
+            "survey",
+            [keys.regions, keys.region(region), keys.catalogue(region)],
+            region,
+            json.dumps(fields),
+            catalogue.model_dump_json() if catalogue else "",
+        )
+
+    def report(self, region: str, error: str, means: Meaning, *, pause_s: float = 0) -> None:
+        """Write down what a region said and what follows for placements; see report.lua."""
+        keys = [self._keys.regions, self._keys.region(region)]
+        self._scripts.run("report", keys, region, error, means, round(pause_s * 1000))
+
+    def drain(self, region: str, why: str) -> None:
+        """Let nothing new into a region until it is opened; what is there stays."""
+        with self._pipeline(transaction=True) as pipe:
+            pipe.sadd(self._keys.regions, region)
+            pipe.hset(self._keys.region(region), "drained", why)
+            pipe.execute()
+
+    def open(self, region: str) -> None:
+        """End a drain."""
+        with self._pipeline(transaction=True) as pipe:
+            pipe.hdel(self._keys.region(region), "drained")
+            pipe.execute()
+
+    @contextmanager
+    def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":
+        """Hold the region's sweep lock; False if somebody else has it."""
+        lock = self._redis.lock(self._keys.sweep_lock(region), timeout=budget_s, thread_local=False)
+        try:
+            mine = lock.acquire(blocking=False)
+        except FOREIGN as error:
+            raise unavailable(error) from error
+        try:
+            yield mine
+        finally:
+            if mine:
+                _give_back(lock)
+
+
+def _fields(found: Instance) -> dict[str, object]:
+    return {
+        "owner": found.owner,
+        "name": found.name,
+        "labels": json.dumps(dict(found.labels)),
+        "image": found.image,
+        "flavor": found.flavor,
+        "created_at_ms": found.created_at_ms,
+        "has_keypair": "1" if found.has_keypair else "0",
+        "idempotency": found.idempotency,
+    }
+
+
+def _give_back(lock: Any) -> None:  # noqa: ANN401  redis-py's lock is untyped
+    """Release a lock; one that ran out or went with Redis is gone already."""
+    try:
+        lock.release()
+    except (LockError, *FOREIGN):
+        return

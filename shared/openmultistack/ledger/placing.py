@@ -1,0 +1,251 @@
+"""The acts of a create: reserve, prove, move on, wait, serve those who wait."""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from openmultistack.ledger.acts import Acting, Attempt, Pick, candidate, need_of
+from openmultistack.ledger.queue import member_of
+from openmultistack.models import CreateInstances, Instance, Offer, Quota, Status
+
+# How long an idempotency key stands for what it made.
+KEEP_KEY_MS = 24 * 3600 * 1000
+
+
+class Key(NamedTuple):
+    """A client's idempotency key: digests of it, and of the command that came with it."""
+
+    digest: str
+    body: str
+
+
+class Waiting(NamedTuple):
+    """How the rest of a command may wait: at most so many in the queue, so long, in which place."""
+
+    priority: int
+    max_queued: int
+    wait_ms: int
+
+
+class Wish(NamedTuple):
+    """A command with all that decides whether it is admitted."""
+
+    owner: str
+    command: CreateInstances
+    ids: Sequence[str]
+    offers: Sequence[Offer]
+    pick: Pick
+    ttl_ms: int
+    quota: Quota = Quota()
+    key: Key | None = None
+    waiting: Waiting | None = None
+
+
+Outcome = Literal["placed", "full", "quota", "rate", "queue_full", "conflict", "repeated"]
+
+
+class Admitted(NamedTuple):
+    """What `place` answered: the attempts that hold a slot, and the instances that wait."""
+
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    queued: tuple[str, ...]
+    free: int
+    created_at_ms: int
+    retry_ms: int
+
+
+class Moved(NamedTuple):
+    """What `move` answered; `attempt` is there only when it moved."""
+
+    outcome: Literal["moved", "queued", "none", "ended"]
+    attempt: Attempt | None = None
+
+
+class Served(NamedTuple):
+    """One that waits, as `serve` is to consider it."""
+
+    instance: Instance
+    offer: Offer
+
+
+class Placing(Acting):
+    """The acts of a create."""
+
+    def place(self, wish: Wish) -> Admitted:
+        """Reserve slots for a command among the ranked offers; see place.lua."""
+        keys, owner, ids = self._keys, wish.owner, wish.ids
+        answer = self._ask(
+            "place",
+            [
+                *self._region_keys(wish.offers),
+                *(key for i in ids for key in self._story(i)),
+                keys.due,
+                keys.queue,
+                keys.usage(owner),
+                keys.idempotency(owner, wish.key.digest if wish.key else ""),
+                *keys.indices(owner, wish.command.labels),
+            ],
+            self._wish(wish),
+        )
+        placed = list(zip(ids, answer["regions"] or (), strict=False))
+        return Admitted(
+            outcome=answer["outcome"],
+            attempts=tuple(Attempt(i, 1, region) for i, region in placed if region),
+            queued=tuple(i for i, region in placed if not region),
+            free=int(answer["free"]),
+            created_at_ms=int(answer["now_ms"]),
+            retry_ms=int(answer.get("retry_ms", 0)),
+        )
+
+    def _wish(self, wish: Wish) -> dict[str, object]:
+        command, key = wish.command, wish.key
+        fields = {
+            "owner": wish.owner,
+            "name": command.name,
+            "labels": json.dumps(command.labels),
+            "order": command.model_dump_json(),
+            "quota": wish.quota.model_dump_json(exclude_none=True),
+            "has_keypair": "1" if command.ssh_public_key else "0",
+        }
+        ask: dict[str, object] = {
+            "pick": wish.pick,
+            "partial": command.partial,
+            "lease_ms": self._lease_ms,
+            "ttl_ms": wish.ttl_ms,
+            "ids": wish.ids,
+            "fields": fields,
+            "quota": wish.quota.model_dump(exclude_none=True),
+            "candidates": [candidate(offer) for offer in wish.offers],
+        }
+        if key:
+            mark = f"{key.digest}:{key.body}"
+            ask["key"] = {"body": key.body, "mark": mark, "keep_ms": KEEP_KEY_MS}
+        if wish.waiting:
+            ask["queue"] = _queue(wish, wish.waiting)
+        return ask
+
+    def commit(self, attempt: Attempt, server_id: str) -> bool:
+        """Record an accepted server; False: it is not wanted any more, delete it."""
+        answer = self._scripts.run(
+            "commit",
+            [*self._story(attempt.instance_id), *self._place_keys(attempt)],
+            attempt.instance_id,
+            attempt.number,
+            attempt.region,
+            server_id,
+        )
+        return answer != "UNWANTED"
+
+    def move(  # noqa: PLR0913  each says another thing about the same failure
+        self,
+        attempt: Attempt,
+        *,
+        owner: str,
+        why: str,
+        keep: bool,
+        blame: bool,
+        promised: bool,
+        wait: bool,
+        offers: Sequence[Offer],
+        pick: Pick,
+    ) -> Moved:
+        """Leave the attempt's region and reserve a slot elsewhere; see move.lua.
+
+        With `keep` the old slot is held on, as a server of that attempt may exist. With
+        `promised` the client has been told of the instance: it must not be lost with the caller.
+        """
+        ask = {
+            "id": attempt.instance_id,
+            "attempt": attempt.number,
+            "from": attempt.region,
+            "owner": owner,
+            "keep": keep,
+            "blame": blame,
+            "promised": promised,
+            "wait": wait,
+            "why": why,
+            "pick": pick,
+            "lease_ms": self._lease_ms,
+            "nonce": secrets.token_hex(8),
+            "candidates": [candidate(offer) for offer in offers],
+        }
+        keys = [
+            *self._story(attempt.instance_id),
+            self._keys.usage(owner),
+            self._keys.queue,
+            *self._place_keys(attempt),
+            *self._region_keys(offers),
+        ]
+        answer = self._ask("move", keys, ask)
+        if answer["outcome"] != "moved":
+            return Moved(answer["outcome"])
+        return Moved("moved", Attempt(attempt.instance_id, attempt.number + 1, answer["region"]))
+
+    def serve(self, region: str, waiting: Sequence[Served]) -> tuple[list[Attempt], bool]:
+        """Give a region's room to those who wait, in this order, and tell whether more is left."""
+        keys = self._keys
+        stories = [(*self._story(it.instance.id), keys.usage(it.instance.owner)) for it in waiting]
+        answer = self._ask(
+            "serve",
+            [
+                keys.region(region),
+                keys.slots(region),
+                keys.queue,
+                keys.due,
+                *(key for story in stories for key in story),
+            ],
+            {
+                "region": region,
+                "lease_ms": self._lease_ms,
+                "waiting": [_served(it.instance, it.offer) for it in waiting],
+            },
+        )
+        placed: Iterable[Mapping[str, Any]] = answer["placed"] or ()
+        attempts = [Attempt(it["id"], int(it["attempt"]), region) for it in placed]
+        return attempts, bool(answer["more"])
+
+    def fail(self, attempt: Attempt, error: str) -> Status | None:
+        """The instance's server failed for good: ERROR, until destroyed or expired."""
+        keys = self._story(attempt.instance_id)
+        answer = self._scripts.run("fail", keys, attempt.number, attempt.region, error)
+        return Status(str(answer)) if answer else None
+
+    # ---------------------------------------------------------------- idempotency keys
+
+    def made_under(self, owner: str, key: Key) -> list[str]:
+        """Return the ids that a key stands for, in the order of the command; none if unknown."""
+        with self._pipeline() as pipe:
+            pipe.hgetall(self._keys.idempotency(owner, key.digest))
+            fields = pipe.execute()[0]
+        return [fields[it] for it in sorted((it for it in fields if it.isdecimal()), key=int)]
+
+    def promise(self, owner: str, key: Key, ids: Sequence[str]) -> bool:
+        """Have a key's instances kept, whoever makes them; False if it was given up meanwhile."""
+        name = self._keys.idempotency(owner, key.digest)
+        return bool(self._scripts.run("promise", [name, *map(self._keys.record, ids)]))
+
+    def give_key_back(self, owner: str, key: Key, first_id: str) -> None:
+        """Let a key be used anew, if it still stands for the command of this instance."""
+        self._scripts.run("unkey", [self._keys.idempotency(owner, key.digest)], first_id)
+
+
+def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:
+    command = wish.command
+    size = command.size if isinstance(command.size, str) else command.size.model_dump_json()
+    return {
+        "members": [member_of(waiting.priority, wish.owner, i) for i in wish.ids],
+        "max": waiting.max_queued,
+        "wait_ms": waiting.wait_ms,
+        "fields": {"image": command.image, "flavor": size},
+    }
+
+
+def _served(instance: Instance, offer: Offer) -> dict[str, object]:
+    return {
+        "id": instance.id,
+        "owner": instance.owner,
+        "quota": instance.quota.model_dump(exclude_none=True),
+        **need_of(offer),
+    }

@@ -1,0 +1,29 @@
+-- A region has room: give it to those who wait, in the order given, as far as it goes.
+-- KEYS  region, slots (hashes), queue, due (zsets), then for each that waits: record (hash), events
+--       (list), usage of its owner (hash)
+-- ARGV  1 JSON {region, lease_ms, waiting: [{id, owner, need: {vcpus, ram_mb}, fields, quota}]}
+-- Returns  JSON {placed: [{id, attempt}], more}: the caller creates their servers; more: something
+--       small would still fit
+-- Not safe to repeat: who was placed by a lost answer is tried again when its lease is over.
+local ask = cjson.decode(ARGV[1])
+local now, placed = now_ms(), {}
+for i, it in ipairs(ask.waiting) do
+  local record, events, usage = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
+  local was = redis.call('HMGET', record, 'status', 'attempt', 'queue', 'ttl_ms')
+  if was[1] == 'QUEUED' and room(KEYS[1], KEYS[2], it.need, now) > 0
+    and afford(spare(usage, it.quota), it.need) then
+    local attempt, expires = was[2] + 1, now + was[4]
+    start(KEYS[1], KEYS[2], usage, it.id .. '/' .. attempt, {owner = it.owner, vcpus = it.need.vcpus,
+      ram_mb = it.need.ram_mb, lease_until_ms = now + ask.lease_ms}, now)
+    redis.call('HSET', record, 'status', 'BUILD', 'attempt', attempt, 'region', ask.region,
+      'expires_at_ms', expires)
+    set_all(record, it.fields)
+    redis.call('ZREM', KEYS[3], was[3])
+    redis.call('ZADD', KEYS[4], expires, it.id)
+    tell(events, {at_ms = now, what = 'placed', region = ask.region, attempt = attempt,
+      why = 'a slot came free'})
+    placed[#placed + 1] = {id = it.id, attempt = attempt}
+  end
+end
+local left = room(KEYS[1], KEYS[2], {vcpus = 1, ram_mb = 1}, now)
+return cjson.encode({placed = placed, more = left > 0})

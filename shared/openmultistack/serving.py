@@ -1,0 +1,60 @@
+"""Serving: who waits gets the room that came free, in fair order, and is made at once.
+
+Whoever frees a slot serves its region: a destroy, a sweep, a look after what is leaving.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from openmultistack.attempts import Attempts, Pursuit, Wanted, wanted_again
+from openmultistack.fleet import Fleet
+from openmultistack.ledger import Ledger, Queued, Served
+from openmultistack.models import Instance, Offer
+
+# Those who wait are read and offered to the ledger so many at a time.
+LOT = 20
+
+
+class Serving:
+    """Fills a region's room from the queue; safe to repeat and to race."""
+
+    def __init__(self, ledger: Ledger, fleet: Fleet, fleet_name: str, attempts: Attempts) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._fleet_name = fleet_name
+        self._attempts = attempts
+
+    def serve(self, region: str) -> int:
+        """Have those made whom the region's room suffices for; return how many they were."""
+        pursuits = self._placed(region)
+        self._attempts.pursue_all(pursuits)
+        return len(pursuits)
+
+    def _placed(self, region: str) -> list[Pursuit]:
+        pursuits: list[Pursuit] = []
+        known: dict[str, Sequence[Offer]] = {}
+        for lot in _lots(self._ledger.queue()):
+            waiting = self._ledger.get([it.instance_id for it in lot])
+            suited = list(self._suited(region, waiting, known))
+            placed_at = time.monotonic()
+            attempts, more = self._ledger.serve(region, [served for served, _ in suited])
+            wanted = {served.instance.id: wish for served, wish in suited}
+            pursuits += [Pursuit(it, wanted[it.instance_id], placed_at) for it in attempts]
+            if not more:
+                break
+        return pursuits
+
+    def _suited(
+        self, region: str, waiting: Sequence[Instance], known: dict[str, Sequence[Offer]]
+    ) -> Iterator[tuple[Served, Wanted]]:
+        """Give those of the instances that can go to the region, as it is offered to them."""
+        for instance in waiting:
+            wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, known)
+            for offer in wanted.offers if wanted else ():
+                if wanted and offer.region == region:
+                    yield Served(instance, offer), wanted
+
+
+def _lots(queue: Sequence[Queued]) -> Iterator[Sequence[Queued]]:
+    for start in range(0, len(queue), LOT):
+        yield queue[start : start + LOT]
