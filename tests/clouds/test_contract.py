@@ -1,10 +1,10 @@
-"""The contract of a cloud: the fake and a real OpenStack keep it alike."""
+"""The contract of a cloud: the fake, a simulated and a real OpenStack keep it alike."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openstack
 import pytest
@@ -23,9 +23,21 @@ REGIONS = {
 }
 # Its names differ from the other regions', and it has two networks to choose from.
 REGION = "alpha/RegionTwo"
+SIM_REGION = "p1/RegionOne"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 NOWHERE = "11111111-2222-3333-4444-555555555555"
 WITHIN_S = 120
+
+
+class Names(NamedTuple):
+    """What the smallest server of a region is made of."""
+
+    flavor: str = "c2.xsmall"
+    image: str = "Debian Bookworm [2026-10]"
+    network: str = "shared-net"
+
+
+SIM_NAMES = Names("m1.tiny", "debian-12", "ci-net")
 
 
 class FakeGround:
@@ -33,13 +45,14 @@ class FakeGround:
 
     def __init__(self) -> None:
         self.fleet = f"f-{ULID()}"
+        self.names = Names()
         offered = Catalogue(
             flavors=(
-                Flavor(id="f1", name="c2.xsmall", vcpus=1, ram_mb=512, disk_gb=1),
+                Flavor(id="f1", name=self.names.flavor, vcpus=1, ram_mb=512, disk_gb=1),
                 Flavor(id="f2", name="too.big", vcpus=2000, ram_mb=1024, disk_gb=1),
             ),
-            images=(Image(id="i1", name="Debian"),),
-            networks=(Network(id="n1", name="shared-net", shared=True),),
+            images=(Image(id="i1", name=self.names.image),),
+            networks=(Network(id="n1", name=self.names.network, shared=True),),
         )
         quota = Resources(instances=20, vcpus=1000, ram_mb=4_000_000)
         self.fake = FakeCloud(offered, quota, fleet=self.fleet)
@@ -62,13 +75,15 @@ class FakeGround:
         """Leave nothing behind."""
 
 
-class LabGround:
-    """A region of the laboratory, looked at with openstacksdk beside the adapter."""
+class OpenStackGround:
+    """A region of an OpenStack, looked at with openstacksdk beside the adapter."""
 
-    def __init__(self, clouds_file: Path) -> None:
+    def __init__(self, clouds_file: Path, label: str, names: Names) -> None:
         self.fleet = f"f-{ULID()}"
-        provider, region = REGIONS[REGION]
-        self.cloud = OpenStackClouds(clouds_file, REGIONS, fleet=self.fleet).region(REGION)
+        self.names = names
+        provider, region = label.split("/")
+        regions = {label: (provider, region)}
+        self.cloud = OpenStackClouds(clouds_file, regions, fleet=self.fleet).region(label)
         config = openstack.config.OpenStackConfig(
             config_files=[str(clouds_file)], load_envvars=False
         )
@@ -106,22 +121,31 @@ class LabGround:
                 self.compute.delete_keypair(name, ignore_missing=True)
 
 
-Ground = FakeGround | LabGround
+Ground = FakeGround | OpenStackGround
 
 
-@pytest.fixture(params=["fake", "openstack"])
+@pytest.fixture(params=["fake", "sim", "openstack"])
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """A region under the contract."""
-    made = FakeGround() if request.param == "fake" else LabGround(request.getfixturevalue("lab"))
+    made = _ground(request)
     yield made
     with contextlib.suppress(CloudError):
         made.clean()
 
 
+def _ground(request: pytest.FixtureRequest) -> Ground:
+    if request.param == "fake":
+        return FakeGround()
+    if request.param == "sim":
+        sim = request.getfixturevalue("sim")
+        return OpenStackGround(sim.clouds_file, SIM_REGION, SIM_NAMES)
+    return OpenStackGround(request.getfixturevalue("lab"), REGION, Names())
+
+
 @pytest.fixture
 def offer(ground: Ground) -> Offer:
     """Return the smallest that the region offers."""
-    return offer_of(ground, "c2.xsmall")
+    return offer_of(ground, ground.names.flavor)
 
 
 def offer_of(ground: Ground, flavor: str) -> Offer:
@@ -130,8 +154,8 @@ def offer_of(ground: Ground, flavor: str) -> Offer:
     return Offer(
         region=REGION,
         flavor=next(it for it in offered.flavors if it.name == flavor),
-        image=next(it for it in offered.images if "Debian" in it.name),
-        network=next(it for it in offered.networks if it.name == "shared-net"),
+        image=next(it for it in offered.images if it.name == ground.names.image),
+        network=next(it for it in offered.networks if it.name == ground.names.network),
     )
 
 
