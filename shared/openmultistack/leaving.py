@@ -38,7 +38,7 @@ class Leaving:
         self._ledger = ledger
         self._clouds = clouds
         self._serve = serve
-        self._followed: dict[Leaver, float] = {}
+        self._followed: dict[Attempt, tuple[Leaver, float]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -47,7 +47,7 @@ class Leaving:
         until = time.monotonic() + FOLLOW_S
         with self._lock:
             room = FOLLOWED_MAX - len(self._followed)
-            self._followed |= dict.fromkeys(leavers[:room], until)
+            self._followed |= {it.attempt: (it, until) for it in leavers[:room]}
             if self._followed and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="leaving", daemon=True)
                 self._thread.start()
@@ -55,23 +55,25 @@ class Leaving:
     def _run(self) -> None:
         while True:
             time.sleep(POLL_S)
+            self.look()
             with self._lock:
                 now = time.monotonic()
-                self._followed = {it: until for it, until in self._followed.items() if until > now}
+                self._followed = {k: v for k, v in self._followed.items() if v[1] > now}
                 if not self._followed:
                     self._thread = None
                     return
-                followed = list(self._followed)
-            gone = self._look(followed)
+
+    def look(self) -> None:
+        """Look once after all that are followed: free the slots of those gone, and serve."""
+        by_region: dict[str, list[Leaver]] = defaultdict(list)
+        with self._lock:
+            for it, _ in self._followed.values():
+                by_region[it.attempt.region].append(it)
+        for region, leavers in by_region.items():
+            gone = self._gone(region, leavers)
             with self._lock:
                 for it in gone:
-                    self._followed.pop(it, None)
-
-    def _look(self, followed: Sequence[Leaver]) -> list[Leaver]:
-        by_region: dict[str, list[Leaver]] = defaultdict(list)
-        for it in followed:
-            by_region[it.attempt.region].append(it)
-        return [it for region, here in by_region.items() for it in self._gone(region, here)]
+                    self._followed.pop(it.attempt, None)
 
     def _gone(self, region: str, leavers: Sequence[Leaver]) -> list[Leaver]:
         try:
