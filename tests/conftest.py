@@ -114,6 +114,12 @@ def running_sim(home: Path, *options: str) -> Iterator[Sim]:
         process.stdout.close()
 
 
+@pytest.fixture(scope="session", name="free_port")
+def free_port_fixture() -> Callable[[], int]:
+    """Return what gives a port that nobody listens on now."""
+    return free_port
+
+
 @pytest.fixture(scope="session")
 def start_sim() -> Callable[..., Any]:
     """Return what runs further simulated OpenStacks, for tests that want them otherwise."""
