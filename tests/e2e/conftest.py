@@ -49,6 +49,12 @@ class Product:
         self._http = httpx.Client(base_url=self.url, timeout=200)
         self._connections: dict[str, openstack.connection.Connection] = {}
 
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._http.close()
+        for cloud in self._connections.values():
+            cloud.close()
+
     # ------------------------------------------------------------ the stack
 
     def stack(self, command: str) -> str:
@@ -229,6 +235,7 @@ def running(lab: Path) -> Iterator[Product]:
     product = Product(lab)
     product.stack("up")
     yield product
+    product.close()
     if not os.environ.get("OMS_TEST_KEEP"):
         product.stack("down")
 
