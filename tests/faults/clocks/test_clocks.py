@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from ulid import ULID
 
 from openmultistack.attempts import candidates
 from openmultistack.fleet import load_fleet
@@ -36,6 +37,9 @@ def test_an_instance_lives_as_long_as_it_should_whatever_the_clocks_say(
 ) -> None:
     """It is ACTIVE and not reaped by either clock; renewed; and gone when its time is up."""
     (made,) = shifted.ask(creator, "POST", "/instances", BODY | {"ttl": 600})["instances"]
+    # The id is of the function's own making, and shows that its clock is off indeed.
+    off_s = ULID.from_str(made["id"].removeprefix("i-")).timestamp - time.time()
+    assert abs(abs(off_s) - 3600) < WITHIN_S
     assert abs(seconds_from_now(made["created_at"])) < WITHIN_S
     assert abs(seconds_from_now(made["expires_at"]) - 600) < WITHIN_S
 
