@@ -173,12 +173,13 @@ class Desk:
     def served(self, region: str, *, offer: Offer | None = None) -> list[Attempt]:
         """Give a region's room to those who wait, in the order of the queue."""
         offer = offer or self.offer(region)
-        waiting = self.ledger.get([it.instance_id for it in self.ledger.queue()])
+        waiting = self.ledger.get(self.waiting())
         return self.ledger.serve(region, [Served(it, offer) for it in waiting])[0]
 
-    def queued(self, *regions: str | Offer, **more: object) -> str:
+    def queued(self, *regions: str | Offer, priority: int = 10, **more: object) -> str:
         """Let one instance wait, and return its id."""
-        (instance_id,) = self.place(*regions, waiting=WAITING, **more).queued
+        waiting = WAITING._replace(priority=priority)
+        (instance_id,) = self.place(*regions, waiting=waiting, **more).queued
         return instance_id
 
     def later(self, key: str, field: str, ms: int) -> None:
@@ -244,6 +245,10 @@ class Desk:
         for owner in {slot.owner for slot in slots} | {"alice"}:
             (used,) = self.ledger.usage([owner]).values()
             assert used == _sum([slot for slot in slots if slot.owner == owner]), owner
+
+    def waiting(self) -> list[str]:
+        """Return the ids of those who wait, in the order in which they will be served."""
+        return [it.instance_id for it in self.ledger.queue()]
 
     def members(self, key: str) -> list[str]:
         """Return an index."""
