@@ -133,8 +133,9 @@ def _goes_on(count: int, order: Order) -> str:
 def _verdict(instances: Sequence[Json], trouble: CommandError | None) -> Exit:
     """Say what is not as it was wanted, and return the exit code."""
     for it in instances:
-        if it["status"] != "ACTIVE":
-            say(f"{it['id']} is {it['status']}{_why(it)}")
+        why = _why(it)
+        if why or it["status"] not in ("ACTIVE", "BUILD", "QUEUED"):
+            say(f"{it['id']} is {it['status']}{why}")
     if trouble:
         say(trouble)
         return trouble.exit_code

@@ -80,11 +80,10 @@ def _state(it: Json) -> Text:
 
 def _counts(found: Sequence[Json]) -> dict[str, list[Text]]:
     """Return the numbers of each column, their sum last."""
-    counts = {
-        what.upper(): [text(_number(count)) for count in (*counted, sum(counted))]
-        for what in _COUNTS
-        for counted in ([it[what] for it in found],)
-    }
+    counts = {}
+    for what in _COUNTS:
+        each = [it[what] for it in found]
+        counts[what.upper()] = [text(_number(it)) for it in (*each, sum(each))]
     building = [it["building"] for it in found]
     if any(building):
         counts["BUILDING"] = [text(it) for it in (*map(_building, found), sum(building))]

@@ -44,6 +44,8 @@ def wait(
     until = time.monotonic() + timeout_s
     latest = {it["id"]: it for it in instances}
     trouble: CommandError | None = None
+    # At which place one waits is told by a look alone.
+    pause_s = 0.0 if any(it["status"] == "QUEUED" for it in instances) else POLL_S
     with _progress(goal, len(latest), quiet=quiet) as show:
         while True:
             show(latest)
@@ -53,7 +55,8 @@ def wait(
             if time.monotonic() > until:
                 over = CommandError(f"{len(waiting)} not {goal.name} after {duration(timeout_s)}")
                 return Waited(list(latest.values()), trouble or over)
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = POLL_S
             try:
                 latest.update(_look(client, waiting, latest))
                 trouble = None
