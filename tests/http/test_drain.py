@@ -76,7 +76,7 @@ def test_an_unknown_region_is_422_with_near_ones_and_nothing_is_done(
         ("drain", {}, "/regions"),
         ("drain", {"regions": []}, "/regions"),
         ("drain", {"regions": "dead"}, "/regions"),
-        ("drain", {"regions": [""]}, "/regions/0"),
+        ("drain", {"regions": ["dead", ""]}, "/regions/1"),
         ("drain", {"regions": ["dead"], "why": "x" * 201}, "/why"),
         ("drain", {"regions": ["dead"], "until": "Monday"}, "/until"),
         ("open", {}, "/regions"),
