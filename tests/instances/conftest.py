@@ -322,6 +322,6 @@ def house(make_house: Callable[..., House]) -> House:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(leaving, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(leaving, "FOLLOW_S", -1.0)
     monkeypatch.setattr(leaving, "POLL_S", 0.01)
     monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))
