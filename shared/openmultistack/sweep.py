@@ -218,12 +218,10 @@ class Sweep:
     ) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
         wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
-        # Where nothing was made, nothing failed: our own end came between.
-        offers = (
-            [it for it in wanted.offers if not server or it.region != self._region]
-            if wanted
-            else []
-        )
+        if wanted and server:
+            # Not here again. Where nothing was made, nothing failed: our own end came between.
+            elsewhere = [it for it in wanted.offers if it.region != self._region]
+            wanted = wanted._replace(offers=elsewhere)
         placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,
@@ -233,7 +231,7 @@ class Sweep:
             blame=server is not None,
             promised=True,
             wait=wanted is not None and wanted.command.on_full == "queue",
-            offers=offers,
+            offers=wanted.offers if wanted else (),
             pick=wanted.pick if wanted else "freest",
         )
         if server:

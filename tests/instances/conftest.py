@@ -78,6 +78,12 @@ class Sky(FakeCloud):
             self.settle()
         return super().show(server_id)
 
+    def present(self) -> frozenset[str]:
+        """Return the servers that there are by now."""
+        if self.prompt:
+            self.settle()
+        return super().present()
+
     def arrive(self) -> None:
         """Make what was under way, as far as it fits."""
         fault, self.fault = self.fault, lambda _: None
@@ -162,7 +168,8 @@ class House:
         """Create instances and return those that came about."""
         wait_s, key = more.pop("wait_s", 0), more.pop("key", "")
         caller = Principal(owner=owner, scopes=frozenset(), quota=more.pop("quota", Quota()))
-        command = CreateInstances(image="debian", size="small", count=count, **more)
+        wanted = {"image": "debian", "size": "small", "count": count} | more
+        command = CreateInstances.model_validate(wanted)
         return list(self.creating.create(caller, command, key=key, wait_s=wait_s).instances)
 
     def one(self, **more: Any) -> Instance:
@@ -313,7 +320,8 @@ def house(make_house: Callable[..., House]) -> House:
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
+    """Nobody stays to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(leaving, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(leaving, "FOLLOW_S", -1.0)
+    monkeypatch.setattr(leaving, "POLL_S", 0.01)
     monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))

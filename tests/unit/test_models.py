@@ -16,6 +16,7 @@ from openmultistack.models import (
     USER_DATA_MAX_BASE64_CHARS,
     CreateInstances,
     Instance,
+    Quota,
     RegionState,
     RenewInstance,
     Resources,
@@ -262,7 +263,8 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     instance = Instance(
         id="i-1", name="n", status=Status.BUILD, owner="o", region="alpha/One", image="d",
         flavor="f", attempt=1, created_at_ms=1_700_000_000_123, expires_at_ms=1_700_000_060_000,
-        order='{"user_data": "secret"}', tried={"beta/One": "full"},
+        order='{"user_data": "secret"}', tried={"beta/One": "full"}, promised=True,
+        quota=Quota(instances=1), idempotency="a:b:1", has_keypair=True,
     )  # fmt: skip
     shown = instance.document()
     assert set(shown) == {
@@ -272,6 +274,24 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     assert (shown["provider"], shown["status"]) == ("alpha", "BUILD")
     assert shown["created_at"] == "2023-11-14T22:13:20.123Z"
     assert shown["expires_at"] == "2023-11-14T22:14:20.000Z"
+
+
+def test_an_instance_that_waits_has_no_region_yet() -> None:
+    waiting = Instance(
+        id="i-1", name="n", status=Status.QUEUED, owner="o", region="", image="d", flavor="f",
+        attempt=0, created_at_ms=0, expires_at_ms=1,
+    )  # fmt: skip
+    shown = waiting.document()
+    assert (shown["status"], shown["region"], shown["provider"]) == ("QUEUED", None, None)
+
+
+def test_two_quotas_together_allow_what_both_allow() -> None:
+    file = Quota(instances=5, vcpus=8)
+    token = Quota(instances=7, vcpus=4, creates_per_minute=3)
+    both = Quota(instances=5, vcpus=4, creates_per_minute=3)
+    assert file.within(token) == token.within(file) == both
+    assert file.within(Quota()) == file
+    assert file.within(Quota(instances=0)).instances == 0  # nothing is less than no bound
 
 
 def test_times_are_utc_to_the_millisecond() -> None:
