@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+# Calls of a region that hangs have their timeouts, and a lease is waited for.
+pytestmark = pytest.mark.timeout(600)
 NOVA = "alpha-RegionTwo-nova"
 REGION = "alpha/RegionTwo"
 COUNT = 30
