@@ -1,6 +1,7 @@
 """The use case create: from a command to instances that a cloud has accepted, or that wait."""
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -200,7 +201,8 @@ _COMING = (Status.QUEUED, Status.BUILD)
 
 
 def _key(key: str, command: CreateInstances) -> Key:
-    return Key(_digest(key), _digest(command.model_dump_json()))
+    told = json.dumps(command.model_dump(mode="json"), sort_keys=True)
+    return Key(_digest(key), _digest(told))
 
 
 def _digest(text: str) -> str:

@@ -115,13 +115,14 @@ class Sweep:
         """
         started_ms = self._ledger.now_ms()
         survey = self._cloud.survey()
-        self._take(survey)
         marked = _marked(survey)
         ids = {instance_id for instance_id, _ in marked}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
         if self._hold_unknown(view, marked):
             view = self._ledger.view(self._region, ids)
+        # Only when all that is there is counted: the region may be used from here on.
+        self._take(survey)
         by_id = {server.id: server for server in survey.servers}
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
