@@ -153,7 +153,8 @@ class House:
         for _ in range(2):
             for cloud in self.clouds.values():
                 cloud.settle()
-            self.reaping.reap()
+            swept = self.reaping.reap()["regions"]
+            assert [it["outcome"] for it in swept] == ["swept", "swept"], swept
 
     def listed(self) -> dict[str, Instance]:
         """Return what the owner sees listed."""
