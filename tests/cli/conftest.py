@@ -320,7 +320,8 @@ def stub() -> Iterator[Stub]:
 class Oms:
     """Starts `oms` as a process of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, zygote: Any) -> None:
+        self._zygote = zygote
         # Nothing of the machine's own proxies, colours or stack takes part.
         kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH"}
         self.environment = {name: value for name, value in os.environ.items() if name in kept}
@@ -331,16 +332,10 @@ class Oms:
         self, *arguments: str, code: int = 0, stdin: str = "", **environment: str | None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command through pipes; it must end with this code, and never show a secret."""
-        given = self.environment | environment
-        done = subprocess.run(
-            [*self.command, *arguments],
-            env={name: value for name, value in given.items() if value is not None},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        changed = self.environment | environment
+        given = {name: value for name, value in changed.items() if value is not None}
+        program = "openmultistack.cli"
+        done = self._zygote.run(program, *arguments, environment=given, stdin=stdin)
         shown = done.stdout + done.stderr
         assert done.returncode == code, shown
         assert "Traceback" not in shown
@@ -406,7 +401,14 @@ class Screen(NamedTuple):
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw).replace("\r\n", "\n")
 
 
+@pytest.fixture(scope="session")
+def imported(zygote: Callable[..., Any]) -> Any:
+    """Starts what has `oms` imported already."""
+    parts = ("app", "client", "create", "destroy", "fleet_view", "screen", "show", "waiting")
+    return zygote(*(f"openmultistack.cli.{it}" for it in parts))
+
+
 @pytest.fixture
-def oms(stub: Stub) -> Oms:
+def oms(stub: Stub, imported: Any) -> Oms:
     """`oms`, pointed at the stub."""
-    return Oms(stub.url)
+    return Oms(stub.url, imported)

@@ -45,6 +45,7 @@ class Product:
         self.regions_known = REGIONS
         self.url = f"http://127.0.0.1:{port_base}"
         self.home = home
+        self.fleet_name = variables.get("OMS_FLEET", "default")
         self._valkey_port = port_base + 2
         self.environment = os.environ | {
             "PORT_BASE": str(port_base),
@@ -204,7 +205,7 @@ class Product:
     def ledger(self) -> Ledger:
         """Return the ledger, read beside the product."""
         client = redis.Redis(port=self._valkey_port, decode_responses=True)
-        return Ledger(client, "default", lease_ms=LEASE_S * 1000)
+        return Ledger(client, self.fleet_name, lease_ms=LEASE_S * 1000)
 
     def assert_agreement(self) -> None:
         """Cloud and ledger agree exactly in every region: server by server, slot by slot."""
