@@ -15,7 +15,7 @@ import openstack
 from openstack import utils
 from openstack.compute.v2 import server as compute_server
 
-from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, ImpatientAdapter
+from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.failures import refusal, said, translate
 from openmultistack.clouds.marks import keypair_attempt, marks_of, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
@@ -51,6 +51,7 @@ class OpenStackClouds:
         self._regions = regions
         self._fleet = fleet
         self._clouds: dict[str, OpenStackCloud] = {}
+        self._hosts = Hosts()
         self._lock = threading.Lock()
 
     def names(self) -> Sequence[str]:
@@ -75,7 +76,7 @@ class OpenStackClouds:
             config=config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
         )
         for scheme in ("http://", "https://"):
-            connection.session.session.mount(scheme, ImpatientAdapter())
+            connection.session.session.mount(scheme, ImpatientAdapter(self._hosts))
         return connection
 
 
