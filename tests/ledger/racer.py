@@ -13,10 +13,11 @@ from multiprocessing import get_context
 
 from redis import Redis
 
-from openmultistack.ledger import Attempt, Ledger, Wish
+from openmultistack.ledger import Attempt, Ledger, Served, Waiting, Wish
 from openmultistack.models import CreateInstances, Flavor, Image, Network, Offer, Status
 
 START_WITHIN_S = 60.0
+WAITING = Waiting(priority=1, max_queued=20, wait_ms=60_000)
 
 
 def offer(region: str, vcpus: int = 1) -> Offer:
@@ -39,8 +40,10 @@ class Racer:
         self._dice = random.Random(name)
         self.mine: list[Attempt] = []
 
-    def place(self, number: int, count: int = 1, vcpus: int = 1) -> None:
-        """Ask for instances, all or nothing."""
+    def place(
+        self, number: int, count: int = 1, vcpus: int = 1, waiting: Waiting | None = None
+    ) -> None:
+        """Ask for instances, all or nothing unless some may wait."""
         admitted = self._ledger.place(
             Wish(
                 owner=self._name,
@@ -49,6 +52,7 @@ class Racer:
                 offers=[offer(region, vcpus) for region in self._regions],
                 pick="freest",
                 ttl_ms=60_000,
+                waiting=waiting,
             )
         )
         self.mine += admitted.attempts
@@ -57,7 +61,11 @@ class Racer:
         """Do one thing, chosen by the dice."""
         dice = self._dice
         if not self.mine or dice.random() < 0.4:
-            self.place(number, dice.randint(1, 3), dice.randint(1, 2))
+            waiting = dice.choice([None, WAITING])
+            self.place(number, dice.randint(1, 3), dice.randint(1, 2), waiting)
+            return
+        if dice.random() < 0.2:
+            self.serve(dice.choice(self._regions))
             return
         attempt = self.mine[dice.randrange(len(self.mine))]
         ledger = self._ledger
@@ -90,6 +98,12 @@ class Racer:
                 pick="freest",
             )
             self.mine += [moved.attempt] if moved.attempt else []
+
+    def serve(self, region: str) -> None:
+        """Give a region's room to those who wait, whoever they are."""
+        waiting = self._ledger.get([it.instance_id for it in self._ledger.queue()])
+        attempts, _ = self._ledger.serve(region, [Served(it, offer(region)) for it in waiting])
+        self.mine += [it for it in attempts if it.instance_id.startswith(f"i-{self._name}-")]
 
 
 def race(port: int, name: str, kind: str, count: int, regions: Sequence[str]) -> list[str]:

@@ -230,6 +230,8 @@ def test_a_release_of_an_older_attempt_does_not_end_a_wait(desk: Desk) -> None:
     assert desk.end(first)
     assert desk.held(B) == [0]
     assert desk.waiting() == [first.instance_id]
+    assert desk.get(first).status == Status.QUEUED
+    assert desk.members(desk.keys.live("alice")) == [first.instance_id]
 
 
 # ------------------------------------------------------------------ back into the queue

@@ -63,16 +63,24 @@ def sample(client: "Redis[str]") -> dict[str, tuple[int, int, int]]:
     keys = Keys("test")
     with client.pipeline(transaction=True) as pipe:
         for region in REGIONS:
-            pipe.hmget(keys.region(region), "held_vcpus", "held_ram_mb")
+            pipe.hmget(keys.region(region), "held_vcpus", "held_ram_mb", "building")
             pipe.hvals(keys.slots(region))
         answers = pipe.execute()
     held = {}
     for region, counters, slots in zip(REGIONS, answers[::2], answers[1::2], strict=True):
         values = [json.loads(slot) for slot in slots]
         sums = [sum(int(value[what]) for value in values) for what in ("vcpus", "ram_mb")]
+        sums.append(sum("building" in value for value in values))
         assert [int(counter or 0) for counter in counters] == sums, region
         held[region] = (len(values), sums[0], sums[1])
     return held
+
+
+def assert_queue_is_those_who_wait(desk: Desk) -> None:
+    """Check the queue against all instances that live."""
+    ids = [it for owner in range(RACERS) for it in desk.members(desk.keys.live(f"racer{owner}"))]
+    waiting = {it.id for it in desk.ledger.get(ids) if it.status == "QUEUED"}
+    assert set(desk.waiting()) == waiting
 
 
 def test_never_over_and_exact_fill_eight_processes_race_at_sixty_slots(
@@ -101,5 +109,7 @@ def test_the_books_balance_at_every_moment_of_a_race_of_all_acts(
             samples += 1
         assert given(race)
     sample(redis)
+    desk.check_owners()
+    assert_queue_is_those_who_wait(desk)
     assert samples > 20
     assert fullest[1] >= 13, "the race was no race: no region was ever full"
