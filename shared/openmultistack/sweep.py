@@ -217,11 +217,11 @@ class Sweep:
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
     ) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
-        wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
-        if wanted and server:
+        if server:
             # Not here again. Where nothing was made, nothing failed: our own end came between.
-            elsewhere = [it for it in wanted.offers if it.region != self._region]
-            wanted = wanted._replace(offers=elsewhere)
+            tried = {**instance.tried, self._region: why}
+            instance = instance.model_copy(update={"tried": tried})
+        wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
         placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,

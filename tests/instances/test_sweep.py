@@ -128,7 +128,9 @@ def test_a_retried_instance_keeps_owner_labels_expiry_and_key(house: House) -> N
     house.settle()
     house.sweep(A)
     after = house.server(house.get(made)).marks
-    assert after == before.model_copy(update={"attempt": 2, "keypair": f"oms-{house.name}-{made.id}-2"})
+    assert after == before.model_copy(
+        update={"attempt": 2, "keypair": f"oms-{house.name}-{made.id}-2"}
+    )
     assert (house.clouds[A].keypairs, house.clouds[B].keypairs) == (set(), {after.keypair})
 
 
