@@ -6,12 +6,13 @@ does not know is adopted; one without is somebody else's and is only counted.
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from openmultistack.attempts import Pursuit, wanted_again
 from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
-from openmultistack.errors import CloudError, Unreachable
+from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Ledger, Slot, View
@@ -128,7 +129,8 @@ class Sweep:
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms)
             if act:
-                self._try(act, slot, instance, server)
+                with self._one_of_many():
+                    self._do(act, slot, instance, server)
         self._forget_keypairs(survey, view)
         self._see_them_gone()
 
@@ -166,11 +168,12 @@ class Sweep:
             )
         return bool(strays)
 
-    def _try(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
-        """Do one act; one that its cloud refuses is left to the next sweep."""
+    @contextmanager
+    def _one_of_many(self) -> "Iterator[None]":
+        """Leave what the cloud refuses to the next sweep; an outage or a rate limit ends this one."""
         try:
-            self._do(act, slot, instance, server)
-        except Unreachable:
+            yield
+        except (Unreachable, RateLimited):
             raise
         except CloudError as error:
             self._ledger.report(self._region, str(error), "")
@@ -246,7 +249,8 @@ class Sweep:
         needed = {(slot.instance_id, slot.attempt) for slot in view.slots} | set(_marked(survey))
         for name in survey.keypairs:
             if keypair_attempt(name, self._fleet_name) not in needed:
-                self._cloud.forget_keypair(name)
+                with self._one_of_many():
+                    self._cloud.forget_keypair(name)
 
     def _see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""

@@ -1,6 +1,7 @@
 """Bounds: owners' quotas, drained regions, how much is built at once, and how often is tried."""
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -107,8 +108,8 @@ def test_racing_creates_do_not_pass_the_quota_together(make_house: Any) -> None:
 
 
 def _tried(house: House) -> None:
-    with pytest.raises(OwnerQuotaExceeded):
-        for _ in range(4):
+    for _ in range(4):
+        with suppress(OwnerQuotaExceeded):
             house.one()
 
 
@@ -184,12 +185,11 @@ def test_no_more_is_built_at_once_than_the_operator_allows(make_house: Any) -> N
     file = FleetFile.model_validate({"regions": {A: {"max_building": 2}}})
     house = make_house({A: 6}, file=file)
     made = house.create(5, on_full="queue")
-    for built in (0, 2, 4):
-        assert house.clouds[A].calls.count("create") == min(5, built + 2)
+    for started in (2, 4, 5):
+        assert house.clouds[A].calls.count("create") == started
+        assert house.state(A).building <= 2
         house.settle()
         house.sweep()
-    assert {house.get(it).status for it in made} == {Status.ACTIVE, Status.BUILD}
-    house.come_to_rest()
     assert {house.get(it).status for it in made} == {Status.ACTIVE}
     assert house.state(A).building == 0
 

@@ -131,12 +131,21 @@ def test_after_its_pause_a_region_is_used_again(wide: House) -> None:
     assert wide.one(strategy="priority").region == A
 
 
+@pytest.mark.parametrize("call", ["survey", "delete", "forget_keypair"])
 def test_a_sweep_that_is_rate_limited_pauses_its_region_and_does_not_call_it_down(
-    wide: House,
+    wide: House, call: str
 ) -> None:
-    wide.clouds[A].fails(RateLimited("429: slow down", retry_after_s=60), "survey")
+    leaving = wide.create(2, regions=[A])
+    wide.clouds[A].fails(Unreachable("refused"), "delete")
+    for it in leaving:
+        wide.destroy(it)
+    left_over = [f"oms-{wide.name}-i-{n:026}-1" for n in (1, 2)]
+    wide.clouds[A].keypairs |= set(left_over)
+    wide.clouds[A].calls.clear()
+    wide.clouds[A].fails(RateLimited("429: slow down", retry_after_s=60), call)
     swept = wide.reaping.sweep(A)
     assert (swept["outcome"], swept["error"]) == ("failed", "429: slow down")
+    assert wide.clouds[A].calls.count(call) == 1
     assert wide.state(A).state == "resting"
     assert wide.one(strategy="priority").region == B
 
