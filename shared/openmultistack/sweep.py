@@ -170,7 +170,7 @@ class Sweep:
 
     @contextmanager
     def _one_of_many(self) -> "Iterator[None]":
-        """Leave what the cloud refuses to the next sweep; an outage or a rate limit ends this one."""
+        """Leave what is refused to the next sweep; an outage or a rate limit ends this one."""
         try:
             yield
         except (Unreachable, RateLimited):
