@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from openmultistack.attempts import FAILING_REGIONS_MAX
-from openmultistack.errors import CapacityExhausted, Invalid, NoRegionReady, OwnerQuotaExceeded
+from openmultistack.errors import (
+    CapacityExhausted,
+    Invalid,
+    NoRegionReady,
+    OrderRefused,
+    OwnerQuotaExceeded,
+    QueueFull,
+)
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import place_in_queue
 from openmultistack.models import Quota, Status
@@ -176,6 +183,40 @@ def test_who_waits_is_not_served_by_a_drained_region(make_house: Any) -> None:
     house.come_to_rest()
     assert house.get(waiting).status == Status.QUEUED
     assert house.state(first.region).held.instances == 0
+
+
+# ---------------------------------------------------------------- the queue
+
+
+def test_the_queue_is_bounded_and_who_finds_it_full_gets_nothing(make_house: Any) -> None:
+    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max": 2}}))
+    with pytest.raises(QueueFull, match="at most 2"):
+        house.create(4, on_full="queue")
+    house.assert_idle()
+    assert len(house.create(3, on_full="queue")) == 3
+    with pytest.raises(QueueFull):
+        house.create(1, on_full="queue")
+
+
+def test_a_bad_order_is_refused_and_does_not_wait(make_house: Any) -> None:
+    house = make_house({A: 1})
+    house.clouds[A].fails(OrderRefused("400: Invalid user_data"), "create")
+    with pytest.raises(Invalid):
+        house.create(3, on_full="queue")
+    assert house.ledger.queue() == []
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def test_who_waited_in_vain_ends_and_its_story_says_so(make_house: Any) -> None:
+    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max_wait": 1}}))
+    house.one(owner="bob")
+    (waiting,) = house.create(1, on_full="queue", ttl=900)
+    threading.Event().wait(1.1)
+    house.reaping.reap()
+    assert house.get(waiting).status == Status.DELETED
+    assert house.ledger.events(waiting.id)[-1]["why"] == "it waited in vain for a slot"
+    assert house.ledger.queue() == []
 
 
 # ---------------------------------------------------------------- building, starting

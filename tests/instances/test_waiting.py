@@ -5,18 +5,11 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import (
-    CatalogueStale,
-    InDoubt,
-    Invalid,
-    OrderRefused,
-    QueueFull,
-    RegionFull,
-    Unreachable,
-)
+from openmultistack.errors import CatalogueStale, InDoubt, RegionFull, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import place_in_queue, renew
 from openmultistack.models import Status
+from openmultistack.serving import LOT
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -58,16 +51,6 @@ def test_what_finds_no_place_waits_and_the_rest_is_made_at_once(make_house: Any)
     house.assert_agreement()
 
 
-def test_the_queue_is_bounded_and_who_finds_it_full_gets_nothing(make_house: Any) -> None:
-    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max": 2}}))
-    with pytest.raises(QueueFull, match="at most 2"):
-        house.create(4, on_full="queue")
-    house.assert_idle()
-    assert len(queued(house, 3)) == 2
-    with pytest.raises(QueueFull):
-        house.create(1, on_full="queue")
-
-
 def test_a_region_that_turns_out_full_sends_its_order_back_to_the_queue(make_house: Any) -> None:
     house = make_house({A: 2})
     house.clouds[A].fails(RegionFull("403: Quota exceeded"), "create")
@@ -79,16 +62,6 @@ def test_a_region_that_turns_out_full_sends_its_order_back_to_the_queue(make_hou
     house.come_to_rest()
     assert house.get(made).status == Status.ACTIVE
     house.assert_agreement()
-
-
-def test_a_bad_order_is_refused_and_does_not_wait(make_house: Any) -> None:
-    house = make_house({A: 1})
-    house.clouds[A].fails(OrderRefused("400: Invalid user_data"), "create")
-    with pytest.raises(Invalid):
-        house.create(3, on_full="queue")
-    assert house.ledger.queue() == []
-    house.come_to_rest()
-    house.assert_idle()
 
 
 # ---------------------------------------------------------------- out of the queue
@@ -168,6 +141,14 @@ def test_each_gets_only_what_suits_it(full: House) -> None:
     assert full.get(any_one).region == A
 
 
+def test_a_long_line_of_those_who_do_not_suit_holds_nobody_up(full: House) -> None:
+    queued(full, LOT + 1, regions=[B])
+    (last,) = queued(full, regions=[A])
+    full.destroy(held_by(full, A))
+    full.come_to_rest()
+    assert full.get(last).status == Status.ACTIVE
+
+
 def test_after_the_wait_an_instance_lives_its_whole_time(full: House) -> None:
     (waiting,) = queued(full, ttl=900)
     threading.Event().wait(0.2)
@@ -238,17 +219,6 @@ def test_who_is_destroyed_while_it_waits_is_gone_at_once_and_gets_no_slot(full: 
     assert full.get(stays).status == Status.ACTIVE
     assert full.get(gone).status == Status.DELETED
     full.assert_agreement()
-
-
-def test_who_waited_in_vain_ends_and_its_story_says_so(make_house: Any) -> None:
-    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max_wait": 1}}))
-    house.one(owner="bob")
-    (waiting,) = queued(house, ttl=900)
-    threading.Event().wait(1.1)
-    house.reaping.reap()
-    assert house.get(waiting).status == Status.DELETED
-    assert house.ledger.events(waiting.id)[-1]["why"] == "it waited in vain for a slot"
-    assert house.ledger.queue() == []
 
 
 def test_what_no_region_can_serve_any_more_waits_and_holds_nobody_up(full: House) -> None:
