@@ -237,12 +237,12 @@ class Sweep:
             offers=wanted.offers if wanted else (),
             pick=wanted.pick if wanted else "freest",
         )
-        if server:
-            self._delete(slot, instance, server)
         if moved.attempt and wanted:
             self.retries.append(Pursuit(moved.attempt, wanted, placed_at))
         self.done["retried"] += moved.outcome in ("moved", "queued")
         self.done["failed"] += moved.outcome == "none"
+        if server:
+            self._delete(slot, instance, server)
 
     def _forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""

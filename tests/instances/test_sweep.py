@@ -118,6 +118,23 @@ def test_an_instance_that_fails_to_build_is_tried_elsewhere_under_the_same_id(
     house.assert_agreement()
 
 
+@pytest.mark.parametrize("error", [Unreachable("away"), InDoubt("409: is locked")])
+def test_a_failed_server_that_cannot_be_deleted_does_not_delay_the_retry(
+    house: House, error: Any
+) -> None:
+    made = house.one(regions=[A, B], strategy="priority")
+    house.clouds[A].build_fault = NO_HOST
+    house.settle()
+    house.clouds[A].fails(error, "delete")
+    house.reaping.sweep(A)
+    assert house.server(house.get(made)).id == house.get(made).server_id
+    assert (house.get(made).region, house.held()) == (B, {A: 1, B: 1, C: 0})
+    house.clouds[A].fails(None)
+    house.come_to_rest()
+    assert house.get(made).status == Status.ACTIVE
+    house.assert_agreement()
+
+
 def test_a_retried_instance_keeps_owner_labels_expiry_and_key(house: House) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
     made = house.one(
