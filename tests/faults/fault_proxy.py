@@ -6,6 +6,7 @@ A plain module, loaded by path.
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from openmultistack.fleet.config import load_fleet
 
 PROXY = Path(__file__).parent / "proxy.py"
 END_WITHIN_S = 10
+IDLE_WITHIN_S = 30
 
 
 class FaultProxy:
@@ -62,6 +64,13 @@ class FaultProxy:
     def counts(self, target: str) -> dict[str, Any]:
         """Return `requests`, `forwarded` and `open` in number, and `done` by kind of fault."""
         return dict(self._command("GET", target))
+
+    def wait_until_idle(self, target: str, *, requests: int = 0) -> None:
+        """Return when so many requests have come and none is under way: all is executed then."""
+        until = time.monotonic() + IDLE_WITHIN_S
+        while (now := self.counts(target))["open"] or now["requests"] < requests:
+            assert time.monotonic() < until, f"{target} is still busy"
+            time.sleep(0.02)
 
     def close(self) -> int:
         """End it; returns what the process returned."""

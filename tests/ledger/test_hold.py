@@ -33,7 +33,7 @@ def found(attempt: int = 1, region: str = A, **more: object) -> Instance:
 def test_a_server_that_the_ledger_does_not_know_is_adopted_from_its_marks(desk: Desk) -> None:
     """Losing the whole of Redis loses nothing."""
     assert desk.ledger.hold(found(), NEED)
-    assert desk.get("i-000901") == found()
+    assert desk.get("i-000901") == found(promised=True)
     slot = desk.slots(A)["i-000901", 1]
     assert (slot.vcpus, slot.ram_mb, slot.server_id, slot.lease_until_ms) == (2, 512, "srv-1", None)
     assert desk.held(A) == [1]
@@ -65,7 +65,7 @@ def test_a_server_is_held_even_beyond_the_cap(desk: Desk) -> None:
 def test_a_server_of_a_destroyed_instance_is_counted_and_stays_unwanted(desk: Desk) -> None:
     first = desk.placed(A, ids=["i-000901"], owner="bob")
     desk.ledger.destroy(desk.get(first), why="its owner")
-    desk.ledger.release(first, desk.get(first), why="gone")
+    desk.end(first)
     assert not desk.ledger.hold(found(), NEED)
     assert not desk.ledger.hold(found(attempt=2, region=B), NEED)
     assert desk.get(first).status == Status.DELETED

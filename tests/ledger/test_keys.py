@@ -13,11 +13,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt
-from openmultistack.models import Catalogue, Instance, Resources, Status
+from openmultistack.ledger import Attempt, Key, Waiting
+from openmultistack.models import Catalogue, Instance, Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
-A, B = "alpha/One", "beta/One"
+A, B, C = "alpha/One", "beta/One", "gamma/One"
+WAITING = Waiting(priority=10, max_queued=9, wait_ms=60_000)
 SCRIPTS = sorted(
     it.name.removesuffix(".lua")
     for it in files("openmultistack.ledger").iterdir()
@@ -35,6 +36,7 @@ def everything(desk: Desk) -> None:
         ledger.report(B, "no", means)
     assert not desk.place(B).attempts
     desk.open(B)
+    waiting(desk)
     first, second, third = desk.place(A, B, count=3, labels={"a": "b"}).attempts
     desk.place(A, B, ids=[it.instance_id for it in (first, second, third)])
     assert ledger.commit(first, "srv-1")
@@ -62,6 +64,33 @@ def everything(desk: Desk) -> None:
     assert len(ledger.view(A, []).slots) + len(ledger.view(B, []).slots) == 2
     with ledger.sweeping(A, budget_s=5) as mine:
         assert mine
+
+
+def waiting(desk: Desk) -> None:
+    """Let every script run that has to do with idempotency keys, breakers and the queue."""
+    ledger, bounds = desk.ledger, {"max_building": 9, "starts_per_minute": 600}
+    for means in ("doubt", "unreachable", "paused"):
+        ledger.report(C, "no", means, pause_s=1)
+    desk.open(C, **bounds)
+    ledger.drain(C, "maintenance")
+    key, quota = Key("digest", "body"), Quota(instances=9, creates_per_minute=99)
+    (first, second), ask = desk.new_ids(2), {"quota": quota, "key": key, "owner": "bob"}
+    assert desk.place(C, ids=[first, second], waiting=WAITING, **ask).queued == (first, second)
+    assert desk.place(C, **ask).outcome == "repeated"
+    assert ledger.made_under("bob", key) == [first, second]
+    assert ledger.promise("bob", key, [first, second])
+    ledger.open(C)
+    attempt, _ = desk.served(C)
+    ledger.drain(C, "again")
+    assert desk.move(attempt, wait=True).outcome == "queued"
+    assert ledger.usage(["bob"])["bob"].instances == 1
+    assert ledger.destroy(desk.get(first), why="w") == "EMPTY"
+    assert not desk.end(Attempt(first, 1, ""))
+    assert desk.end(Attempt(second, 1, C))
+    found = desk.get(second).model_copy(update={"id": "i-again", "server_id": "srv", "region": C})
+    assert ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1), building=True)
+    assert desk.end(Attempt("i-again", 1, C))
+    ledger.give_key_back("bob", key, first)
 
 
 class Declared(Redis):
@@ -122,7 +151,7 @@ def test_a_script_says_what_it_does_and_builds_no_key(script: str) -> None:
     body = re.sub(r"--.*", "", text)
     assert not re.search(r"'(KEYS|SCAN|FLUSH\w*)'", body)
     assert "{oms" not in body
-    named = r"(KEYS\[[^\]]+\]|record|events|region|slots)"
+    named = r"(KEYS\[[^\]]+\]|record|events|region|slots|queue|usage|key)"
     calls = re.findall(r"redis\.call\('(\w+)'(?:, (KEYS\[[^\]]+\]|[^,)]+))?", body)
     for command, first in calls:
         assert command == "TIME" or re.fullmatch(named, first.strip()), (command, first)

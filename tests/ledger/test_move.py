@@ -71,13 +71,18 @@ def test_a_move_never_takes_more_than_there_is(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_with_no_room_anywhere_the_attempt_stays_the_current_one(desk: Desk, *, keep: bool) -> None:
+def test_with_no_room_anywhere_the_instance_is_in_error_and_says_why(
+    desk: Desk, *, keep: bool
+) -> None:
     first = desk.placed(A)
     moved = desk.move(first, keep=keep, why="gone")
     assert (moved.outcome, moved.attempt) == ("none", None)
     instance = desk.get(first)
-    assert (instance.attempt, instance.region, instance.status) == (1, A, Status.BUILD)
+    assert (instance.attempt, instance.region, instance.status) == (1, A, Status.ERROR)
     assert instance.tried == {A: "gone"}
+    assert instance.error == f"no region worked: {A}: gone"
+    assert instance.order is None
+    assert desk.events(first) == ["placed", "failed", "error"]
     assert desk.held(A) == [int(keep)]
 
 
@@ -103,7 +108,6 @@ def test_an_instance_destroyed_while_its_attempt_failed_is_left_for_the_sweep(de
     slot = desk.slots(A)[first.instance_id, 1]
     assert slot.lease_until_ms is not None
     assert slot.lease_until_ms <= desk.ledger.now_ms()
-    assert not slot.promised
     assert desk.move(first, B).outcome == "ended"
     desk.end(first)
     assert desk.get(first).status == Status.DELETED
@@ -124,10 +128,10 @@ def test_a_server_found_after_all_is_adopted_by_the_slot_that_was_left_for_the_s
 
 def test_a_destroyed_instance_is_not_tried_again_for_having_been_promised(desk: Desk) -> None:
     second = desk.move(desk.placed(A), B, promised=True).attempt
-    assert desk.slots(B)[second.instance_id, 2].promised
     desk.ledger.destroy(desk.get(second), why="its owner")
     assert desk.move(second, C, promised=True).outcome == "ended"
-    assert not desk.slots(B)[second.instance_id, 2].promised
+    assert desk.get(second).status == Status.DELETING
+    assert desk.held(C) == [0]
 
 
 def test_a_superseded_attempt_moves_nowhere_and_frees_its_own_slot_alone(desk: Desk) -> None:
@@ -172,11 +176,23 @@ def test_two_callers_that_move_the_same_attempt_get_one_move(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("promised", [True, False])
-def test_whether_the_client_was_told_is_kept_with_the_slot(desk: Desk, *, promised: bool) -> None:
+def test_whether_the_client_was_told_is_kept_with_the_instance(
+    desk: Desk, *, promised: bool
+) -> None:
     first = desk.placed(A)
-    assert not desk.slots(A)[first.instance_id, 1].promised
-    desk.move(first, B, promised=promised)
-    assert desk.slots(B)[first.instance_id, 2].promised is promised
+    assert not desk.get(first).promised
+    second = desk.move(first, B, promised=promised).attempt
+    assert desk.get(first).promised is promised
+    desk.move(second, C)
+    assert desk.get(first).promised is promised, "a promise is not taken back"
+
+
+def test_a_region_that_is_not_to_blame_is_told_of_and_may_be_tried_again(desk: Desk) -> None:
+    first = desk.placed(A)
+    second = desk.move(first, B, blame=False, why="full").attempt
+    desk.move(second, blame=True, why="broken")
+    assert desk.get(first).tried == {B: "broken"}
+    assert desk.get(first).error == f"no region worked: {A}: full; {B}: broken"
 
 
 def test_a_move_within_its_own_region_uses_the_slot_it_frees(desk: Desk) -> None:

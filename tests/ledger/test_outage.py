@@ -11,8 +11,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt, Ledger
-from openmultistack.models import CreateInstances, Instance, Resources, Status
+from openmultistack.ledger import Attempt, Key, Ledger, Served, Wish
+from openmultistack.models import (
+    CreateInstances,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    Offer,
+    Resources,
+    Status,
+)
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
@@ -22,6 +31,11 @@ KNOWN = Instance(
     attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv",
 )  # fmt: skip
 COMMAND = CreateInstances(image="debian", size="small")
+KEY = Key("digest", "body")
+OFFER = Offer(
+    region=A, flavor=Flavor(id="f", name="f", vcpus=1, ram_mb=1, disk_gb=1),
+    image=Image(id="i", name="i"), network=Network(id="n", name="n"),
+)  # fmt: skip
 
 
 def sweep(ledger: Ledger) -> None:
@@ -31,31 +45,46 @@ def sweep(ledger: Ledger) -> None:
 
 
 ACTS: dict[str, Callable[[Ledger], object]] = {
-    "place": lambda it: it.place("o", COMMAND, ids=["i-9"], offers=[], pick="first", ttl_ms=1),
+    "place": lambda it: it.place(
+        Wish(owner="o", command=COMMAND, ids=["i-9"], offers=[], pick="first", ttl_ms=1)
+    ),
     "commit": lambda it: it.commit(ATTEMPT, "srv"),
     "move": lambda it: it.move(
-        ATTEMPT, why="w", keep=False, promised=False, offers=[], pick="first"
+        ATTEMPT, owner="o", why="w", keep=False, blame=True, promised=False, wait=False,
+        offers=[], pick="first",
     ),
+    "serve": lambda it: it.serve(A, [Served(KNOWN, OFFER)]),
     "fail": lambda it: it.fail(ATTEMPT, "e"),
     "destroy": lambda it: it.destroy(KNOWN, why="w"),
-    "release": lambda it: it.release(ATTEMPT, KNOWN, why="w"),
+    "release": lambda it: it.release(ATTEMPT, owner="o", instance=KNOWN, why="w"),
     "renew": lambda it: it.renew("i-1", 1),
     "forget": lambda it: it.forget([KNOWN]),
     "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),
     "hold": lambda it: it.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),
     "survey": lambda it: it.survey(A, cap=Resources(), foreign=Resources(), catalogue=None),
     "report": lambda it: it.report(A, "e", "down"),
+    "drain": lambda it: it.drain(A, "w"),
+    "open": lambda it: it.open(A),
+    "made_under": lambda it: it.made_under("o", KEY),
+    "promise": lambda it: it.promise("o", KEY, ["i-1"]),
+    "give_key_back": lambda it: it.give_key_back("o", KEY, "i-1"),
     "sweeping": sweep,
     "regions": lambda it: it.regions(),
     "regions named": lambda it: it.regions([A]),
     "get": lambda it: it.get(["i-1"]),
     "events": lambda it: it.events("i-1"),
     "page": lambda it: it.page("o", label=None, gone=False, after=None, limit=5),
+    "queue": lambda it: it.queue(),
+    "usage": lambda it: it.usage(["o"]),
     "due": lambda it: it.due(5),
     "now_ms": lambda it: it.now_ms(),
     "catalogue_age_ms": lambda it: it.catalogue_age_ms(A),
     "view": lambda it: it.view(A, []),
-}
+}  # fmt: skip
+
+
+# They write, whatever there is.
+CHANGES = ["renew", "report", "survey", "hold", "forget", "sweeping", "drain"]
 
 
 def impatient(port: int, timeout_s: float = 10.0) -> "Redis[str]":
@@ -81,6 +110,12 @@ def assert_unavailable(ledger: Ledger, acts: list[str]) -> None:
     for name in acts:
         with pytest.raises(LedgerUnavailable):
             ACTS[name](ledger)
+
+
+def test_every_public_act_is_among_those_that_are_tried() -> None:
+    public = {name for name in dir(Ledger) if not name.startswith("_")}
+    of_values_read_before = {"catalogues"}
+    assert {name.split()[0] for name in ACTS} == public - of_values_read_before
 
 
 def test_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
@@ -120,7 +155,7 @@ def test_every_change_says_unavailable_when_redis_is_a_read_only_replica(
         prepare(ledger)
         client.config_set("replica-serve-stale-data", "yes")
         client.replicaof("127.0.0.1", "1")
-        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "forget", "sweeping"])
+        assert_unavailable(ledger, CHANGES)
 
 
 def test_every_change_says_unavailable_when_redis_has_no_memory_left(
@@ -130,7 +165,7 @@ def test_every_change_says_unavailable_when_redis_has_no_memory_left(
         ledger = Ledger(client, "test", lease_ms=1000)
         prepare(ledger)
         client.config_set("maxmemory", 1)
-        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "sweeping"])
+        assert_unavailable(ledger, [it for it in CHANGES if it != "forget"])
 
 
 def test_every_change_says_unavailable_when_redis_has_too_few_replicas(
@@ -140,7 +175,7 @@ def test_every_change_says_unavailable_when_redis_has_too_few_replicas(
         ledger = Ledger(client, "test", lease_ms=1000)
         prepare(ledger)
         client.config_set("min-replicas-to-write", 1)
-        assert_unavailable(ledger, ["renew", "report", "survey", "hold", "forget", "sweeping"])
+        assert_unavailable(ledger, CHANGES)
 
 
 @pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])

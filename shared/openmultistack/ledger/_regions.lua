@@ -13,9 +13,11 @@ local function room(region, slots, need, now)
   local it = redis.call('HMGET', region, 'state', 'full', 'cap_instances', 'foreign_instances',
     'cap_vcpus', 'foreign_vcpus', 'held_vcpus', 'cap_ram_mb', 'foreign_ram_mb', 'held_ram_mb',
     'drained', 'open_until_ms', 'failures', 'probe_until_ms', 'max_building', 'building',
-    'starts_per_minute', 'starts_at_ms')
+    'starts_per_minute', 'starts_at_ms', 'paused_until_ms')
   local function number(i) return tonumber(it[i] or 0) or 0 end
-  if it[1] ~= 'up' or it[2] == '1' or it[11] or number(12) > now then return 0, 1 end
+  if it[1] ~= 'up' or it[2] == '1' or it[11] or math.max(number(12), number(19)) > now then
+    return 0, 1
+  end
   local free = number(3) - number(4) - redis.call('HLEN', slots)
   local vcpus = math.floor((number(5) - number(6) - number(7)) / need.vcpus)
   local ram = math.floor((number(8) - number(9) - number(10)) / need.ram_mb)

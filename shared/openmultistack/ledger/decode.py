@@ -6,6 +6,9 @@ from typing import NamedTuple, cast
 
 from openmultistack.models import Instance, RegionHealth, RegionState, Resources
 
+# Until when a region rests: by its breaker, and by its provider's wish.
+RESTS = ("open_until_ms", "paused_until_ms")
+
 
 class Slot(NamedTuple):
     """A place in a region held by one attempt at one instance."""
@@ -98,7 +101,7 @@ def decode_region(
         starts_per_minute=number("starts_per_minute"),
         full=fields.get("full") == "1",
         drained=fields.get("drained"),
-        resting_ms=max(0, (number("open_until_ms") or 0) - now_ms),
+        resting_ms=max(0, *(int(float(fields.get(it, 0))) - now_ms for it in RESTS)),
         last_error=fields.get("last_error"),
         last_error_at_ms=number("last_error_at_ms"),
         swept_at_ms=number("swept_at_ms"),
@@ -111,6 +114,6 @@ def _health(fields: Mapping[str, str], now_ms: int) -> RegionHealth:
     state = cast("RegionHealth", fields.get("state", "unknown"))
     if "drained" in fields:
         return "drained"
-    if state == "up" and int(float(fields.get("open_until_ms", 0))) > now_ms:
+    if state == "up" and any(int(float(fields.get(it, 0))) > now_ms for it in RESTS):
         return "resting"
     return state

@@ -69,6 +69,7 @@ class Observing(Acting):
                     *self._story(found.id),
                     keys.due,
                     keys.idempotency(found.owner, digest),
+                    keys.queue,
                     *keys.indices(found.owner, found.labels),
                 ],
                 json.dumps(ask),

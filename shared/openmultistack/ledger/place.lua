@@ -40,7 +40,6 @@ local rate, paid = ask.quota.creates_per_minute, redis.call('HGET', usage, 'star
 if rate then
   local left, step = starts_left(paid, rate, rate, now), 60000 / rate
   if left < wanted then return answer('rate', {retry_ms = math.ceil((wanted - left) * step)}) end
-  paid = math.max(tonumber(paid or 0) or 0, now - 60000) + wanted * step
 end
 
 local picks, free, short_of = choose_all(ask, wanted, spare(usage, ask.quota), now)
@@ -51,8 +50,9 @@ elseif short > 0 and (#picks == 0 or not ask.partial) then
   return answer(short_of, {free = free})
 end
 
-if rate then redis.call('HSET', usage, 'starts_at_ms', paid) end
-for i = 1, ask.queue and wanted or #picks do
+local made = ask.queue and wanted or #picks
+for i = 1, made do
+  if rate then paid = select(2, starts_left(paid, rate, rate, now)) end
   local id, record, events = ask.ids[i], KEYS[records + 2 * (i - 1)], KEYS[records + 2 * i - 1]
   local chosen, at = candidates[picks[i]], 2 * (picks[i] or 0)
   local lasts_ms = chosen and ask.ttl_ms or ask.queue.wait_ms
@@ -82,4 +82,5 @@ for i = 1, ask.queue and wanted or #picks do
   redis.call('ZADD', KEYS[due], now + lasts_ms, id)
   for index = due + 4, #KEYS do redis.call('ZADD', KEYS[index], 0, id) end
 end
+if rate then redis.call('HSET', usage, 'starts_at_ms', paid) end
 return answer('placed', {free = free})

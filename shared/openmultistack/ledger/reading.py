@@ -5,7 +5,13 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from openmultistack.ledger.decode import View, decode_instance, decode_region, decode_slots
+from openmultistack.ledger.decode import (
+    RESTS,
+    View,
+    decode_instance,
+    decode_region,
+    decode_slots,
+)
 from openmultistack.ledger.keys import Keys
 from openmultistack.ledger.queue import Queued, fair_order, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
@@ -35,7 +41,7 @@ class Readings:
                 pipe.hgetall(self._keys.region(name))
                 pipe.hlen(self._keys.slots(name))
             answers = pipe.execute()
-        rests = any("open_until_ms" in fields for fields in answers[::2])
+        rests = any(it in fields for fields in answers[::2] for it in RESTS)
         now_ms = self.now_ms() if rests else 0
         return [
             decode_region(name, fields, held, now_ms)

@@ -10,7 +10,7 @@ local PAUSE_MS, PAUSE_MAX_MS = 5000, 300000
 local now, region, means = now_ms(), KEYS[2], ARGV[3]
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('HSET', region, 'last_error', ARGV[2], 'last_error_at_ms', now)
-local it = redis.call('HMGET', region, 'failures', 'open_until_ms', 'pauses')
+local it = redis.call('HMGET', region, 'failures', 'open_until_ms', 'pauses', 'paused_until_ms')
 local open_until = tonumber(it[2] or 0) or 0
 
 if means == 'down' then redis.call('HSET', region, 'state', 'down') end
@@ -19,7 +19,8 @@ if means == 'stale' then redis.call('HDEL', region, 'catalogue_at_ms') end
 -- It answered, and certainly: whatever failed before was not in a row with this.
 if means == 'full' or means == 'stale' then close_breaker(region) end
 if means == 'paused' then
-  redis.call('HSET', region, 'open_until_ms', math.max(open_until, now + ARGV[4]))
+  -- Apart from the breaker: a late answer to another create does not end it.
+  redis.call('HSET', region, 'paused_until_ms', math.max(tonumber(it[4] or 0) or 0, now + ARGV[4]))
 end
 if means == 'unreachable' or means == 'doubt' then
   local failures = (tonumber(it[1] or 0) or 0) + 1

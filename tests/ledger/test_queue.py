@@ -1,0 +1,278 @@
+"""The queue: who waits, for how long, and who is served first."""
+
+from typing import Any
+
+import pytest
+
+from openmultistack.ledger import Attempt, Served, Waiting
+from openmultistack.models import Quota, Resources, Status
+
+Desk = Any  # conftest's own; test modules do not import one another
+A, B = "alpha/One", "beta/One"
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def regions(desk: Desk) -> None:
+    """Let one region be full; another, of one slot, is not named unless it matters."""
+    desk.open(A, instances=0)
+    desk.open(B, instances=1)
+
+
+# ------------------------------------------------------------------ waiting
+
+
+def test_one_that_no_region_has_room_for_waits_and_holds_nothing(desk: Desk) -> None:
+    waits = desk.queued(A, labels={"job": "7"})
+    instance = desk.get(waits)
+    assert (instance.status, instance.region, instance.attempt) == (Status.QUEUED, "", 0)
+    assert (instance.image, instance.flavor, instance.promised) == ("debian", "small", True)
+    assert instance.order is not None
+    assert desk.held(A, B) == [0, 0]
+    assert desk.members(desk.keys.live("alice")) == [waits]
+    assert desk.members(desk.keys.labelled("alice", "job", "7")) == [waits]
+    (event,) = desk.ledger.events(waits)
+    assert (event["what"], event["why"]) == ("queued", "no region has a free slot for it")
+
+
+def test_what_fits_is_placed_and_only_the_rest_waits(desk: Desk) -> None:
+    desk.open(A, instances=3)
+    ids = desk.new_ids(5)
+    admitted = desk.place(A, ids=ids, waiting=WAITING)
+    assert [it.instance_id for it in admitted.attempts] == ids[:3]
+    assert list(admitted.queued) == desk.waiting() == ids[3:]
+    assert desk.held(A) == [3]
+    first, last = desk.get(ids[0]), desk.get(ids[4])
+    assert first.expires_at_ms == admitted.created_at_ms + HOUR_MS
+    assert last.expires_at_ms == admitted.created_at_ms + WAITING.wait_ms
+    assert [desk.redis.zscore(desk.keys.due, it.id) for it in (first, last)] == [
+        first.expires_at_ms,
+        last.expires_at_ms,
+    ]
+
+
+def test_a_repeat_of_a_command_of_which_some_wait_gets_the_same_answer(desk: Desk) -> None:
+    desk.open(A, instances=1)
+    ids = desk.new_ids(3)
+    first = desk.place(A, ids=ids, waiting=WAITING)
+    again = desk.place(A, ids=ids, waiting=WAITING)
+    assert (again.attempts, again.queued) == (first.attempts, first.queued)
+    assert desk.waiting() == ids[1:]
+
+
+def test_the_queue_is_bounded_and_a_command_beyond_that_does_nothing(desk: Desk) -> None:
+    bound = WAITING._replace(max_queued=2)
+    desk.open(A, instances=1)
+    assert desk.place(A, count=4, waiting=bound).outcome == "queue_full"
+    assert (desk.held(A), desk.waiting()) == ([0], [])
+    assert desk.place(A, count=3, waiting=bound).outcome == "placed"
+    before = set(desk.redis.keys())
+    assert desk.place(A, waiting=bound).outcome == "queue_full"
+    assert len(desk.waiting()) == 2
+    assert set(desk.redis.keys()) == before
+
+
+def test_what_does_not_need_the_queue_is_placed_though_it_is_full(desk: Desk) -> None:
+    desk.queued(A)
+    assert desk.place(B, waiting=WAITING._replace(max_queued=1)).attempts
+
+
+# ------------------------------------------------------------------ order
+
+
+def test_the_order_is_priority_then_who_holds_least_then_first_come(desk: Desk) -> None:
+    desk.open(B, instances=9)
+    desk.place(B, count=2, owner="alice")
+    desk.place(B, count=1, owner="bob")
+    alice = [desk.queued(A, owner="alice") for _ in range(2)]
+    bob = [desk.queued(A, owner="bob") for _ in range(2)]
+    carol = desk.queued(A, owner="carol")
+    urgent = desk.queued(A, owner="alice", priority=1)
+    idle = desk.queued(A, owner="dave", priority=99)
+    # With the urgent one alice holds 3; until bob does too, his go first.
+    assert desk.waiting() == [urgent, carol, *bob, *alice, idle]
+
+
+def test_owners_who_hold_the_same_take_turns(desk: Desk) -> None:
+    alice = [desk.queued(A, owner="alice") for _ in range(3)]
+    bob = [desk.queued(A, owner="bob") for _ in range(2)]
+    assert desk.waiting() == [alice[0], bob[0], alice[1], bob[1], alice[2]]
+
+
+def test_awkward_owners_come_back_as_they_went_in(desk: Desk) -> None:
+    desk.queued(A, owner="a/b:c%é {}")
+    (waits,) = desk.ledger.queue()
+    assert (waits.owner, waits.priority) == ("a/b:c%é {}", 10)
+
+
+# ------------------------------------------------------------------ serving
+
+
+def test_room_goes_to_the_first_in_the_order_as_far_as_it_reaches(desk: Desk) -> None:
+    first, second, third = (desk.queued(A) for _ in range(3))
+    desk.open(A, instances=2)
+    assert desk.served(A) == [Attempt(first, 1, A), Attempt(second, 1, A)]
+    assert desk.waiting() == [third]
+    assert desk.held(A) == [2]
+    assert desk.served(A) == []
+
+
+def test_who_is_served_is_an_instance_in_build_like_any_other(desk: Desk) -> None:
+    waits = desk.queued(A, ttl_ms=HOUR_MS)
+    desk.open(A)
+    before = desk.ledger.now_ms()
+    (attempt,) = desk.served(A, offer=desk.offer(A, 2, 512))
+    instance, slot = desk.get(waits), desk.slots(A)[waits, 1]
+    assert (instance.status, instance.region, instance.attempt) == (Status.BUILD, A, 1)
+    assert (instance.flavor, instance.image) == (f"flavor-{A}", f"image-{A}")
+    assert before + HOUR_MS <= instance.expires_at_ms <= desk.ledger.now_ms() + HOUR_MS
+    assert desk.redis.zscore(desk.keys.due, waits) == instance.expires_at_ms
+    assert (slot.owner, slot.vcpus, slot.ram_mb) == ("alice", 2, 512)
+    assert slot.lease_until_ms == slot.since_ms + 60_000
+    assert desk.events(attempt) == ["queued", "placed"]
+    assert desk.ledger.commit(attempt, "srv")
+    assert desk.held(A) == [1]
+
+
+def test_those_too_large_for_what_is_left_do_not_block_the_small_ones(desk: Desk) -> None:
+    large, small = desk.queued(A), desk.queued(A)
+    desk.open(A, vcpus=2)
+    waiting = [
+        Served(desk.get(large), desk.offer(A, 3)),
+        Served(desk.get(small), desk.offer(A, 1)),
+    ]
+    attempts, more = desk.ledger.serve(A, waiting)
+    assert [it.instance_id for it in attempts] == [small]
+    assert more
+    assert desk.waiting() == [large]
+
+
+def test_it_is_told_when_nothing_more_would_fit(desk: Desk) -> None:
+    waits = desk.queued(A)
+    desk.open(A, instances=1)
+    assert desk.ledger.serve(A, [Served(desk.get(waits), desk.offer(A))])[1] is False
+    assert desk.ledger.serve(A, []) == ([], False)
+
+
+def test_owners_at_their_quota_are_skipped_and_others_are_not(desk: Desk) -> None:
+    desk.open(B, instances=9)
+    desk.place(B, owner="alice")
+    quota = Quota(instances=2)
+    alice = [desk.queued(A, owner="alice", quota=quota) for _ in range(2)]
+    bob = [desk.queued(A, owner="bob") for _ in range(3)]
+    desk.open(A, instances=9)
+    assert {it.instance_id for it in desk.served(A)} == {alice[0], *bob}
+    assert desk.waiting() == [alice[1]]
+    assert desk.get(alice[1]).status == Status.QUEUED
+
+
+@pytest.mark.parametrize("quota", [Quota(vcpus=3), Quota(ram_mb=300)])
+def test_every_bound_of_the_quota_counts_when_serving(desk: Desk, quota: Quota) -> None:
+    waits = [desk.queued(A, quota=quota) for _ in range(2)]
+    desk.open(A)
+    assert len(desk.served(A, offer=desk.offer(A, 2, 200))) == 1
+    assert desk.waiting() == waits[1:]
+
+
+def test_one_that_was_served_or_ended_meanwhile_is_not_served_again(desk: Desk) -> None:
+    waits, ended = desk.queued(A), desk.queued(A)
+    stale = [Served(desk.get(it), desk.offer(A)) for it in (waits, ended)]
+    desk.ledger.destroy(desk.get(ended), why="its owner")
+    desk.open(A)
+    assert [it.instance_id for it in desk.ledger.serve(A, stale)[0]] == [waits]
+    assert desk.ledger.serve(A, stale)[0] == []
+    assert desk.held(A) == [1]
+
+
+def test_a_renewed_wait_lives_that_long_once_it_is_served(desk: Desk) -> None:
+    waits = desk.queued(A)
+    expires = desk.get(waits).expires_at_ms
+    assert desk.ledger.renew(waits, 5000)
+    assert desk.get(waits).expires_at_ms == expires
+    desk.open(A)
+    desk.served(A)
+    assert desk.get(waits).expires_at_ms <= desk.ledger.now_ms() + 5000
+
+
+# ------------------------------------------------------------------ the end of a wait
+
+
+def test_one_that_waits_is_cancelled_by_its_destroy(desk: Desk) -> None:
+    waits, other = desk.queued(A), desk.queued(A)
+    assert desk.ledger.destroy(desk.get(waits), why="its owner") == "EMPTY"
+    assert desk.waiting() == [other]
+    desk.end(Attempt(waits, 0, ""))
+    assert desk.get(waits).status == Status.DELETED
+    assert desk.members(desk.keys.live("alice")) == [other]
+    assert desk.events(Attempt(waits, 0, "")) == ["queued", "deleting", "deleted"]
+
+
+def test_a_wait_that_is_over_comes_up_as_due(desk: Desk) -> None:
+    late = desk.place(A, waiting=WAITING._replace(wait_ms=0)).queued[0]
+    waits = desk.queued(A)
+    assert desk.ledger.due(10) == [late]
+    assert desk.ledger.destroy(desk.get(waits), why="due", only_if="due") == "WANTED"
+    assert desk.ledger.destroy(desk.get(late), why="due", only_if="due") == "EMPTY"
+    assert desk.waiting() == [waits]
+
+
+def test_one_that_waits_has_been_promised(desk: Desk) -> None:
+    known = desk.get(desk.queued(A))
+    assert desk.ledger.destroy(known, why="given up", only_if="unpromised") == "WANTED"
+    assert desk.waiting() == [known.id]
+
+
+def test_a_release_of_an_older_attempt_does_not_end_a_wait(desk: Desk) -> None:
+    (first,) = desk.place(B, waiting=WAITING).attempts
+    desk.move(first, keep=True, wait=True)
+    assert desk.held(B) == [1]
+    assert desk.end(first)
+    assert desk.held(B) == [0]
+    assert desk.waiting() == [first.instance_id]
+
+
+# ------------------------------------------------------------------ back into the queue
+
+
+def test_a_failed_attempt_goes_back_and_keeps_its_place_in_time(desk: Desk) -> None:
+    (first,) = desk.place(B, waiting=WAITING).attempts
+    later = desk.queued(A)
+    assert desk.move(first, A, wait=True).outcome == "queued"
+    assert desk.waiting() == [first.instance_id, later]
+    instance = desk.get(first)
+    assert (instance.status, instance.region, instance.error) == (Status.QUEUED, "", None)
+    assert instance.tried == {B: "full"}
+    assert desk.redis.zscore(desk.keys.due, instance.id) == instance.expires_at_ms
+    assert desk.held(B) == [0]
+    assert desk.served(B) == [Attempt(first.instance_id, 2, B)]
+    assert desk.events(first) == ["placed", "failed", "queued", "placed"]
+
+
+def test_one_that_can_move_does_not_wait(desk: Desk) -> None:
+    desk.open(A)
+    (first,) = desk.place(B, waiting=WAITING).attempts
+    assert desk.move(first, A, wait=True).outcome == "moved"
+    assert desk.waiting() == []
+
+
+def test_a_late_answer_to_an_older_attempt_does_not_show_as_the_served_ones_server(
+    desk: Desk,
+) -> None:
+    (first,) = desk.place(B, waiting=WAITING).attempts
+    desk.move(first, keep=True, wait=True)
+    assert not desk.ledger.commit(first, "late")
+    desk.open(A)
+    assert desk.served(A) == [Attempt(first.instance_id, 2, A)]
+    assert desk.get(first).server_id is None
+    assert desk.held(A, B) == [1, 1]
+
+
+def test_one_whose_server_is_found_though_it_seems_to_wait_waits_no_more(desk: Desk) -> None:
+    """A replica took over that had not heard of its being served."""
+    waits = desk.queued(A)
+    seen = {"attempt": 1, "region": B, "server_id": "srv", "status": Status.BUILD}
+    found = desk.get(waits).model_copy(update=seen)
+    assert desk.ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1))
+    assert desk.get(waits).status == Status.BUILD
+    assert desk.members(desk.keys.queue) == []
