@@ -136,10 +136,11 @@ class House:
         call_budget_s: float = 0,
         file: FleetFile | None = None,
         fleet_name: str | None = None,
+        clouds: Mapping[str, Sky] | None = None,
     ) -> None:
         self.redis = redis
         self.name = fleet_name or f"t-{ULID()}"
-        self.clouds = {name: Sky(name, instances) for name, instances in regions.items()}
+        self.clouds = dict(clouds or {name: Sky(name, room) for name, room in regions.items()})
         self.fleet = Fleet(
             regions={name: _region(name, file) for name in regions}, file=file or FleetFile()
         )
@@ -161,6 +162,11 @@ class House:
             serving=self.serving,
             leaving=self.leaving,
         )
+
+    def another(self, **more: Any) -> "House":
+        """Return the same fleet as another process has it: what they share is ledger and clouds."""
+        shared = {"fleet_name": self.name, "clouds": self.clouds, "file": self.fleet.file}
+        return House(self.redis, dict.fromkeys(self.clouds, 0), **shared | more)
 
     # ------------------------------------------------------------ acts
 
@@ -322,6 +328,5 @@ def house(make_house: Callable[..., House]) -> House:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(leaving, "FOLLOW_S", -1.0)
-    monkeypatch.setattr(leaving, "POLL_S", 0.01)
+    monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))
