@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
-# OMS_FLEET (the fleet's name: two stacks that share clouds need two).
+# OMS_FLEET (the fleet's name: two stacks that share clouds need two). Of `soak`: SECONDS, SEED, OPERATIONS.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ FIRST := $(wildcard tests/unit tests/ledger tests/instances)
 LAST := $(wildcard tests/clouds tests/e2e)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo status down test check format lock clean
+.PHONY: help venv up demo status down test soak check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,10 @@ down: venv ## end what `up` started; the data stays
 
 test: venv ## all tests, each with services of its own
 	@$(VENV)/bin/pytest $(FIRST) $(filter-out $(FIRST) $(LAST) %__pycache__,$(SUITES)) $(LAST)
+
+soak: venv ## load and every fault at once, for long; then everything has to add up
+	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \
+		--operations $(or $(OPERATIONS),5000) $(if $(SEED),--seed $(SEED))
 
 check: venv ## lint, formatting, types and import rules: what CI runs before the tests
 	@$(VENV)/bin/ruff check

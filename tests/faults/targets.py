@@ -109,6 +109,8 @@ class Target:
 
     async def _meet(self, request: web.BaseRequest) -> web.StreamResponse:
         self._requests += 1
+        if self._script.refuses:  # it came while the port was being closed
+            return reset(request)
         rule = self._fault_for(request)
         self._done[rule.kind if rule else "pass"] += 1
         if rule is None:
