@@ -69,7 +69,7 @@ def everything(desk: Desk) -> None:
 def waiting(desk: Desk) -> None:
     """Let every script run that has to do with idempotency keys, breakers and the queue."""
     ledger, bounds = desk.ledger, {"max_building": 9, "starts_per_minute": 600}
-    for means in ("doubt", "unreachable", "paused"):
+    for means in ("doubt", "paused"):
         ledger.report(C, "no", means, pause_s=1)
     desk.open(C, **bounds)
     ledger.drain(C, "maintenance")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # How long a lock outlives the sweep that died with it.
 LOCK_S = 15.0
 
-Meaning = Literal["down", "full", "stale", "unreachable", "doubt", "paused", ""]
+Meaning = Literal["down", "full", "stale", "doubt", "paused", ""]
 
 
 class Observing(Acting):
