@@ -8,7 +8,7 @@ import pytest
 
 from openmultistack import sweep as sweep_module
 from openmultistack.clouds import Marks, ServerOrder
-from openmultistack.errors import RegionFull
+from openmultistack.errors import InDoubt, RegionFull, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import renew
 from openmultistack.ledger import Attempt, Wish
