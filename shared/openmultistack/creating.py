@@ -137,9 +137,9 @@ class Creating:
 
     def _give_up(self, wish: Wish, *, refused: bool) -> bool:
         """End all instances of a command; False if somebody has been told of them meanwhile."""
-        if wish.key:
-            self._ledger.give_key_back(wish.owner, wish.key, wish.ids[0])
         even_promised = refused and wish.waiting is not None
+        if wish.key:
+            self._ledger.give_key_back(wish.owner, wish.key, wish.ids, even_promised=even_promised)
         ended = [self._abandon(it, even_promised=even_promised) for it in wish.ids]
         return all(ended)
 

@@ -313,8 +313,9 @@ class Rules(RuleBasedStateMachine):
     @rule(which=anyone, own=st.booleans())
     def give_key_back(self, which: int, *, own: bool) -> None:
         (owner, key), (body, ids) = sorted(self.keys.items())[which % len(self.keys)]
-        self.desk.ledger.give_key_back(owner, Key(key, body), ids[0] if own else "i-other")
-        if own:
+        kept = any(it.promised for it in self.desk.ledger.get(ids))
+        self.desk.ledger.give_key_back(owner, Key(key, body), ids if own else ["i-other"])
+        if own and not kept:
             del self.keys[owner, key]
             assert not self.desk.ledger.promise(owner, Key(key, body), ids)
 

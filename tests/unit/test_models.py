@@ -241,6 +241,7 @@ def test_a_value_does_not_change_later() -> None:
 def test_free_is_the_cap_less_held_and_foreign_and_never_below_zero() -> None:
     state = RegionState(
         region="alpha/One",
+        state="up",
         cap=Resources(instances=20, vcpus=40, ram_mb=1000),
         held=Resources(instances=5, vcpus=10, ram_mb=900),
         foreign=Resources(instances=3, vcpus=31, ram_mb=50),
@@ -249,9 +250,10 @@ def test_free_is_the_cap_less_held_and_foreign_and_never_below_zero() -> None:
     assert state.provider == "alpha"
 
 
-def test_nothing_is_free_while_the_cloud_says_full() -> None:
-    state = RegionState(region="a/b", cap=Resources(instances=5, vcpus=5, ram_mb=5), full=True)
-    assert state.free() == Resources()
+@pytest.mark.parametrize("state", [{"full": True}, {"state": "down"}, {"state": "drained"}])
+def test_nothing_is_free_while_nothing_is_let_in(state: dict[str, Any]) -> None:
+    known = {"state": "up", "cap": Resources(instances=5, vcpus=5, ram_mb=5)} | state
+    assert RegionState(region="a/b", **known).free() == Resources()
 
 
 def test_resources_add_up_each_for_itself() -> None:

@@ -125,7 +125,7 @@ class Observing(Acting):
         The lock of a sweep that died is gone after LOCK_S.
         """
         name = self._keys.sweep_lock(region)
-        lock = self._redis.lock(name, timeout=LOCK_S, thread_local=False)
+        lock = self._redis.lock(name, timeout=min(LOCK_S, budget_s), thread_local=False)
         try:
             mine = lock.acquire(blocking=False)
         except FOREIGN as error:
