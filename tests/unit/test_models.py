@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
