@@ -178,7 +178,7 @@ def test_a_refusal_says_of_each_region_why(house: House) -> None:
     with pytest.raises(CapacityExhausted) as refusal:
         house.create()
     said = refusal.value.regions
-    assert "resting" in said[A]
+    assert "down" in said[A]
     assert "connection refused" in said[A]
     assert "free slots" in said[B]
     assert "free slots" in said[C]
