@@ -5,10 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
 
-# Every folder of tests: the quickest to say what is wrong first, those on a real OpenStack last.
-SUITES := $(patsubst %/,%,$(wildcard tests/*/))
-FIRST := $(wildcard tests/unit tests/ledger tests/instances)
-LAST := $(wildcard tests/clouds tests/e2e)
+# Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
+# two at a time.
+ALONE := tests/clouds tests/faults/churn tests/faults/soak tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test soak check format lock clean
@@ -40,7 +39,8 @@ down: venv ## end what `up` started; the data stays
 	@$(VENV)/bin/python infra/local/stack.py down
 
 test: venv ## all tests, each with services of its own
-	@$(VENV)/bin/pytest $(FIRST) $(filter-out $(FIRST) $(LAST) %__pycache__,$(SUITES)) $(LAST)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
+	@$(VENV)/bin/pytest $(ALONE)
 
 soak: venv ## load and every fault at once, for long; then everything has to add up
 	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \

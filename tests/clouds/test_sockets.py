@@ -188,7 +188,7 @@ def test_a_login_so_slow_that_the_time_is_over_is_too_late(
 
 
 @pytest.mark.parametrize("instead", ["reset", "silence"])
-def test_a_nova_that_breaks_off_or_is_silent_is_in_doubt_and_not_asked_again(
+def test_bounded_a_nova_that_breaks_off_or_is_silent_is_in_doubt_and_not_asked_again(
     stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, instead: str
 ) -> None:
     stub.answers[SERVERS] = stub_module.Answer(instead=instead)

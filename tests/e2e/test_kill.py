@@ -101,7 +101,7 @@ def operate(client: httpx.Client, chance: random.Random, mine: list[str]) -> int
     return answer.status_code
 
 
-def test_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, capsys):
+def test_no_leak_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, capsys):
     """Two replicas of every function, SIGKILLed during 200 creates and destroys.
 
     Whatever was answered with 202 is found. Unproven attempts are settled when their lease is

@@ -14,7 +14,7 @@ WITHIN_S = 60
 
 
 @pytest.mark.parametrize("what", ["kill", "pause"])
-def test_thirty_become_active_though_a_region_breaks_in_the_middle(product, what, capsys):
+def test_no_double_thirty_become_active_though_a_region_breaks_in_the_middle(product, what, capsys):
     """And after mending no server is left over."""
     began = time.monotonic()
     made = []

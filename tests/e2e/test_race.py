@@ -62,7 +62,9 @@ def sixty(running_faulty, proxy):
     return answers, in_error | _in_error(product), lost, time.monotonic() - began
 
 
-def test_seventy_creates_race_at_sixty_slots_and_lose_answers(sixty, running_faulty, capsys):
+def test_never_over_and_exact_fill_seventy_creates_race_at_sixty_slots(
+    sixty, running_faulty, capsys
+):
     """Exactly 60 become ACTIVE, 20 in each region, with 60 servers; ten are told to wait."""
     answers, in_error, lost, took_s = sixty
     codes = Counter(status for status, _, _ in answers)

@@ -143,7 +143,7 @@ def test_a_good_token_is_let_in(doors: dict[str, Door], token: str, books: Books
         ("destroy", "DELETE", "", None),
     ],
 )
-def test_another_owners_instance_is_404_and_looks_like_none(
+def test_isolation_another_owners_instance_is_404_and_looks_like_none(
     doors: dict[str, Door],
     token: str,
     books: Books,
@@ -175,12 +175,12 @@ def test_lists_and_labels_reach_only_ones_own(
     assert books.ledger.get([theirs])[0].status == "ACTIVE"
 
 
-def test_without_an_issuers_file_nobody_is_let_in(running: Any, token: str) -> None:
+def test_fail_closed_without_an_issuers_file_nobody_is_let_in(running: Any, token: str) -> None:
     with running("list", OMS_ISSUERS_FILE=None) as door:
         assert_unauthenticated(door.call("GET", "/instances", token))
 
 
-def test_with_an_empty_issuers_file_nobody_is_let_in(
+def test_fail_closed_with_an_empty_issuers_file_nobody_is_let_in(
     running: Any, token: str, tmp_path: Any
 ) -> None:
     empty = tmp_path / "issuers.yaml"

@@ -54,7 +54,7 @@ def test_each_resource_is_bounded(make_house: Any, quota: dict[str, int], fits: 
     assert len(house.create(12, partial=True)) == fits
 
 
-def test_what_is_leaving_counts_until_it_is_gone(make_house: Any) -> None:
+def test_never_over_what_is_leaving_counts_until_it_is_gone(make_house: Any) -> None:
     house = make_house(file=owners(default={"quota": {"instances": 1}}))
     made = house.active()
     house.destroy(made)
@@ -188,7 +188,7 @@ def test_who_waits_is_not_served_by_a_drained_region(make_house: Any) -> None:
 # ---------------------------------------------------------------- the queue
 
 
-def test_the_queue_is_bounded_and_who_finds_it_full_gets_nothing(make_house: Any) -> None:
+def test_bounded_who_finds_the_queue_full_gets_nothing(make_house: Any) -> None:
     house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max": 2}}))
     with pytest.raises(QueueFull, match="at most 2"):
         house.create(4, on_full="queue")
@@ -246,7 +246,7 @@ def test_no_more_is_started_in_a_minute_than_the_operator_allows(make_house: Any
 # ---------------------------------------------------------------- ERROR after 202
 
 
-def test_tries_are_bounded_by_the_regions_that_failed(make_house: Any) -> None:
+def test_bounded_tries_end_with_the_regions_that_failed(make_house: Any) -> None:
     names = [f"p{n}/R" for n in range(FAILING_REGIONS_MAX + 3)]
     house = make_house(dict.fromkeys(names, 2))
     for cloud in house.clouds.values():

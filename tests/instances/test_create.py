@@ -98,7 +98,7 @@ def test_a_create_lists_nothing_in_the_clouds_and_creates_once(house: House) -> 
     assert calls == ["create"] * 5
 
 
-def test_creates_of_one_command_go_on_side_by_side_but_bounded_in_each_region(
+def test_bounded_creates_of_one_command_in_each_region(
     make_house: Any,
 ) -> None:
     house = make_house({A: 20})
@@ -147,7 +147,9 @@ def test_partial_takes_what_there_is(house: House) -> None:
     house.assert_agreement()
 
 
-def test_foreign_servers_and_the_operators_cap_bound_what_is_placed(make_house: Any) -> None:
+def test_never_over_foreign_servers_and_the_operators_cap_bound_what_is_placed(
+    make_house: Any,
+) -> None:
     file = FleetFile.model_validate({"regions": {B: {"cap": {"instances": 1}}}})
     house = make_house(file=file)
     house.clouds[A].add_foreign(Resources(instances=3, vcpus=1, ram_mb=1))

@@ -23,7 +23,7 @@ def region_hash(house: House, region: str) -> dict[str, str]:
 # ---------------------------------------------------------------- found
 
 
-def test_a_server_whose_answer_was_lost_is_looked_for_and_kept(house: House) -> None:
+def test_no_double_a_server_whose_answer_was_lost_is_looked_for_and_kept(house: House) -> None:
     house.clouds[A].answers = "lost"
     made = house.one(regions=[A, B], strategy="priority")
     assert (made.region, made.attempt, made.status) == (A, 1, Status.BUILD)
@@ -100,7 +100,7 @@ def test_what_is_not_found_keeps_its_slot_and_the_instance_goes_elsewhere(house:
     assert (house.state(A).state, region_hash(house, A)["failures"]) == ("up", "1")
 
 
-def test_the_server_that_came_too_late_is_deleted_and_one_is_left(house: House) -> None:
+def test_no_double_the_server_that_came_too_late_is_deleted_and_one_is_left(house: House) -> None:
     house.clouds[A].answers = "late"
     made = house.one(regions=[A, B], strategy="priority", ssh_public_key=SSH_KEY)
     house.clouds[A].arrive()

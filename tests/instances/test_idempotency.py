@@ -71,7 +71,7 @@ def side_by_side(acts: list[Callable[[], Any]]) -> list[Any]:
 # ---------------------------------------------------------------- repeats
 
 
-def test_a_repeat_returns_the_same_instances_and_makes_none(house: House) -> None:
+def test_no_double_a_repeat_returns_the_same_instances_and_makes_none(house: House) -> None:
     made = house.create(5, key="k")
     again = house.create(5, key="k")
     assert ids(again) == ids(made)
@@ -96,7 +96,7 @@ def test_without_a_key_or_with_another_one_instances_are_others(house: House) ->
     assert len(set(ids(made))) == 4
 
 
-def test_a_key_is_its_owners_own(house: House) -> None:
+def test_isolation_a_key_is_its_owners_own(house: House) -> None:
     mine, theirs = house.one(key="k"), house.one(key="k", owner="bob", ttl=60)
     assert mine.id != theirs.id
     assert (mine.owner, theirs.owner) == ("alice", "bob")
@@ -274,7 +274,7 @@ def test_a_key_outlives_the_ledger_also_on_a_server_that_a_sweep_made(house: Hou
     assert (again.id, again.region) == (made.id, B)
 
 
-def test_a_commit_after_the_ledger_was_lost_deletes_nothing(house: House) -> None:
+def test_positive_delete_a_commit_after_the_ledger_was_lost_deletes_nothing(house: House) -> None:
     cloud = house.clouds[A]
     cloud.meanwhile = lambda _: house.redis.flushdb()
     made = house.one(regions=[A], key="k")

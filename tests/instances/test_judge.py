@@ -185,7 +185,7 @@ def test_an_expiry_that_moved_is_written_on_the_server() -> None:
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
 
 
-def test_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
+def test_positive_delete_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
     """Over everything: a delete has an instance that is over, failed here, or gone elsewhere."""
     helds = [slot(), pending(NOW - 1), pending(NOW + 1)]
     instances = [

@@ -171,7 +171,7 @@ def test_a_slot_is_released_once_whoever_sees_it_first(still: House) -> None:
 # ---------------------------------------------------------------- keypairs
 
 
-def test_the_keypair_of_a_server_deleted_behind_our_back_is_forgotten(house: House) -> None:
+def test_no_leak_the_keypair_of_a_server_deleted_behind_our_back_is_forgotten(house: House) -> None:
     made = house.active(ssh_public_key=SSH_KEY)
     cloud = house.clouds[made.region]
     cloud.servers.clear()

@@ -192,7 +192,7 @@ def test_after_any_storm_ledger_and_clouds_agree(make_house: Any, seed: int) -> 
     assert len(keypairs) <= house.servers()
 
 
-def test_races_of_many_creates_fill_every_slot_and_never_one_more(make_house: Any) -> None:
+def test_never_over_and_exact_fill_in_races_of_many_creates(make_house: Any) -> None:
     house = make_house({A: 20, B: 20, C: 20})
     outcomes: Counter[str] = Counter()
     lock, barrier = threading.Lock(), threading.Barrier(8)
@@ -220,7 +220,7 @@ def test_races_of_many_creates_fill_every_slot_and_never_one_more(make_house: An
     house.assert_agreement()
 
 
-def test_reaps_that_race_with_creates_and_destroys_lose_and_leak_nothing(make_house: Any) -> None:
+def test_no_leak_reaps_that_race_with_creates_and_destroys_lose_nothing(make_house: Any) -> None:
     house = make_house({A: 25, B: 25})
     stop = threading.Event()
     kept: list[str] = []

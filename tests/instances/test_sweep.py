@@ -400,7 +400,7 @@ def test_a_server_deleted_behind_our_back_frees_its_slot(house: House, *, built:
     house.assert_idle()
 
 
-def test_foreign_servers_are_counted_and_never_touched(house: House) -> None:
+def test_positive_delete_foreign_servers_are_counted_and_never_touched(house: House) -> None:
     cloud = house.clouds[A]
     foreign = cloud.add_foreign(Resources(instances=1, vcpus=8, ram_mb=100))
     failed = cloud.add_foreign(Resources(instances=1, vcpus=8, ram_mb=100))
@@ -426,7 +426,7 @@ def test_the_quota_that_shrinks_is_heeded_and_nothing_is_deleted_for_it(house: H
 # ---------------------------------------------------------------- losing all of Redis
 
 
-def test_after_a_loss_of_redis_every_instance_is_adopted_and_nothing_is_deleted(
+def test_no_loss_after_a_loss_of_redis_every_instance_is_adopted(
     house: House,
 ) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
@@ -459,7 +459,7 @@ def test_an_adopted_instance_expires_like_any_other(house: House) -> None:
     house.assert_idle()
 
 
-def test_of_two_attempts_found_after_a_loss_the_later_one_lives(house: House) -> None:
+def test_no_double_of_two_attempts_found_after_a_loss_the_later_one_lives(house: House) -> None:
     house.clouds[A].answers = "late"
     made = house.one(regions=[A, B], strategy="priority")
     house.clouds[A].arrive()
@@ -499,7 +499,7 @@ def test_a_stray_server_of_a_destroyed_instance_is_deleted(house: House) -> None
     house.assert_idle()
 
 
-def test_a_marked_server_that_nobody_knows_is_adopted_not_deleted(house: House) -> None:
+def test_positive_delete_a_marked_server_that_nobody_knows_is_adopted(house: House) -> None:
     house.clouds[B].create(
         order_for(house, "i-" + "Z" * 26).model_copy(update={"offer": _offer(house, B)})
     )

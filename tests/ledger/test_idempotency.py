@@ -46,7 +46,7 @@ def test_another_body_with_the_same_key_is_a_conflict_and_does_nothing(desk: Des
     assert set(desk.redis.keys()) == before
 
 
-def test_owners_do_not_share_keys(desk: Desk) -> None:
+def test_isolation_owners_do_not_share_keys(desk: Desk) -> None:
     desk.place(A, key=KEY)
     assert desk.place(A, key=OTHER_BODY, owner="bob").outcome == "placed"
     assert len(made(desk)) == len(made(desk, "bob")) == 1

@@ -118,7 +118,7 @@ def test_every_public_act_is_among_those_that_are_tried() -> None:
     assert {name.split()[0] for name in ACTS} == public - of_values_read_before
 
 
-def test_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
+def test_fail_closed_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
     with impatient(own.port) as client:
         ledger = Ledger(client, "test", lease_ms=1000)
         for act in ACTS.values():

@@ -95,7 +95,7 @@ def _assert_fair(placed: list[str]) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_churn_of_300_over_60_slots_serves_all_without_a_sweep(
+def test_exact_fill_a_churn_of_300_over_60_slots_serves_all_without_a_sweep(
     stack: Stack, churn_sim: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody sweeps: each slot comes back because somebody looked after the server that left."""

@@ -123,7 +123,7 @@ def test_a_pause_within_creates_makes_none_too_many_and_loses_none(
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH"])
-def test_what_is_flushed_within_creates_comes_back(
+def test_no_loss_what_is_flushed_within_creates_comes_back(
     new_node: Any, new_house: Any, command: str
 ) -> None:
     node = new_node("--save", "")

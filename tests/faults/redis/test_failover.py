@@ -53,7 +53,7 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_after_a_failover_the_same_ledger_goes_on_with_all_that_was_committed(
+def test_no_loss_after_a_failover_the_ledger_goes_on_with_all_that_was_committed(
     new_node: Any, new_house: Any, acts: Any
 ) -> None:
     watched = Watched(new_node)

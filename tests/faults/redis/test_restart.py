@@ -35,7 +35,7 @@ def test_a_restart_with_persistence_keeps_all_of_it(new_node: Any, new_house: An
     house.assert_agreement()
 
 
-def test_a_restart_without_anything_is_made_good_by_two_sweeps(
+def test_no_loss_a_restart_without_anything_is_made_good_by_two_sweeps(
     new_node: Any, new_house: Any
 ) -> None:
     node = new_node(*FORGETTING)
