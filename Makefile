@@ -10,7 +10,7 @@ export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
 ALONE := tests/clouds tests/faults/churn tests/faults/soak tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo status down test soak check format lock clean
+.PHONY: help venv up demo status down test soak bench check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,9 @@ test: venv ## all tests, each with services of its own
 soak: venv ## load and every fault at once, for long; then everything has to add up
 	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \
 		--operations $(or $(OPERATIONS),5000) $(if $(SEED),--seed $(SEED))
+
+bench: venv ## measurements, as ratios side by side; see bench/README.md
+	@$(VENV)/bin/python bench/dead_provider.py
 
 check: venv ## lint, formatting, types and import rules: what CI runs before the tests
 	@$(VENV)/bin/ruff check
