@@ -88,7 +88,7 @@ def work(product, seed: int, operations: int, killer: Killer) -> list[int]:
 def operate(client: httpx.Client, chance: random.Random, mine: list[str]) -> int:
     """Create some instances, or destroy one; return the answer's status, 0 for none."""
     try:
-        if len(mine) > 5 or (mine and chance.random() < 0.5):
+        if len(mine) > 3 or (mine and chance.random() < 0.5):
             answer = client.delete(f"/v1/instances/{mine[-1]}")
             if answer.status_code == 202:
                 mine.pop()
