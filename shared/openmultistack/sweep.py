@@ -156,11 +156,15 @@ class Sweep:
         )
 
     def _hold_unknown(self, view: View, marked: Mapping[tuple[str, int], Server]) -> bool:
-        """Give every marked server a slot, so that it counts; adopt those nobody knows."""
+        """Give every marked server a slot, so that it counts; adopt those nobody knows.
+
+        One may have gone since it was listed, and its slot with it: the cloud is asked again.
+        """
         known = {
             (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
         }
-        strays = [server for key, server in marked.items() if key not in known]
+        unknown = [server for key, server in marked.items() if key not in known]
+        strays = [it for it in unknown if self._cloud.show(it.id) is not None]
         for server in strays:
             self.done["adopted"] += self._ledger.hold(
                 _found(self._region, server),

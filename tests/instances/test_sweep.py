@@ -499,6 +499,23 @@ def test_a_stray_server_of_a_destroyed_instance_is_deleted(house: House) -> None
     house.assert_idle()
 
 
+def test_a_server_that_went_while_its_region_was_listed_holds_no_slot_again(house: House) -> None:
+    made, cloud = house.active(), house.clouds[A]
+    assert made.region == A
+    leaving = house.destroy(made)
+    listed = cloud.survey
+
+    def list_slowly() -> Any:
+        found = listed()
+        cloud.settle()
+        house.ledger.release(_attempt(made), owner=made.owner, instance=leaving, why="it is gone")
+        return found
+
+    cloud.survey = list_slowly
+    assert house.sweep(A) == {}
+    house.assert_idle()
+
+
 def test_positive_delete_a_marked_server_that_nobody_knows_is_adopted(house: House) -> None:
     house.clouds[B].create(
         order_for(house, "i-" + "Z" * 26).model_copy(update={"offer": _offer(house, B)})

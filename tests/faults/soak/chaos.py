@@ -29,7 +29,7 @@ KINDS = (
 SHARE_MAX = 0.3
 PAUSE_S = (0.3, 1.5)
 SPELL_S = (3.0, 8.0)
-WHOLE = ("hang", "reset_before", "refuse")
+WHOLE = ("reset_before", "refuse", "reset_before", "refuse", "hang")
 CREATES = {"method": "POST", "path": "/servers"}
 SCOPES = ({}, {}, CREATES, CREATES, {"method": "DELETE"}, {"method": "GET"})
 

@@ -1,6 +1,6 @@
 """A soak: many clients, every fault at once, and in the end everything adds up.
 
-    run.py --seconds 90 --seed 1 --clients 8 --replicas 3 [--operations 5000] [--json FILE]
+    run.py --seconds 90 --seed 1 --clients 12 --replicas 3 [--operations 5000] [--json FILE]
 
 Runs until the time is over and so many operations were done. Exit 1 if anything was violated.
 """
@@ -37,7 +37,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=90)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--operations", type=int, default=0, help="at least so many")
     parser.add_argument("--port-base", type=int, default=PORT_BASE)
