@@ -28,7 +28,7 @@ KINDS = (
 )
 SHARE_MAX = 0.3
 PAUSE_S = (0.3, 1.5)
-SPELL_S = (3.0, 8.0)
+SPELL_S = (4.0, 9.0)
 WHOLE = ("reset_before", "refuse", "reset_before", "refuse", "hang")
 CREATES = {"method": "POST", "path": "/servers"}
 SCOPES = ({}, {}, CREATES, CREATES, {"method": "DELETE"}, {"method": "GET"})
@@ -64,6 +64,10 @@ class Chaos:
         """Begin."""
         self._thread.start()
 
+    def unmet(self) -> set[str]:
+        """Return the kinds of fault that no request has met yet."""
+        return set(KINDS) - self.met.keys()
+
     def stop(self) -> None:
         """End it, and undo all; raises what ended it before."""
         self._stop.set()
@@ -84,12 +88,12 @@ class Chaos:
 
     def _draw(self) -> Callable[[], None]:
         acts = {
-            self._kill: 5,
-            self._break_some: 6,
-            self._misbehave: 3,
-            self._outage: 2,
-            self._drain: 1,
-            self._pause: 1,
+            self._kill: 12,
+            self._break_some: 18,
+            self._misbehave: 5,
+            self._outage: 3,
+            self._drain: 3,
+            self._pause: 2,
         }
         return self._chance.choices(list(acts), list(acts.values()))[0]
 
@@ -151,7 +155,7 @@ class Chaos:
         if not self._deck:
             self._deck = self._chance.sample(KINDS, len(KINDS))
         kind = self._deck.pop()
-        rule = {"kind": kind, "share": round(self._chance.uniform(0.1, SHARE_MAX), 2)}
+        rule = {"kind": kind, "share": round(self._chance.uniform(0.15, SHARE_MAX), 2)}
         # What nothing would be answered to for long is rare: clients wait for it.
         scope = self._chance.choice(SCOPES) if kind != "hang" else CREATES
         if kind == "broken_body":
