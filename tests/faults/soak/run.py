@@ -2,7 +2,8 @@
 
     run.py --seconds 90 --seed 1 --clients 12 --replicas 3 [--operations 5000] [--json FILE]
 
-Runs until the time is over, so many operations were done, and every kind of fault was met. Exit 1 if anything was violated.
+Runs until the time is over, so many operations were done, and every kind of fault was met.
+Exit 1 if anything was violated.
 """
 
 import argparse
