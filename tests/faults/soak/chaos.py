@@ -14,7 +14,8 @@ import psutil
 from clients import Api
 from stage import Stage
 
-KINDS = (
+ACTS = {"kill", "faults", "outage", "conduct", "drain", "open", "pause"}
+KINDS = {
     "delay",
     "reset_before",
     "reset_after",
@@ -25,10 +26,10 @@ KINDS = (
     "html",
     "broken_body",
     "hang",
-)
+}
 SHARE_MAX = 0.3
 PAUSE_S = (0.3, 1.5)
-SPELL_S = (3.0, 8.0)
+SPELL_S = (4.0, 9.0)
 WHOLE = ("reset_before", "refuse", "reset_before", "refuse", "hang")
 CREATES = {"method": "POST", "path": "/servers"}
 SCOPES = ({}, {}, CREATES, CREATES, {"method": "DELETE"}, {"method": "GET"})
@@ -52,7 +53,8 @@ class Chaos:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos")
         self._spells: list[Spell] = []
-        self._deck: list[str] = []
+        self._kinds: list[str] = []
+        self._acts: list[Callable[[], bool]] = []
         self._begun = time.monotonic()
         self.log: list[str] = []
         self.acts: Counter[str] = Counter()
@@ -63,6 +65,10 @@ class Chaos:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def unmet(self) -> set[str]:
+        """Return the acts that were not done yet, and the kinds of fault that nothing has met."""
+        return (ACTS - self.acts.keys()) | (KINDS - self.met.keys())
 
     def stop(self) -> None:
         """End it, and undo all; raises what ended it before."""
@@ -76,22 +82,30 @@ class Chaos:
         try:
             while not self._stop.wait(self._chance.uniform(*PAUSE_S)):
                 self._end_spells(time.monotonic())
-                self._draw()()
+                self._act()
         except Exception as error:  # noqa: BLE001  told by `stop`
             self.error = error
         finally:
             self._end_spells(float("inf"))
 
-    def _draw(self) -> Callable[[], None]:
-        acts = {
-            self._kill: 5,
-            self._break_some: 6,
+    def _act(self) -> None:
+        """Do the next of a shuffled deck; what cannot be done now comes up again."""
+        if not self._acts:
+            deck = [act for act, times in self._deck_of_acts().items() for _ in range(times)]
+            self._acts = self._chance.sample(deck, len(deck))
+        act = self._acts.pop()
+        if not act():
+            self._acts.insert(0, act)
+
+    def _deck_of_acts(self) -> dict[Callable[[], bool], int]:
+        return {
+            self._kill: 6,
+            self._break_some: 8,
             self._misbehave: 3,
             self._outage: 2,
-            self._drain: 1,
+            self._drain: 2,
             self._pause: 1,
         }
-        return self._chance.choices(list(acts), list(acts.values()))[0]
 
     def _note(self, what: str, text: str) -> None:
         self.acts[what] += 1
@@ -115,20 +129,21 @@ class Chaos:
 
     # ------------------------------------------------------------ functions and ledger
 
-    def _kill(self) -> None:
+    def _kill(self) -> bool:
         name = self._chance.choice(self._stage.function_names())
         process = self._stage.process(name)
         if process is None:
-            return
+            return False
         with suppress(psutil.Error, ProcessLookupError):
             for it in (process, *process.children(recursive=True)):
                 os.kill(it.pid, signal.SIGKILL)
         self._note("kill", name)
+        return True
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
         process = self._stage.process("valkey")
         if process is None:
-            return
+            return False
         seconds = self._chance.uniform(2, 6)
         process.suspend()
         try:
@@ -136,22 +151,25 @@ class Chaos:
         finally:
             process.resume()
         self._note("pause", f"of the ledger for {seconds:.1f} s")
+        return True
 
     # ------------------------------------------------------------ clouds
 
-    def _break_some(self) -> None:
+    def _break_some(self) -> bool:
         region = self._region()
-        if region:
-            rules = [self._rule() for _ in range(self._chance.randint(1, 3))]
-            self._set(region, rules)
-            self._note("faults", f"{region} {[it['kind'] for it in rules]}")
+        if region is None:
+            return False
+        rules = [self._rule() for _ in range(self._chance.randint(1, 3))]
+        self._set(region, rules)
+        self._note("faults", f"{region} {[it['kind'] for it in rules]}")
+        return True
 
     def _rule(self) -> dict[str, Any]:
         """Return a rule of the next kind: each comes up once before one comes again."""
-        if not self._deck:
-            self._deck = self._chance.sample(KINDS, len(KINDS))
-        kind = self._deck.pop()
-        rule = {"kind": kind, "share": round(self._chance.uniform(0.1, SHARE_MAX), 2)}
+        if not self._kinds:
+            self._kinds = self._chance.sample(sorted(KINDS), len(KINDS))
+        kind = self._kinds.pop()
+        rule = {"kind": kind, "share": round(self._chance.uniform(0.15, SHARE_MAX), 2)}
         # What nothing would be answered to for long is rare: clients wait for it.
         scope = self._chance.choice(SCOPES) if kind != "hang" else CREATES
         if kind == "broken_body":
@@ -161,12 +179,14 @@ class Chaos:
             late["executed"] = self._chance.random() < 0.5
         return rule | scope | late
 
-    def _outage(self) -> None:
+    def _outage(self) -> bool:
         region = self._region()
-        if region:
-            kind = self._chance.choice(WHOLE)
-            self._set(region, [{"kind": kind}])
-            self._note("outage", f"{region} {kind}")
+        if region is None:
+            return False
+        kind = self._chance.choice(WHOLE)
+        self._set(region, [{"kind": kind}])
+        self._note("outage", f"{region} {kind}")
+        return True
 
     def _set(self, region: str, rules: list[dict[str, Any]]) -> None:
         self._stage.proxy.set_rules(region, *rules)
@@ -177,10 +197,10 @@ class Chaos:
 
         self._begin(region, undo)
 
-    def _misbehave(self) -> None:
+    def _misbehave(self) -> bool:
         region = self._region()
         if region is None:
-            return
+            return False
         changes = {
             "spawn_fail": round(self._chance.uniform(0, 0.1), 3),
             "destroy_fail": round(self._chance.uniform(0, 0.2), 3),
@@ -190,11 +210,14 @@ class Chaos:
         calm = dict.fromkeys(changes, 0)
         self._begin(region, lambda: self._stage.conduct(region, **calm))
         self._note("conduct", f"{region} {changes}")
+        return True
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
         region = self._region()
-        if region and self._operate("drain", region):
-            self._begin(region, lambda: self._open(region))
+        if region is None or not self._operate("drain", region):
+            return False
+        self._begin(region, lambda: self._open(region))
+        return True
 
     def _open(self, region: str) -> None:
         until = time.monotonic() + 60

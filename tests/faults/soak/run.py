@@ -2,7 +2,8 @@
 
     run.py --seconds 90 --seed 1 --clients 12 --replicas 3 [--operations 5000] [--json FILE]
 
-Runs until the time is over and so many operations were done. Exit 1 if anything was violated.
+Runs until the time is over, so many operations were done, and every kind of fault was met.
+Exit 1 if anything was violated.
 """
 
 import argparse
@@ -73,7 +74,8 @@ class Soak:
             self._stage.note("faults are over, the closing act begins")
             self._closing.play()
             end = self._closing.take_stock(self._watch.fullest)
-        found = violations(self._journal.operations, end) + self._closing.troubles
+        found = violations(self._journal.operations, end)
+        found += self._closing.troubles + self._watch.troubles()
         self._keep(end)
         return self._summary(end, found, loaded_s)
 
@@ -97,7 +99,8 @@ class Soak:
     def _wait(self) -> None:
         began, told = time.monotonic(), self._told
         while (spent_s := time.monotonic() - began) < told.seconds * PATIENCE:
-            if spent_s > told.seconds and self._journal.count() >= told.operations:
+            enough = self._journal.count() >= told.operations and not self._chaos.unmet()
+            if enough and spent_s > told.seconds:
                 return
             time.sleep(1)
             if int(spent_s) % 15 == 0:

@@ -12,6 +12,8 @@ from openmultistack.ledger import Ledger
 from openmultistack.models import CreateInstances, Instance, RegionState
 
 EVERY_S = 0.5
+# Whatever goes wrong, after that long a slot is used that somebody waits for: sweeps come often.
+IDLE_MAX_S = 45
 
 
 class Watch:
@@ -40,6 +42,11 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join()
         self._close()
+
+    def troubles(self) -> list[str]:
+        """Return a sentence for each region in which a slot was idle for too long."""
+        idle = [(name, it) for name, it in self.longest_idle_s.items() if it > IDLE_MAX_S]
+        return [f"idle: a slot of {name} for {it:.0f} s, while someone waited" for name, it in idle]
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
