@@ -72,7 +72,7 @@ def test_what_finds_no_room_waits_at_its_place_until_it_is_destroyed(
     assert show(first)["queue"] == {"place": 1, "waiting": 2, "why": why}
     assert show(second)["queue"] == {"place": 2, "waiting": 2, "why": why}
     (event,) = show(first, more="/events")["events"]
-    assert (event["what"], event["region"], event["attempt"]) == ("queued", "", 0)
+    assert (event["what"], event["region"], event["attempt"]) == ("queued", None, 0)
     listed = doors["list"].call("GET", "/instances?status=QUEUED", token)
     assert len(answers.check(listed, "GET", "/instances")["instances"]) == 2
     assert "oms_queue_length 2" in doors["list"].call("GET", "/metrics").text.splitlines()

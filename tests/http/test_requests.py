@@ -295,7 +295,7 @@ def test_a_create_that_no_region_takes_is_502_with_each_ones_words(
     again = doors["create"].call("POST", "/instances", token, json=GOOD)
     answers.check(again, "POST", "/instances")
     said = answers.refused(again, 503, "no-region-ready")["regions"]
-    assert said == {"dead/RegionOne": "is resting: connection refused"}
+    assert said == {"dead/RegionOne": "is down: connection refused"}
     assert int(again.headers["retry-after"]) > 0
 
 
