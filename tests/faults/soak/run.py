@@ -135,10 +135,18 @@ class Soak:
         }
 
 
+def _end(number: int, _frame: object) -> None:
+    """End in order, once: a second signal does not keep us from ending what we started."""
+    for it in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(it, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main() -> int:
     """Run once; returns 1 if anything was violated."""
     told = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     print(f"seed {told.seed}", flush=True)
     shutil.rmtree(told.home, ignore_errors=True)
     with Stage(told.home, told.port_base, told.replicas, told.seed).running() as stage:
@@ -151,7 +159,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -28,6 +28,22 @@ KINDS_OF_FAULT = {
 }
 
 
+def ended(command):
+    """Return what a command returned and printed; it ends what it started, whatever ends us."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # a Ctrl-C is ours, to be passed on once
+    ) as process:
+        try:
+            printed, _ = process.communicate()
+        finally:
+            process.terminate()
+    return process.returncode, printed
+
+
 @pytest.mark.timeout(900)
 def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsys):
     """No create over a limit, no double, no leak, nothing lost, no idle slot while someone waits.
@@ -39,14 +55,14 @@ def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsy
     command = [sys.executable, str(RUN), f"--seed={SEED}", f"--seconds={LOAD_S}"]
     command += [f"--operations={OPERATIONS}", f"--port-base={PORT_BASE}"]
     command += [f"--home={tmp_path / 'soak'}", f"--json={summary_file}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert summary_file.exists(), done.stdout + done.stderr
+    code, printed = ended(command)
+    assert summary_file.exists(), printed
     with capsys.disabled():
-        print("\n" + done.stdout)
+        print("\n" + printed)
     summary = json.loads(summary_file.read_text())
     assert summary["violations"] == []
     assert summary["refused_quota"] == 0
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     assert summary["operations"] >= OPERATIONS
     assert summary["acts"]["kill"] >= 5
     assert {"faults", "outage", "conduct", "drain", "open", "pause"} <= set(summary["acts"])
