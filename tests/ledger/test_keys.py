@@ -70,7 +70,7 @@ def waiting(desk: Desk) -> None:
     """Let every script run that has to do with idempotency keys, breakers and the queue."""
     ledger, bounds = desk.ledger, {"max_building": 9, "starts_per_minute": 600}
     for means in ("doubt", "unreachable", "paused"):
-        ledger.report(C, "no", means, pause_s=1)
+        ledger.report(C, "no", means)
     desk.open(C, **bounds)
     ledger.drain(C, "maintenance")
     key, quota = Key("digest", "body"), Quota(instances=9, creates_per_minute=99)
