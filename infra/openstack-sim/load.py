@@ -5,18 +5,16 @@ import asyncio
 import time
 from collections import Counter
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import yaml
 from aiohttp import ClientSession, TCPConnector
 
 
-async def main() -> None:
+async def main(told: argparse.Namespace, clouds: dict[str, Any]) -> None:
     """Have clients live through servers in all regions at once, and print what was answered."""
-    told = arguments()
     answers: Counter[str] = Counter()
-    with open(told.clouds_file, encoding="utf-8") as file:  # noqa: ASYNC230, PTH123  once
-        clouds = yaml.safe_load(file)["clouds"]
     async with ClientSession(connector=TCPConnector(limit=0)) as http:
         novas = [it for cloud in clouds.values() for it in await log_in(http, cloud)]
         began = time.monotonic()
@@ -32,7 +30,7 @@ async def main() -> None:
 def arguments() -> argparse.Namespace:
     """Return what the command was told."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clouds_file")
+    parser.add_argument("clouds_file", type=Path)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=10)
     return parser.parse_args()
@@ -89,4 +87,5 @@ async def client(
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    told = arguments()
+    asyncio.run(main(told, yaml.safe_load(told.clouds_file.read_text())["clouds"]))

@@ -6,10 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from openmultistack import endpoints
 from openmultistack.attempts import Attempts
 from openmultistack.creating import Creating
@@ -19,7 +15,7 @@ from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
 from openmultistack.http import Handler, door
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
-from openmultistack.ledger import Ledger
+from openmultistack.ledger import Address, Ledger, connect, read_address
 from openmultistack.principal import Issuer, load_issuers
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
@@ -28,7 +24,6 @@ from openmultistack.settings import Settings, load_settings
 if TYPE_CHECKING:
     from openmultistack.clouds import Clouds
 
-REDIS_TIMEOUT_S = 5.0
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
 
@@ -50,15 +45,15 @@ def issuers() -> Mapping[str, Issuer]:
 
 
 @cache
+def redis_address() -> Address:
+    """Return where Redis is."""
+    return read_address(settings().redis_url)
+
+
+@cache
 def ledger() -> Ledger:
-    """Return the ledger; every act on it may be sent twice, so a broken connection is retried."""
-    client = redis.Redis.from_url(
-        settings().redis_url,
-        decode_responses=True,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1),
-    )
+    """Return the ledger."""
+    client = connect(redis_address())
     return Ledger(client, settings().fleet, lease_ms=settings().lease_s * 1000)
 
 
@@ -153,31 +148,31 @@ def draining() -> Draining:
 
 def create() -> Handler:
     """Return the handler of functions/create.py."""
-    refuse_bad_configuration(issuers, fleet)
+    refuse_bad_configuration(redis_address, issuers, fleet)
     return door("create", endpoints.create_endpoints(creating), issuers)
 
 
 def destroy() -> Handler:
     """Return the handler of functions/destroy.py."""
-    refuse_bad_configuration(issuers, fleet)
+    refuse_bad_configuration(redis_address, issuers, fleet)
     return door("destroy", endpoints.destroy_endpoints(destroying), issuers)
 
 
 def list_() -> Handler:
     """Return the handler of functions/list.py."""
-    refuse_bad_configuration(issuers)
+    refuse_bad_configuration(redis_address, issuers)
     return door("list", endpoints.list_endpoints(ledger), issuers)
 
 
 def renew() -> Handler:
     """Return the handler of functions/renew.py."""
-    refuse_bad_configuration(issuers, fleet_file)
+    refuse_bad_configuration(redis_address, issuers, fleet_file)
     return door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
 
 
 def reap() -> Handler:
     """Return the handler of functions/reap.py."""
-    refuse_bad_configuration(issuers, fleet)
+    refuse_bad_configuration(redis_address, issuers, fleet)
     return door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
 
 

@@ -45,7 +45,7 @@ MEANING: Mapping[type[CloudError], Meaning] = {
     RegionFull: "full",
     CatalogueStale: "stale",
     AccountBroken: "down",
-    Unreachable: "unreachable",
+    Unreachable: "down",
     RateLimited: "paused",
     TooLate: "",
     OrderRefused: "",

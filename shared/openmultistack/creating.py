@@ -1,6 +1,7 @@
 """The use case create: from a command to instances that a cloud has accepted, or that wait."""
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -136,9 +137,9 @@ class Creating:
 
     def _give_up(self, wish: Wish, *, refused: bool) -> bool:
         """End all instances of a command; False if somebody has been told of them meanwhile."""
-        if wish.key:
-            self._ledger.give_key_back(wish.owner, wish.key, wish.ids[0])
         even_promised = refused and wish.waiting is not None
+        if wish.key:
+            self._ledger.give_key_back(wish.owner, wish.key, wish.ids, even_promised=even_promised)
         ended = [self._abandon(it, even_promised=even_promised) for it in wish.ids]
         return all(ended)
 
@@ -200,7 +201,8 @@ _COMING = (Status.QUEUED, Status.BUILD)
 
 
 def _key(key: str, command: CreateInstances) -> Key:
-    return Key(_digest(key), _digest(command.model_dump_json()))
+    told = json.dumps(command.model_dump(mode="json"), sort_keys=True)
+    return Key(_digest(key), _digest(told))
 
 
 def _digest(text: str) -> str:

@@ -39,7 +39,8 @@ class OmsError(Exception):
 class Retriable:
     """Mixin: the same request may succeed later, unchanged."""
 
-    retry_after_s: int = 5
+    # None: nobody can say when.
+    retry_after_s: int | None = 5
 
 
 class Problem(OmsError):
@@ -122,7 +123,6 @@ class OwnerQuotaExceeded(Retriable, Problem):
     """The owner has, or asks for, more than their quota; nothing was made."""
 
     status, slug, title = 429, "owner-quota-exceeded", "Owner's quota exceeded"
-    retry_after_s = 15
 
     def __init__(
         self,
@@ -130,10 +130,10 @@ class OwnerQuotaExceeded(Retriable, Problem):
         *,
         quota: Mapping[str, int],
         used: Mapping[str, int],
-        retry_after_s: int | None = None,
+        retry_after_s: int | None,
     ) -> None:
         self._more = {"quota": dict(quota), "used": dict(used)}
-        self.retry_after_s = self.retry_after_s if retry_after_s is None else retry_after_s
+        self.retry_after_s = retry_after_s
         super().__init__(detail)
 
     def members(self) -> dict[str, object]:

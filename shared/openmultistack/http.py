@@ -199,7 +199,7 @@ def _problem(problem: Problem, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="invalid_token"'
     if isinstance(problem, InsufficientScope):
         headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="insufficient_scope"'
-    if isinstance(problem, Retriable):
+    if isinstance(problem, Retriable) and problem.retry_after_s is not None:
         headers["Retry-After"] = str(problem.retry_after_s)
     return Reply(problem.status, document | problem.members(), headers)
 

@@ -115,7 +115,9 @@ def story(ledger: Ledger, owner: str, instance_id: str) -> list[dict[str, Any]]:
     """Return every change of state of an owner's instance, oldest first."""
     owned(ledger, owner, [instance_id])
     return [
-        {"at": rfc3339(event["at_ms"])} | {k: v for k, v in event.items() if k != "at_ms"}
+        {"at": rfc3339(event["at_ms"])}
+        | {k: v for k, v in event.items() if k != "at_ms"}
+        | {"region": event["region"] or None}
         for event in ledger.events(instance_id)
     ]
 

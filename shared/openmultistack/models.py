@@ -294,11 +294,11 @@ class RegionState(Frozen):
         return self.region.partition("/")[0]
 
     def free(self) -> Resources:
-        """Return cap - held - foreign, never below zero; nothing while the cloud says full."""
+        """Return cap - held - foreign, never below zero; nothing while nothing is let in."""
         return Resources(
             **{
                 what: 0
-                if self.full
+                if self.full or self.state != "up"
                 else max(
                     0,
                     getattr(self.cap, what)

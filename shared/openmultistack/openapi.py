@@ -61,7 +61,9 @@ _SCHEMAS: Mapping[str, Json] = {
         expires_at=_TIME,
         error=_maybe(_TEXT),
     ),
-    "Event": _object(at=_TIME, what=_TEXT, region=_TEXT, attempt={"type": "integer"}, why=_TEXT),
+    "Event": _object(
+        at=_TIME, what=_TEXT, region=_maybe(_TEXT), attempt={"type": "integer"}, why=_TEXT
+    ),
     "Region": _object(
         region=_TEXT,
         provider=_TEXT,

@@ -18,6 +18,9 @@ from openmultistack.fleet import Offers
 from openmultistack.ledger import Admitted, Ledger, Wish
 from openmultistack.models import RegionState
 
+# For an owner who has all that they may have: until one of their instances may have ended.
+QUOTA_RETRY_S = 15
+
 
 class Refusals:
     """What can be said to one command when it is not admitted."""
@@ -58,7 +61,7 @@ class Refusals:
                 retry_s = math.ceil(admitted.retry_ms / 1000)
                 return self._quota(f"at most {rate} may be created in a minute", retry_s)
             case "quota":
-                return self._quota(f"{count} more would be over the owner's quota")
+                return self._quota(f"{count} more would be over the owner's quota", QUOTA_RETRY_S)
         return self._no_room()
 
     def _quota(self, detail: str, retry_after_s: int | None = None) -> Problem:

@@ -15,7 +15,10 @@ class Settings(Frozen):
 
     # Name of the fleet: servers carry it, and all keys of the ledger.
     fleet: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?(\+(sentinel|cluster))?|unix)://",
+    )
     # Without this file nobody is let in.
     issuers_file: Path | None = None
     fleet_file: Path | None = None

@@ -6,12 +6,13 @@ does not know is adopted; one without is somebody else's and is only counted.
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from openmultistack.attempts import Pursuit, wanted_again
 from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
-from openmultistack.errors import CloudError, Unreachable
+from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Ledger, Slot, View
@@ -115,20 +116,22 @@ class Sweep:
         """
         started_ms = self._ledger.now_ms()
         survey = self._cloud.survey()
-        self._take(survey)
         marked = _marked(survey)
         ids = {instance_id for instance_id, _ in marked}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
         if self._hold_unknown(view, marked):
             view = self._ledger.view(self._region, ids)
+        # Only when all that is there is counted: the region may be used from here on.
+        self._take(survey)
         by_id = {server.id: server for server in survey.servers}
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms)
             if act:
-                self._try(act, slot, instance, server)
+                with self._one_of_many():
+                    self._do(act, slot, instance, server)
         self._forget_keypairs(survey, view)
         self._see_them_gone()
 
@@ -153,11 +156,15 @@ class Sweep:
         )
 
     def _hold_unknown(self, view: View, marked: Mapping[tuple[str, int], Server]) -> bool:
-        """Give every marked server a slot, so that it counts; adopt those nobody knows."""
+        """Give every marked server a slot, so that it counts; adopt those nobody knows.
+
+        One may have gone since it was listed, and its slot with it: the cloud is asked again.
+        """
         known = {
             (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
         }
-        strays = [server for key, server in marked.items() if key not in known]
+        unknown = [server for key, server in marked.items() if key not in known]
+        strays = [it for it in unknown if self._cloud.show(it.id) is not None]
         for server in strays:
             self.done["adopted"] += self._ledger.hold(
                 _found(self._region, server),
@@ -166,11 +173,12 @@ class Sweep:
             )
         return bool(strays)
 
-    def _try(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
-        """Do one act; one that its cloud refuses is left to the next sweep."""
+    @contextmanager
+    def _one_of_many(self) -> "Iterator[None]":
+        """Leave what is refused to the next sweep; an outage or a rate limit ends this one."""
         try:
-            self._do(act, slot, instance, server)
-        except Unreachable:
+            yield
+        except (Unreachable, RateLimited):
             raise
         except CloudError as error:
             self._ledger.report(self._region, str(error), "")
@@ -217,13 +225,11 @@ class Sweep:
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
     ) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
+        if server:
+            # Not here again. Where nothing was made, nothing failed: our own end came between.
+            tried = {**instance.tried, self._region: why}
+            instance = instance.model_copy(update={"tried": tried})
         wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
-        # Where nothing was made, nothing failed: our own end came between.
-        offers = (
-            [it for it in wanted.offers if not server or it.region != self._region]
-            if wanted
-            else []
-        )
         placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,
@@ -233,22 +239,23 @@ class Sweep:
             blame=server is not None,
             promised=True,
             wait=wanted is not None and wanted.command.on_full == "queue",
-            offers=offers,
+            offers=wanted.offers if wanted else (),
             pick=wanted.pick if wanted else "freest",
         )
-        if server:
-            self._delete(slot, instance, server)
         if moved.attempt and wanted:
             self.retries.append(Pursuit(moved.attempt, wanted, placed_at))
         self.done["retried"] += moved.outcome in ("moved", "queued")
         self.done["failed"] += moved.outcome == "none"
+        if server:
+            self._delete(slot, instance, server)
 
     def _forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
         needed = {(slot.instance_id, slot.attempt) for slot in view.slots} | set(_marked(survey))
         for name in survey.keypairs:
             if keypair_attempt(name, self._fleet_name) not in needed:
-                self._cloud.forget_keypair(name)
+                with self._one_of_many():
+                    self._cloud.forget_keypair(name)
 
     def _see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""

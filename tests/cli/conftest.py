@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -45,21 +46,27 @@ class Stub:
         self.page_max = 100
         # What an instance becomes, one status a look; the last one stays.
         self.life = ["BUILD", "ACTIVE"]
+        # So many of a create find room at once; the others wait for some looks before.
+        self.room = 100
+        self.queued_for = 3
         self.death = ["DELETING", "DELETED"]
         self.error: str | None = None
         self.reaped: Json = {"regions": [], "expired": 0, "forgotten": 0}
         self.regions: list[Json] = []
+        # How many others wait before the first of ours, one number a look; the last one stays.
+        self.ahead = [2, 1]
         # (method, path) -> answers to give instead, each once; the last one stays.
         self.instead: dict[tuple[str, str], list[Any]] = {}
         self._steps: dict[str, list[str]] = {}
+        self._made: dict[str, list[Json]] = {}
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def add(self, count: int = 1, status: str = "ACTIVE", **fields: Any) -> list[str]:
         """Have instances there already; returns their ids."""
-        made = [self._make({"image": "debian-12", "size": "small"} | fields) for _ in range(count)]
+        body = {"image": "debian-12", "size": "small"} | fields
+        made = [self._make(body, [status]) for _ in range(count)]
         for it in made:
-            it["status"] = status
             self._steps[it["id"]] = [status]
         return [it["id"] for it in made]
 
@@ -79,6 +86,8 @@ class Stub:
             planned = self.instead.get((asked.method, asked.path))
             if planned:
                 found = planned.pop(0) if len(planned) > 1 else planned[0]
+                if found == "act and hang up":
+                    self._answer(asked)
                 if found is not None:
                     return found
             if asked.headers["Authorization"] != f"Bearer {TOKEN}":
@@ -88,9 +97,7 @@ class Stub:
     def _answer(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
         match asked.method, asked.path.split("/")[2:]:
             case "POST", ["instances"]:
-                made = [self._make(asked.body) for _ in range(asked.body.get("count", 1))]
-                counts = {"requested": len(made), "placed": len(made), "queued": 0}
-                return 202, {"instances": made} | counts, {}
+                return self._create(asked)
             case "GET", ["instances"]:
                 return 200, self._page(asked.query), {}
             case "DELETE", ["instances"]:
@@ -99,11 +106,40 @@ class Stub:
                 return 202, {"instances": [self._end(it) for it in found]}, {}
             case "GET", ["regions"]:
                 return 200, {"regions": self.regions}, {}
+            case "POST", ["regions", "drain" | "open" as act]:
+                return self._drain(asked.body["regions"], asked.body.get("why"), act)
             case "POST", ["reap"]:
                 return 200, self.reaped, {}
             case method, ["instances", instance_id, *more] if instance_id in self.instances:
                 return self._one(method, self.instances[instance_id], more, asked.body)
         return problem(404, "not-found", f"there is nothing at {asked.path}")
+
+    def _create(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
+        key = asked.headers.get("Idempotency-Key")
+        lives = [
+            self.life if number < self.room else ["QUEUED"] * self.queued_for + self.life
+            for number in range(asked.body.get("count", 1))
+        ]
+        made = self._made.get(key) or [self._make(asked.body, life) for life in lives]
+        if key:
+            self._made[key] = made
+        queued = sum(it["status"] == "QUEUED" for it in made)
+        counts = {"requested": len(made), "placed": len(made) - queued, "queued": queued}
+        return 202, {"instances": made} | counts, {}
+
+    def _drain(
+        self, patterns: list[str], why: str | None, act: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        found = [it for it in self.regions if any(fnmatch(it["region"], p) for p in patterns)]
+        if not found:
+            detail = f"{patterns[0]!r} matches no region of the fleet"
+            errors = [{"pointer": "/regions/0", "detail": detail}]
+            near = [it["region"] for it in self.regions]
+            return problem(422, "invalid", f"/regions/0: {detail}", errors=errors, nearest=near)
+        drained = {"state": "drained", "drained": why or "drained by its operator"}
+        for it in found:
+            it.update(drained if act == "drain" else {"state": "up", "drained": None})
+        return 200, {"regions": found}, {}
 
     def _one(self, method: str, it: Json, more: list[str], body: Any) -> Any:
         if more == ["events"]:
@@ -113,38 +149,56 @@ class Stub:
         if method == "PATCH":
             it["expires_at"] = after(body["ttl"])
             return 200, it, {}
-        return 200, self._look(it), {}
+        return 200, self._look(it) | self._queue(it), {}
 
-    def _make(self, body: Json) -> Json:
+    def _queue(self, it: Json) -> Json:
+        """Return how one that waits does so; a list does not tell it."""
+        if it["status"] != "QUEUED":
+            return {}
+        ahead = self.ahead.pop(0) if len(self.ahead) > 1 else self.ahead[0]
+        why = "no region that can serve it has a free slot"
+        return {"queue": {"place": ahead + 1, "waiting": ahead + 3, "why": why}}
+
+    def _make(self, body: Json, life: list[str]) -> Json:
         number = next(self._ids)
-        region = REGIONS[number % 3]
         made = {
             "id": f"i-01JD0000000000000000000{number:03}",
             "name": body.get("name", "oms"),
-            "status": self.life[0],
+            "status": life[0],
             "owner": "dev",
-            "region": region,
-            "provider": region.partition("/")[0],
-            "server_id": f"5e7f-{number}",
             "image": body["image"],
-            "flavor": "m1.small",
             "addresses": [],
             "labels": body.get("labels", {}),
-            "attempt": 1,
             "created_at": after(0),
             "expires_at": after(body.get("ttl", 3600)),
             "error": None,
         }
-        self._steps[made["id"]] = self.life[1:]
+        where = (None, body["size"]) if made["status"] == "QUEUED" else (REGIONS[number % 3], "")
+        made |= self._where(number, *where)
+        self._steps[made["id"]] = life[1:]
         self.instances = {made["id"]: made} | self.instances
         return made
+
+    @staticmethod
+    def _where(number: int, region: str | None, size: Any) -> Json:
+        """Return what an instance has with a place, or without one: then its size as asked."""
+        wanted = size if isinstance(size, str) else json.dumps(size)
+        return {
+            "region": region,
+            "provider": region and region.partition("/")[0],
+            "server_id": region and f"5e7f-{number}",
+            "flavor": "m1.small" if region else wanted,
+            "attempt": 1 if region else 0,
+        }
 
     def _look(self, it: Json) -> Json:
         steps = self._steps[it["id"]]
         if steps:
             it["status"] = steps.pop(0) if len(steps) > 1 else steps[0]
+        last = int(it["id"][-3:])
+        if it["status"] in ("BUILD", "ACTIVE") and not it["region"]:
+            it |= self._where(last, REGIONS[last % 3], "")
         if it["status"] == "ACTIVE":
-            last = int(it["id"][-3:])
             it["addresses"] = [{"address": f"10.0.0.{last}", "version": 4, "network": "private"}]
         it["error"] = self.error if it["status"] == "ERROR" else None
         return it
@@ -182,7 +236,8 @@ def after(seconds: float) -> str:
 
 def event(what: str, it: Json, why: str = "") -> Json:
     """Return an entry of an instance's story."""
-    return {"at": after(0), "what": what, "region": it["region"], "attempt": 1, "why": why}
+    region = it["region"] or ""
+    return {"at": after(0), "what": what, "region": region, "attempt": 1, "why": why}
 
 
 def labelled(it: Json, wanted: list[str]) -> bool:
@@ -228,7 +283,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
                     json.loads(raw) if raw else None,
                 )
             )
-            if answer == "hang up":
+            if answer in ("hang up", "act and hang up"):
                 self.close_connection = True
                 return
             status, document, headers = answer
@@ -265,7 +320,8 @@ def stub() -> Iterator[Stub]:
 class Oms:
     """Starts `oms` as a process of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, zygote: Any) -> None:
+        self._zygote = zygote
         # Nothing of the machine's own proxies, colours or stack takes part.
         kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH"}
         self.environment = {name: value for name, value in os.environ.items() if name in kept}
@@ -276,16 +332,10 @@ class Oms:
         self, *arguments: str, code: int = 0, stdin: str = "", **environment: str | None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command through pipes; it must end with this code, and never show a secret."""
-        given = self.environment | environment
-        done = subprocess.run(
-            [*self.command, *arguments],
-            env={name: value for name, value in given.items() if value is not None},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        changed = self.environment | environment
+        given = {name: value for name, value in changed.items() if value is not None}
+        program = "openmultistack.cli"
+        done = self._zygote.run(program, *arguments, environment=given, stdin=stdin)
         shown = done.stdout + done.stderr
         assert done.returncode == code, shown
         assert "Traceback" not in shown
@@ -351,7 +401,14 @@ class Screen(NamedTuple):
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw).replace("\r\n", "\n")
 
 
+@pytest.fixture(scope="session")
+def imported(zygote: Callable[..., Any]) -> Any:
+    """Starts what has `oms` imported already."""
+    parts = ("app", "client", "create", "destroy", "fleet_view", "screen", "show", "waiting")
+    return zygote(*(f"openmultistack.cli.{it}" for it in parts))
+
+
 @pytest.fixture
-def oms(stub: Stub) -> Oms:
+def oms(stub: Stub, imported: Any) -> Oms:
     """`oms`, pointed at the stub."""
-    return Oms(stub.url)
+    return Oms(stub.url, imported)

@@ -1,6 +1,7 @@
 """`oms create`: what it sends, what it shows, and how it waits."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -51,6 +52,41 @@ def test_each_create_has_an_idempotency_key_of_its_own(oms, stub):
     assert len({uuid.UUID(it) for it in keys}) == 2
 
 
+def test_a_key_of_ones_own_makes_the_same_instances_again(oms, stub):
+    key = "run-7 of 'ci'"
+    first = oms.json(*BASIC, "--count", "2", "--idempotency-key", key)
+    again = oms.json(*BASIC, "--count", "2", "--idempotency-key", key)
+    assert [it["id"] for it in again["instances"]] == [it["id"] for it in first["instances"]]
+    assert [it.headers["Idempotency-Key"] for it in stub.asked] == [key, key]
+
+
+def test_a_lost_answer_is_asked_for_again_and_nothing_is_made_twice(oms, stub, refuse):
+    lost = refuse(502, "unavailable", "the function gave no answer; it may have acted")
+    nobody = refuse(503, "unavailable", "no function takes this request now", retry_after=5)
+    stub.instead["POST", "/v1/instances"] = ["act and hang up", lost, nobody, None]
+    (made,) = oms.json(*BASIC)["instances"]
+    assert list(stub.instances) == [made["id"]]
+    assert len({it.headers["Idempotency-Key"] for it in stub.asked}) == 1
+    assert len(stub.asked) == 4
+
+
+def test_what_nobody_took_or_what_was_refused_is_not_asked_again(oms, stub, refuse):
+    for problem, code in (
+        (refuse(503, "unavailable", "no function takes this request now"), 6),
+        (refuse(502, "no-region-worked", "none worked"), 1),
+        (refuse(500, "internal", "something went wrong"), 1),
+    ):
+        stub.asked.clear()
+        stub.instead["POST", "/v1/instances"] = [problem]
+        assert "may have been made" not in oms(*BASIC, code=code).stderr
+        assert len(stub.asked) == 1
+
+
+def test_a_refusal_after_a_lost_answer_is_the_answer(oms, stub, refuse):
+    stub.instead["POST", "/v1/instances"] = ["hang up", refuse(422, "invalid", "no such image")]
+    assert oms(*BASIC, code=2).stderr == "oms: no such image\n"
+
+
 def test_json_is_the_apis_answer(oms):
     document = oms.json(*BASIC, "--count", "2")
     assert document.keys() == {"instances", "requested", "placed", "queued"}
@@ -69,9 +105,55 @@ def test_waiting_ends_when_all_are_active_with_a_line_for_each(oms, stub):
     assert done.stderr.splitlines() == ["0/3 ACTIVE (3 BUILD)", "3/3 ACTIVE"]
 
 
+def test_one_that_waits_is_said_to_wait(oms, stub):
+    stub.room = 0
+    done = oms(*BASIC, "--on-full", "queue")
+    assert done.stdout.splitlines()[1].split()[:4] == [
+        "i-01JD0000000000000000000001", "QUEUED", "-", "-",
+    ]  # fmt: skip
+    assert done.stderr == "oms: 1 waits in the queue; `oms show ID` tells at which place\n"
+    assert stub.asked[0].body["on_full"] == "queue"
+
+
+def test_waiting_goes_on_through_the_queue_and_tells_the_place(oms, stub):
+    stub.room = 0
+    done = oms(*BASIC, "--on-full", "queue", "--wait")
+    assert done.stdout.splitlines()[1].split()[1:4] == ["ACTIVE", "alpha/RegionTwo", "10.0.0.1"]
+    assert done.stderr.splitlines() == [
+        "0/1 ACTIVE (1 QUEUED)",
+        "0/1 ACTIVE (1 QUEUED; place 3 of 5 in the queue)",
+        "0/1 ACTIVE (1 QUEUED; place 2 of 4 in the queue)",
+        "0/1 ACTIVE (1 BUILD)",
+        "1/1 ACTIVE",
+    ]
+
+
+def test_the_place_of_the_first_of_many_is_told(oms, stub):
+    stub.room, stub.queued_for = 2, 4
+    done = oms(*BASIC, "--count", "6", "--on-full", "queue", "--wait")
+    assert "0/6 ACTIVE (2 BUILD, 4 QUEUED)" in done.stderr
+    assert "2/6 ACTIVE (4 QUEUED; place 3 of 5 in the queue)" in done.stderr
+    assert "found room" not in done.stderr, "all have by now"
+
+
+def test_one_that_still_waits_when_the_time_is_over_says_for_what(oms, stub):
+    stub.room, stub.life = 1, ["QUEUED"]
+    done = oms(*BASIC, "--on-full", "queue", "--wait", "--timeout", "1s", code=1)
+    said = "is QUEUED: place 2 of 4, no region that can serve it has a free slot"
+    assert f"oms: i-01JD0000000000000000000001 {said}" in done.stderr
+    assert "1 not ACTIVE after 1s" in done.stderr
+
+
+def test_a_terminal_sees_the_place_in_the_queue(oms, stub):
+    stub.room = 0
+    screen = oms.terminal(*BASIC, "--on-full", "queue", "--wait")
+    assert "1 QUEUED; place 3 of 5 in the queue" in screen.text
+    assert max(map(len, re.split(r"[\r\n]", screen.text))) <= 80
+
+
 def test_waiting_with_json_gives_final_states_and_says_nothing_else(oms, stub):
-    stub.life = ["QUEUED", "BUILD", "ACTIVE"]
-    done = oms(*BASIC, "--count", "2", "--wait", "--json")
+    stub.room = 1
+    done = oms(*BASIC, "--count", "2", "--on-full", "queue", "--wait", "--json")
     document = json.loads(done.stdout)
     assert {it["status"] for it in document["instances"]} == {"ACTIVE"}
     assert (document["requested"], document["placed"], document["queued"]) == (2, 2, 0)
@@ -104,7 +186,8 @@ def test_waiting_is_bounded(oms, stub):
 
 def test_one_destroyed_meanwhile_is_not_waited_for(oms, stub):
     stub.life = ["BUILD", "DELETED"]
-    assert "is DELETED" in oms(*BASIC, "--wait", code=1).stderr
+    done = oms(*BASIC, "--wait", code=1)
+    assert "is DELETED; `oms show i-01JD0000000000000000000001` tells why" in done.stderr
 
 
 def test_what_passes_does_not_end_the_waiting(oms, stub, refuse):
@@ -150,6 +233,9 @@ def test_an_answer_that_never_came_is_told_as_doubt(oms, stub):
     stub.instead["POST", "/v1/instances"] = ["hang up"]
     done = oms(*BASIC, code=6)
     assert "may have been made: `oms list`" in done.stderr
+    (key,) = {it.headers["Idempotency-Key"] for it in stub.asked}
+    assert f"--idempotency-key {key} makes none twice" in done.stderr
+    assert len(stub.asked) == 5
 
 
 @pytest.mark.parametrize(
@@ -166,6 +252,10 @@ def test_an_answer_that_never_came_is_told_as_doubt(oms, stub):
         (("--on-full", "explode"), "--on-full"),
         (("--user-data", "/no/such/file"), "/no/such/file cannot be read"),
         (("--timeout", "x", "--wait"), "'x' is no time"),
+        (("--idempotency-key", ""), "'' is no idempotency key"),
+        (("--idempotency-key", "ä"), "'ä' is no idempotency key"),
+        (("--idempotency-key", "a\nb"), "is no idempotency key"),
+        (("--idempotency-key", "x" * 256), "1 to 255 printable"),
         (("--imge", "x"), "--imge"),
     ],
 )

@@ -9,7 +9,10 @@ from openmultistack.cli import values
 from openmultistack.cli.app import app
 from openmultistack.cli.failures import CommandError
 
-COMMANDS = ("create", "list", "show", "destroy", "renew", "regions", "reap", "token", "doctor")
+COMMANDS = (
+    "create", "list", "show", "destroy", "renew", "regions", "drain", "open", "reap", "token",
+    "doctor",
+)  # fmt: skip
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2lnbmF0dXJl"
 
 
@@ -20,14 +23,17 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2lnbmF0dXJl"
         (401, "unauthenticated", 3),
         (403, "insufficient-scope", 3),
         (404, "not-found", 4),
-        (409, "idempotency-conflict", 1),
+        (409, "idempotency-conflict", 2),
         (413, "too-large", 2),
         (422, "invalid", 2),
-        (429, "owner-quota-exceeded", 1),
+        (429, "owner-quota-exceeded", 5),
         (500, "internal", 1),
         (502, "no-region-worked", 1),
         (503, "capacity-exhausted", 5),
-        (503, "ledger-unavailable", 1),
+        (503, "queue-full", 5),
+        (503, "ledger-unavailable", 6),
+        (503, "unavailable", 6),
+        (504, "timeout", 6),
     ],
 )
 def test_each_refusal_is_a_sentence_and_an_exit_code(oms, stub, refuse, status, slug, code):
@@ -41,6 +47,22 @@ def test_with_json_a_refusal_is_a_sentence_on_stderr_too(oms, stub, refuse):
     stub.instead["GET", "/v1/regions"] = [refuse(403, "insufficient-scope", "it cannot be")]
     done = oms("regions", "--json", code=3)
     assert (done.stdout, done.stderr) == ("", "oms: it cannot be\n")
+
+
+def test_a_quota_is_told_with_what_is_used_of_it(oms, stub, refuse):
+    said = "3 more would be over the owner's quota; nothing was made"
+    quota = {"instances": 10, "ram_mb": 8192, "creates_per_minute": 30}
+    used = {"instances": 9, "vcpus": 9, "ram_mb": 4096}
+    stub.instead["POST", "/v1/instances"] = [
+        refuse(429, "owner-quota-exceeded", said, quota=quota, used=used, retry_after=15)
+    ]
+    done = oms("create", "--image", "i", "--size", "s", "--count", "3", code=5)
+    assert done.stderr.splitlines() == [
+        f"oms: {said}",
+        "  the quota: 9 of 10 instances, 4096 of 8192 MB of RAM, 30 creates a minute",
+        "  worth another try in 15 s",
+    ]
+    assert len(stub.asked) == 1
 
 
 def test_every_fault_of_bad_input_is_told_once_with_near_names(oms, stub, refuse):

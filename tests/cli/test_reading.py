@@ -10,6 +10,7 @@ def region(name: str, *, state: str = "up", held: int = 0, foreign: int = 0, **m
     return {
         "region": name, "provider": name.partition("/")[0], "state": state, **counts,
         "resources": {"instances": counts, "vcpus": vcpus, "ram_mb": vcpus},
+        "building": 0, "max_building": None, "drained": None, "resting_s": 0,
         "last_error": None, "last_error_at": None, "swept_at": None,
     } | more  # fmt: skip
 
@@ -104,6 +105,24 @@ def test_show_tells_the_story(oms, stub):
         assert part in shown
 
 
+def test_show_tells_how_one_waits(oms, stub):
+    (instance_id,) = stub.add(1, "QUEUED", size={"vcpus": 2, "ram_mb": 2048, "disk_gb": 0})
+    lines = [it.strip().split(None, 1) for it in oms("show", instance_id).stdout.splitlines()]
+    shown = {it[0]: it[1] for it in lines if len(it) == 2}
+    assert (shown["status"], shown["region"]) == ("QUEUED", "-")
+    assert shown["queue"] == "place 3 of 5, no region that can serve it has a free slot"
+    assert shown["size"] == "vcpus=2,ram_mb=2048,disk_gb=0"
+    assert shown["waits"].startswith("until  2")
+    assert oms.json("show", instance_id)["queue"]["place"] == 2
+
+
+def test_those_that_wait_are_in_the_list_without_a_region(oms, stub):
+    (instance_id,) = stub.add(1, "QUEUED")
+    line = oms("list").stdout.splitlines()[1]
+    assert line.split()[:4] == [instance_id, "QUEUED", "-", "-"]
+    assert oms.json("list", "--status", "queued")["instances"][0]["region"] is None
+
+
 def test_show_as_json_is_the_instance_or_its_events(oms, stub):
     (instance_id,) = stub.add(1)
     assert oms.json("show", instance_id) == stub.instances[instance_id]
@@ -183,6 +202,61 @@ def test_regions_fit_80_columns_with_state_and_last_error(oms, stub):
     assert "\x1b[31mdown" in screen.raw
     assert "beta/RegionOne: is down (" in screen.text
     assert "connection refused" in screen.text
+
+
+def test_regions_tell_who_rests_is_drained_or_builds_within_100_columns(oms, stub):
+    stub.regions = [
+        region("alpha/RegionOne", held=12, foreign=2, building=4, max_building=4),
+        region("alpha/RegionTwo", held=3, building=1),
+        region("beta/RegionOne", state="resting", resting_s=47, last_error="read timeout"),
+        region("gamma/RegionOne", state="drained", drained="repairs until Monday"),
+    ]
+    for columns in (80, 160):
+        screen = oms.terminal("regions", columns=columns)
+        head, one, two, resting, drained, total, _, *remarks = screen.text.splitlines()
+        assert max(map(len, screen.text.splitlines())) <= min(columns, 100)
+        assert head.split()[-1] == "BUILDING"
+        assert (one.split()[-3:], two.split()[-1]) == (["4", "of", "4"], "1")
+        assert total.split() == ["all", "15", "2", "63", "80", "5"]
+        assert resting.split()[1:4] == ["resting", "47", "s"]
+        assert drained.split()[1] == "drained"
+        assert remarks == [
+            "beta/RegionOne: is resting: read timeout",
+            "gamma/RegionOne: drained: repairs until Monday",
+        ]
+    assert "\x1b[33mresting 47 s" in screen.raw
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_regions_that_build_nothing_have_no_column_for_it(oms, stub, columns):
+    stub.regions = [region("alpha/RegionOne", max_building=4)]
+    assert "BUILDING" not in oms.terminal("regions", columns=columns).text
+
+
+def test_drain_and_open_send_patterns_and_show_the_regions(oms, stub):
+    stub.regions = [region("alpha/RegionOne"), region("alpha/RegionTwo"), region("beta/RegionOne")]
+    shown = oms("drain", "alpha/*", "beta/RegionOne", "--why", "repairs").stdout
+    assert shown.count("drained: repairs") == 3
+    assert "drained by its operator" in oms("drain", "alpha/RegionOne").stdout
+    assert [it["state"] for it in oms.json("open", "alpha/*")["regions"]] == ["up", "up"]
+    assert oms.json("drain", "beta/*")["regions"] == [stub.regions[2]]
+    assert [(it.path, it.body) for it in stub.asked] == [
+        ("/v1/regions/drain", {"regions": ["alpha/*", "beta/RegionOne"], "why": "repairs"}),
+        ("/v1/regions/drain", {"regions": ["alpha/RegionOne"]}),
+        ("/v1/regions/open", {"regions": ["alpha/*"]}),
+        ("/v1/regions/drain", {"regions": ["beta/*"]}),
+    ]
+
+
+@pytest.mark.parametrize("act", ["drain", "open"])
+def test_an_unknown_region_is_told_with_near_ones_and_none_is_no_region(oms, stub, act):
+    stub.regions = [region("alpha/RegionOne")]
+    assert oms(act, "alhpa/*", code=2).stderr.splitlines() == [
+        "oms: /regions/0: 'alhpa/*' matches no region of the fleet",
+        "  did you mean: alpha/RegionOne",
+    ]
+    assert f"name the regions to {act}" in oms(act, code=2).stderr
+    assert len(stub.asked) == 1
 
 
 def test_another_resource_that_is_used_up_is_said(oms, stub):

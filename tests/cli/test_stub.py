@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from openmultistack import openapi
-from openmultistack.models import CreateInstances
+from openmultistack.models import CreateInstances, DrainRegions, OpenRegions
 
 DOCUMENT = openapi.document()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
@@ -46,6 +46,25 @@ def test_every_answer_of_the_stub_is_as_openapi_says(ask, stub):
     ask("GET", "/instances/i-nobody", told)
     ask("GET", "/regions", "/regions")
     ask("POST", "/reap", "/reap")
+
+
+def test_its_queue_and_its_drained_regions_are_as_openapi_says(ask, stub):
+    stub.room, stub.queued_for = 1, 9
+    for size in ("small", {"vcpus": 2}):
+        body = {"image": "debian-12", "size": size, "count": 2, "on_full": "queue"}
+        _, queued = ask("POST", "/instances", "/instances", body=body)["instances"]
+        assert ask("GET", f"/instances/{queued['id']}", "/instances/{id}")["queue"]["place"]
+        ask("GET", f"/instances/{queued['id']}/events", "/instances/{id}/events")
+    for act in ("drain", "open"):
+        ask("POST", f"/regions/{act}", f"/regions/{act}", body={"regions": ["x"]})
+
+
+def test_what_drain_and_open_send_is_what_the_server_takes(oms, stub):
+    oms("drain", "alpha/*", "--why", "repairs", code=2)
+    oms("open", "alpha/*", code=2)
+    drain, opened = (it.body for it in stub.asked)
+    assert DrainRegions.model_validate(drain).why == "repairs"
+    assert OpenRegions.model_validate(opened).regions == ("alpha/*",)
 
 
 def test_what_create_sends_is_what_the_server_takes(oms, stub, tmp_path):

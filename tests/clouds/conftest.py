@@ -1,4 +1,4 @@
-"""Clouds under one contract, and a stub cloud that breaks over real sockets."""
+"""Clouds under one contract, a stub cloud that breaks over real sockets, and a simulated one."""
 
 import importlib.util
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
@@ -75,3 +76,30 @@ def order() -> ServerOrder:
             network=Network(id="n", name="net"),
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def rest_module() -> ModuleType:
+    """Return the module that speaks to an OpenStack without an SDK."""
+    return _load("rest")
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """Return a client that is closed at the end."""
+    with httpx.Client(timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def control(http: httpx.Client, rest_module: ModuleType, sim: Any) -> Iterator[Any]:
+    """Return the control of a simulation where nothing has happened."""
+    http.post(f"{sim.url}/sim/reset").raise_for_status()
+    yield rest_module.Control(http, sim.url)
+    http.post(f"{sim.url}/sim/reset").raise_for_status()
+
+
+@pytest.fixture
+def region(control: Any, rest_module: ModuleType, sim: Any) -> Any:
+    """Return a region that is as at the start."""
+    return rest_module.Region(control.http, sim.clouds_file, rest_module.LABEL)

@@ -132,6 +132,8 @@ class Stub:
             "POST /v2.1/servers": (202, {"server": {"id": "server-1"}}),
             "POST /v2.1/os-keypairs": (201, {"keypair": {"name": "k"}}),
             "GET /v2.1/servers/detail": (200, {"servers": []}),
+            "GET /v2.1/servers": (200, {"servers": []}),
+            "GET /v2.1/os-keypairs": (200, {"keypairs": []}),
             "GET /v2.1/limits": (200, {"limits": {"rate": [], "absolute": LIMITS}}),
         }
         if asked in usual:

@@ -6,13 +6,21 @@ from typing import Any
 import pytest
 from openstack import exceptions as sdk
 
-from openmultistack.clouds.failures import refusal, said, translate
+from openmultistack.clouds.failures import (
+    RETRY_AFTER_MAX_S,
+    RETRY_AFTER_S,
+    refusal,
+    retry_after_s,
+    said,
+    translate,
+)
 from openmultistack.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
     InDoubt,
     OrderRefused,
+    RateLimited,
     RegionFull,
     Unreachable,
 )
@@ -72,8 +80,8 @@ RECORDED: dict[type[CloudError], list[tuple[int, str]]] = {
         (503, "The service is unavailable"),
         (504, "gateway timeout"),
         (406, "Version 2.999 is not supported by the API."),
-        (429, "This request was rate-limited."),
     ],
+    RateLimited: [(429, "This request was rate-limited.")],
 }
 
 
@@ -82,7 +90,7 @@ RECORDED: dict[type[CloudError], list[tuple[int, str]]] = {
     [(*answer, kind) for kind, answers in RECORDED.items() for answer in answers],
 )
 def test_a_fault_of_nova_means(status: int, message: str, kind: type[CloudError]) -> None:
-    error = refusal(status, fault(status, message))
+    error = refusal(status, fault(status, message), {})
     assert type(error) is kind
     assert str(error).startswith(f"{status}: ")
 
@@ -93,18 +101,52 @@ def test_a_fault_of_nova_means(status: int, message: str, kind: type[CloudError]
 )
 def test_what_is_not_novas_own_fault_proves_nothing(status: int, body: str) -> None:
     """A proxy that answers for Nova may have sent the request on before it gave up."""
-    assert type(refusal(status, body)) is InDoubt
+    assert type(refusal(status, body, {})) is InDoubt
     assert said(status, body) == str(status)
 
 
 @pytest.mark.parametrize("body", [HTML, "Authentication required", ""])
 def test_a_401_is_a_broken_account_in_any_words(body: str) -> None:
-    assert type(refusal(401, body)) is AccountBroken
+    assert type(refusal(401, body, {})) is AccountBroken
 
 
 @pytest.mark.parametrize("body", [HTML, ""])
 def test_a_413_is_a_full_region_in_any_words(body: str) -> None:
-    assert type(refusal(413, body)) is RegionFull
+    assert type(refusal(413, body, {})) is RegionFull
+
+
+@pytest.mark.parametrize("status", [429, 413])
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after"])
+@pytest.mark.parametrize("body", [HTML, "", fault(413, "over limit", "overLimit")])
+def test_an_answer_that_asks_for_a_pause_is_a_rate_limit(status: int, name: str, body: str) -> None:
+    """OpenStack's first rate limits were 413 (nova's `OverLimit`); who sends it may be a proxy."""
+    error = refusal(status, body, {name: "7"})
+    assert type(error) is RateLimited
+    assert error.retry_after_s == 7
+
+
+def test_a_429_is_a_rate_limit_even_without_a_word_on_how_long() -> None:
+    error = refusal(429, HTML, {})
+    assert type(error) is RateLimited
+    assert error.retry_after_s == RETRY_AFTER_S
+
+
+@pytest.mark.parametrize(
+    ("said", "pause_s"),
+    [
+        ("7", 7),
+        ("0", 1),
+        ("86400", RETRY_AFTER_MAX_S),
+        ("9999999", RETRY_AFTER_S),
+        ("-5", RETRY_AFTER_S),
+        ("1.5", RETRY_AFTER_S),
+        ("soon", RETRY_AFTER_S),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", RETRY_AFTER_S),
+        ("", RETRY_AFTER_S),
+    ],
+)
+def test_a_pause_is_bounded_both_ways(said: str, pause_s: float) -> None:
+    assert retry_after_s({"RETRY-After": said}) == pause_s
 
 
 def test_what_is_said_is_one_short_line() -> None:
@@ -120,19 +162,19 @@ def test_what_the_client_sent_is_not_repeated() -> None:
         f"{FIELD} user_data. Value: {secret}. '{secret}' is not a 'base64'",
         f"{FIELD} server. Value: {{'user_data': '{secret}'}}. 'networks' is a required property",
     ):
-        assert secret not in str(refusal(400, fault(400, text)))
+        assert secret not in str(refusal(400, fault(400, text), {}))
 
 
 class Response:
     """As much of a response as an exception of the sdk looks at."""
 
-    headers: dict[str, str] = {}  # noqa: RUF012  never changed
     url = "http://cloud.invalid/v2.1/secret"
     reason = ""
 
-    def __init__(self, status: int, body: str) -> None:
+    def __init__(self, status: int, body: str, **headers: str) -> None:
         self.status_code = status
         self.text = body
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def json(self) -> Any:
         """Return the body."""
@@ -160,6 +202,17 @@ def test_an_answer_of_the_cloud_is_no_outage_of_its_network(
     error = translate(sdk.HttpException("x", response=response), sent=sent)
     assert type(error) is kind
     assert str(error) == f"{status}: {message}"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize(("headers", "pause_s"), [({"Retry_After": "9"}, 9), ({}, RETRY_AFTER_S)])
+def test_a_rate_limit_is_one_on_every_call(
+    headers: dict[str, str], pause_s: float, *, sent: bool
+) -> None:
+    response = Response(429, fault(429, "slow down"), **headers)
+    error = translate(sdk.HttpException("x", response=response), sent=sent)
+    assert isinstance(error, RateLimited)
+    assert (str(error), error.retry_after_s) == ("429: slow down", pause_s)
 
 
 def test_errors_of_ours_pass_as_they_are() -> None:

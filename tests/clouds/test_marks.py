@@ -1,11 +1,17 @@
 """Marks go into Nova's metadata and come out again as they were."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from openmultistack.clouds import Marks
-from openmultistack.clouds.marks import marks_of, metadata_of, tag_of
+from openmultistack.clouds.marks import (
+    keypair_attempt,
+    keypair_name,
+    marks_of,
+    metadata_of,
+    tag_of,
+)
 from openmultistack.models import LABELS_MAX
 
 KEY = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
@@ -22,7 +28,11 @@ MARKS = st.builds(
     created_at_ms=MS,
     expires_at_ms=MS,
     keypair=st.none() | KEY,
+    idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]\d?", fullmatch=True),
 )
+# A ULID's alphabet, as our ids have it.
+ID = st.from_regex(r"i-[0-9A-HJKMNP-TV-Z]{26}", fullmatch=True)
+ATTEMPT = st.integers(min_value=1, max_value=10_000)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine is shared
@@ -78,3 +88,67 @@ def test_what_others_write_beside_our_marks_does_not_matter() -> None:
 def test_a_tag_is_within_novas_sixty_characters() -> None:
     assert tag_of("default") == "oms-default"
     assert len(tag_of("f" * 48)) <= 60
+
+
+def test_marks_of_a_server_from_before_keys_were_written_are_whole() -> None:
+    metadata = metadata_of(ONE)
+    del metadata["oms_idempotency"], metadata["oms_keypair"]
+    assert marks_of(metadata, "f") == ONE
+
+
+# ---------------------------------------------------------------- keypairs
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(KEY, ID, ATTEMPT)
+def test_a_keypairs_name_tells_whose_attempt_it_is(
+    fleet: str, instance_id: str, attempt: int
+) -> None:
+    name = keypair_name(fleet, instance_id, attempt)
+    assert len(name) <= 255
+    assert keypair_attempt(name, fleet) == (instance_id, attempt)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(KEY, KEY, ID, ATTEMPT)
+def test_no_other_fleets_keypair_is_ours(
+    fleet: str, other: str, instance_id: str, attempt: int
+) -> None:
+    assume(fleet != other)
+    assert keypair_attempt(keypair_name(other, instance_id, attempt), fleet) is None
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(KEY, KEY, ID, ATTEMPT)
+def test_a_fleet_whose_name_begins_with_ours_is_another(
+    fleet: str, more: str, instance_id: str, attempt: int
+) -> None:
+    for other in (f"{fleet}-{more}", f"{more}-{fleet}"):
+        assert keypair_attempt(keypair_name(other, instance_id, attempt), fleet) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "laptop",
+        "",
+        "oms-f",
+        "oms-f-i-1-1",
+        "oms-f-" + "i-" + "0" * 26,
+        "oms-f-" + "i-" + "0" * 26 + "-",
+        "oms-f-" + "i-" + "0" * 26 + "-x",
+        "my-oms-f-" + "i-" + "0" * 26 + "-1",
+        "oms-f-" + "i-" + "0" * 26 + "-1 (copy)",
+        "oms-f-" + "i-" + "0" * 26 + "-1\n",
+        "oms-f-" + "i-" + "U" * 26 + "-1",
+        "oms-" + "i-" + "0" * 26 + "-1",
+    ],
+)
+def test_what_a_person_named_is_no_keypair_of_ours(name: str) -> None:
+    assert keypair_attempt(name, "f") is None
+
+
+def test_the_dots_of_a_fleets_name_stand_for_themselves() -> None:
+    name = keypair_name("a.b", "i-" + "0" * 26, 1)
+    assert keypair_attempt(name, "a.b") is not None
+    assert keypair_attempt(name.replace("a.b", "a-b"), "a.b") is None

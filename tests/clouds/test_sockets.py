@@ -18,6 +18,7 @@ from openmultistack.errors import (
     CloudError,
     InDoubt,
     OrderRefused,
+    RateLimited,
     RegionFull,
     TooLate,
     Unreachable,
@@ -187,7 +188,7 @@ def test_a_login_so_slow_that_the_time_is_over_is_too_late(
 
 
 @pytest.mark.parametrize("instead", ["reset", "silence"])
-def test_a_nova_that_breaks_off_or_is_silent_is_in_doubt_and_not_asked_again(
+def test_bounded_a_nova_that_breaks_off_or_is_silent_is_in_doubt_and_not_asked_again(
     stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, instead: str
 ) -> None:
     stub.answers[SERVERS] = stub_module.Answer(instead=instead)
@@ -247,6 +248,18 @@ def test_novas_own_faults_come_through(
     assert stub.posts("/v2.1/servers") == 1
 
 
+@pytest.mark.parametrize("status", [429, 413])
+def test_a_provider_that_asks_for_a_pause_made_nothing_and_is_not_asked_again(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, status: int
+) -> None:
+    """What limits rates may be a proxy of the provider's, that speaks no JSON."""
+    stub.answers[SERVERS] = stub_module.html(status)._replace(headers={"Retry-After": "11"})
+    error = failure(lambda: connect(stub).create(order), stub)
+    assert isinstance(error, RateLimited)
+    assert (str(error), error.retry_after_s) == (str(status), 11)
+    assert stub.posts("/v2.1/servers") == 1
+
+
 # ---------------------------------------------------------------- keypairs
 
 
@@ -263,6 +276,7 @@ def keyed(order: ServerOrder) -> ServerOrder:
         ((400, "Keypair data is invalid: failed to generate fingerprint"), OrderRefused),
         ((403, "Quota exceeded, too many key pairs."), RegionFull),
         ((403, "Policy doesn't allow it to be performed."), AccountBroken),
+        ((429, "slow down"), RateLimited),
         ((500, "Unexpected API Error."), Unreachable),
     ],
 )
@@ -305,7 +319,9 @@ def test_a_survey_reads_the_quota_and_minus_one_is_boundless(stub: Stub, connect
     assert survey.quota.ram_mb == adapter.UNLIMITED
 
 
-@pytest.mark.parametrize("path", ["GET /v2.1/servers/detail", "GET /v2.1/limits"])
+@pytest.mark.parametrize(
+    "path", ["GET /v2.1/servers/detail", "GET /v2.1/limits", "GET /v2.1/os-keypairs"]
+)
 def test_a_survey_that_is_not_whole_is_none(
     stub: Stub, connect: Any, stub_module: ModuleType, path: str
 ) -> None:

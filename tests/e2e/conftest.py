@@ -4,13 +4,14 @@ The timer's beat is set too slow to matter: tests sweep when they mean to, and c
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from openmultistack.principal import SCOPES, issue_token
 ROOT = Path(__file__).parent.parent.parent
 TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
 TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
+KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
+FAULT_PROXY = ROOT / "tests" / "faults" / "fault_proxy.py"
+SEED = 20261123
 LEASE_S = 60
 REGIONS = ("alpha/RegionOne", "alpha/RegionTwo", "beta/RegionOne")
 GONE_WITHIN_S = 90
@@ -33,21 +37,32 @@ GONE_WITHIN_S = 90
 class Product:
     """The product under test, as its users, its operators and its clouds see it."""
 
-    def __init__(self, clouds_file: Path) -> None:
+    def __init__(
+        self, clouds_file: Path, *, home: Path, port_base: int, variables: Mapping[str, str]
+    ) -> None:
         self.clouds_file = clouds_file
         self.lease_s = LEASE_S
         self.regions_known = REGIONS
-        self.url = f"http://127.0.0.1:{TEST_PORT_BASE}"
-        self.home = TEST_HOME
+        self.url = f"http://127.0.0.1:{port_base}"
+        self.home = home
+        self.fleet_name = variables.get("OMS_FLEET", "default")
+        self._valkey_port = port_base + 2
         self.environment = os.environ | {
-            "PORT_BASE": str(TEST_PORT_BASE),
-            "OMS_HOME": str(TEST_HOME),
+            "PORT_BASE": str(port_base),
+            "OMS_HOME": str(home),
             "REPLICAS": "2",
             "REAP_EVERY_S": "3600",
             "LEASE_S": str(LEASE_S),
+            **variables,
         }
         self._http = httpx.Client(base_url=self.url, timeout=200)
         self._connections: dict[str, openstack.connection.Connection] = {}
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._http.close()
+        for cloud in self._connections.values():
+            cloud.close()
 
     # ------------------------------------------------------------ the stack
 
@@ -189,8 +204,8 @@ class Product:
 
     def ledger(self) -> Ledger:
         """Return the ledger, read beside the product."""
-        client = redis.Redis(port=TEST_PORT_BASE + 2, decode_responses=True)
-        return Ledger(client, "default", lease_ms=LEASE_S * 1000)
+        client = redis.Redis(port=self._valkey_port, decode_responses=True)
+        return Ledger(client, self.fleet_name, lease_ms=LEASE_S * 1000)
 
     def assert_agreement(self) -> None:
         """Cloud and ledger agree exactly in every region: server by server, slot by slot."""
@@ -212,8 +227,8 @@ class Product:
 
     def forget(self) -> None:
         """Lose the whole ledger."""
-        with redis.Redis(port=TEST_PORT_BASE + 2) as client:
-            client.flushdb()
+        with redis.Redis(port=self._valkey_port) as client:
+            client.flushall()
 
     def until(self, holds: Callable[[], bool], *, within_s: float = GONE_WITHIN_S) -> None:
         """Wait until something holds, or fail."""
@@ -226,18 +241,60 @@ class Product:
 @pytest.fixture(scope="session")
 def running(lab: Path) -> Iterator[Product]:
     """The product, up; ended after the last test."""
-    product = Product(lab)
+    product = Product(lab, home=TEST_HOME, port_base=TEST_PORT_BASE, variables={})
     product.stack("up")
     yield product
-    if not os.environ.get("OMS_TEST_KEEP"):
+    product.close()
+    if not KEEP:
         product.stack("down")
 
 
 @pytest.fixture
 def product(running: Product) -> Product:
     """The product with nothing in it: no servers, an empty ledger that knows its regions."""
-    running.wipe()
-    assert {it["state"] for it in running.regions().values()} == {"up"}, json.dumps(
-        running.regions()
-    )
-    return running
+    return _empty(running)
+
+
+@pytest.fixture(scope="session")
+def proxy(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A fault proxy before every region's Nova; `clouds_file` leads through it."""
+    spec = importlib.util.spec_from_file_location("fault_proxy", FAULT_PROXY)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    clouds_file = tmp_path_factory.mktemp("proxied") / "clouds.yaml"
+    proxy = module.FaultProxy.before(lab, to=clouds_file, seed=SEED)
+    proxy.clouds_file = clouds_file
+    yield proxy
+    assert proxy.close() == 0
+
+
+@pytest.fixture(scope="session")
+def running_faulty(lab: Path, proxy: Any) -> Iterator[Product]:
+    """A second stack on the same laboratory, whose way to every Nova leads through the proxy."""
+    variables = {
+        "CLOUDS": str(proxy.clouds_file),
+        "FLEET": str(ROOT / "infra" / "local" / "fleet.yaml"),
+        "OMS_FLEET": "faulty",
+    }
+    home = TEST_HOME.with_name(f"{TEST_HOME.name}-faulty")
+    product = Product(lab, home=home, port_base=TEST_PORT_BASE + 300, variables=variables)
+    product.stack("up")
+    yield product
+    product.close()
+    product.stack("down")
+
+
+@pytest.fixture
+def faulty(running_faulty: Product, proxy: Any) -> Product:
+    """The second stack with nothing in it, and a proxy that lets everything pass."""
+    proxy.clear()
+    return _empty(running_faulty)
+
+
+def _empty(product: Product) -> Product:
+    product.wipe()
+    states = product.regions()
+    assert {it["state"] for it in states.values()} == {"up"}, json.dumps(states)
+    return product

@@ -24,7 +24,7 @@ def openstack_client(product, cloud: str, region: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_servers_made_with_the_openstack_client_count_as_foreign_and_stay(product):
+def test_positive_delete_servers_made_with_the_openstack_client_stay(product):
     """They take slots from us, and neither destroy, nor expiry, nor the sweep touches them."""
     flavor = next(
         it.name for it in product.cloud("beta/RegionOne").compute.flavors() if it.ram == 512
@@ -71,7 +71,7 @@ def test_a_server_of_ours_deleted_behind_our_back_frees_its_slot_within_two_swee
     assert "no such server" in events[-1]["why"]
 
 
-def test_a_ledger_that_was_lost_is_rebuilt_from_the_servers_marks(product):
+def test_no_loss_a_ledger_that_was_lost_is_rebuilt_from_the_servers_marks(product):
     """Owner, labels, expiry and attempt come back; nothing is deleted."""
     made = product.create(3, labels={"run": "7"}, owner="alice", name="kept", ttl=1800)
     product.until_active([it["id"] for it in made], owner="alice")

@@ -64,7 +64,7 @@ def test_a_key_and_user_data_reach_the_server_and_the_keypair_goes_with_it(produ
     (made,) = product.create(ssh_public_key=key, user_data="#cloud-config\n")
     compute = product.cloud(made["region"]).compute
     server = product.servers(made["region"])[made["server_id"]]
-    assert server.key_name == f"oms-{made['id']}-1"
+    assert server.key_name == f"oms-default-{made['id']}-1"
     product.call("DELETE", f"/instances/{made['id']}")
     product.until(lambda: made["server_id"] not in product.servers(made["region"]))
     assert [it.name for it in compute.keypairs()] == []

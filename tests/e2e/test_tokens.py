@@ -56,7 +56,7 @@ def bad_tokens(product, tmp_path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("door", ["gateway", "function"])
-def test_a_bad_token_is_refused_at_the_gateway_and_by_the_function_itself(product, tmp_path, door):
+def test_fail_closed_a_bad_token_is_refused_by_gateway_and_function(product, tmp_path, door):
     """401 with a problem document and WWW-Authenticate, whatever is wrong with the token."""
     ports = {"GET": 24140, "POST": 24100}
     tokens = {"no token": None} | bad_tokens(product, tmp_path)
@@ -102,7 +102,7 @@ def test_a_missing_scope_is_403(product, method, path, scope):
     assert scope in answer.json()["detail"]
 
 
-def test_another_owners_instance_is_404(product):
+def test_isolation_another_owners_instance_is_404(product):
     """Bob can neither see, nor hear of, nor renew, nor destroy what is Alice's."""
     (made,) = product.create(owner="alice", labels={"run": "1"})
     for method, path, body in (

@@ -17,6 +17,8 @@ ROUTES = [
     ("GET", "/v1/instances/i-1/events", "list"),
     ("GET", "/v1/regions", "list"),
     ("POST", "/v1/reap", "reap"),
+    ("POST", "/v1/regions/drain", "reap"),
+    ("POST", "/v1/regions/open", "reap"),
     ("GET", "/v1/healthz", "list"),
     ("GET", "/v1/openapi.json", "list"),
 ]
@@ -26,6 +28,8 @@ ALLOWED = {
     "/v1/instances/i-1/events": {"GET"},
     "/v1/regions": {"GET"},
     "/v1/reap": {"POST"},
+    "/v1/regions/drain": {"POST"},
+    "/v1/regions/open": {"POST"},
     "/v1/healthz": {"GET"},
     "/v1/openapi.json": {"GET"},
 }
@@ -72,6 +76,8 @@ def test_another_method_is_refused_and_those_possible_are_named(
         "/v1/instances/i-1/more",
         "/v1/instances/i-1/events/1",
         "/v1/regionsx",
+        "/v1/regions/close",
+        "/v1/regions/drain/alpha",
         "/x/v1/regions",
         "/v1/openapiXjson",
         "/V1/regions",

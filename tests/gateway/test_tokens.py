@@ -23,6 +23,8 @@ PROTECTED = [
     ("GET", "/v1/instances/i-1/events"),
     ("GET", "/v1/regions"),
     ("POST", "/v1/reap"),
+    ("POST", "/v1/regions/drain"),
+    ("POST", "/v1/regions/open"),
     ("GET", "/v1/metrics"),
     ("GET", "/metrics"),
     ("POST", "/v1/healthz"),

@@ -45,11 +45,20 @@ DOORS = ("create", "destroy", "list", "renew", "reap")
 REGION = "dead/RegionOne"
 START_WITHIN_S = 60
 PASSWORD = "a-password-that-nobody-may-see"
-FLEET_YAML = "owners: {default: {default_ttl: 600, max_ttl: 7200}}\n"
+FLEET_YAML = """
+owners:
+  default: {default_ttl: 600, max_ttl: 7200}
+  ann: {quota: {instances: 2, vcpus: 9}}
+  bea: {quota: {creates_per_minute: 3}}
+  cleo: {quota: {instances: 0}}
+  dora: {priority: -5}
+queue: {max: 4, max_wait: 900}
+"""
 
 
-def _load_stub() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stub", ROOT / "tests" / "clouds" / "stub.py")
+def _load(folder: str, name: str) -> ModuleType:
+    file = ROOT / "tests" / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -71,6 +80,7 @@ class Signer:
             "audience": LOCAL_AUDIENCE,
             "algorithms": ["ES256"],
             "jwks_file": "jwks.json",
+            "quota_claim": "quota",
         }
         self.issuers_file.write_text(json.dumps({"issuers": [issuer]}))
 
@@ -89,7 +99,11 @@ class Signer:
 
     def token(self, **changes: object) -> str:
         """Return a token, signed as it should be."""
-        return str(jwt.encode(self.claims(**changes), self.pem, "ES256", headers={"kid": self.kid}))
+        return self.signed(self.claims(**changes))
+
+    def signed(self, claims: dict[str, object]) -> str:
+        """Return a token of these claims, whatever they are, signed as it should be."""
+        return str(jwt.encode(claims, self.pem, "ES256", headers={"kid": self.kid}))
 
     def by_hand(self, algorithm: str, secret: bytes | None) -> str:
         """Return a token of good claims with an HMAC of a secret, or without a signature."""
@@ -177,13 +191,13 @@ class Books:
         self.fleet = fleet
         self.ledger = Ledger(redis, fleet, lease_ms=60_000)
 
-    def open(self, region: str, instances: int = 20) -> None:
+    def open(self, region: str, instances: int = 20, **bounds: int) -> None:
         """Have a region as a sweep leaves it: with a catalogue and free slots."""
         cap = Resources(instances=instances, vcpus=1000, ram_mb=1_000_000)
-        self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=catalogue())
+        self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=catalogue(), **bounds)
 
-    def add(self, owner: str = "alice", **more: Any) -> str:
-        """Add an ACTIVE instance and return its id."""
+    def add(self, owner: str = "alice", *, building: bool = False, **more: Any) -> str:
+        """Add an ACTIVE instance, or one that is being built, and return its id."""
         instance_id = f"i-{ULID()}"
         offered = catalogue()
         offer = Offer(
@@ -198,6 +212,8 @@ class Books:
         )
         attempt = Attempt(instance_id, 1, REGION)
         assert self.ledger.commit(attempt, f"server-of-{instance_id}")
+        if building:
+            return instance_id
         self.ledger.observe(
             attempt,
             server_id=f"server-of-{instance_id}",
@@ -255,7 +271,13 @@ class House:
 @pytest.fixture(scope="session")
 def stub_module() -> ModuleType:
     """Return the module of the stub that stands for a cloud."""
-    return _load_stub()
+    return _load("clouds", "stub")
+
+
+@pytest.fixture(scope="session")
+def answers() -> ModuleType:
+    """Return how answers are checked, and looked into."""
+    return _load("http", "answers")
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,10 @@ BAD_FILES = [
     ("renew", FLEET, "owners: {a: {default_ttl: 9, max_ttl: 8}}", "owners.a", "at most"),
     ("create", FLEET, "regions: {dead/*: {cap: {instances: -1}}}", "cap.instances", "greater"),
     ("reap", FLEET, "regions: {daed/*: {priority: 1}}", "regions.daed/*", "dead/RegionOne"),
+    ("create", FLEET, "owners: {a: {quota: {instances: -1}}}", "quota.instances", "greater"),
+    ("create", FLEET, "owners: {a: {quota: {servers: 1}}}", "quota.servers", "not permitted"),
+    ("create", FLEET, "queue: {max: 10001}", "queue.max", "less"),
+    ("reap", FLEET, "regions: {dead/*: {max_building: 0}}", "max_building", "greater"),
     ("list", ISSUERS, None, "", "cannot be read"),
     ("list", ISSUERS, "issuer: me", "issuers", "list"),
     ("list", ISSUERS, f"issuers: [{{{ISSUER}, algorithms: [HS256]}}]", "algorithms", "ES256"),
@@ -45,17 +49,25 @@ BAD_FILES = [
 ]
 
 
-def run_door(house: House, name: str, **environment: object) -> subprocess.CompletedProcess[str]:
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def imported(zygote: Callable[..., Any]) -> Any:
+    """Starts what has the library imported already, and nothing opened."""
+    return zygote("openmultistack.app")
+
+
+@pytest.fixture
+def run_door(house: House, imported: Any) -> Run:
     """Import a function as its platform does, and end."""
-    changed = house.environment | environment
-    return subprocess.run(
-        [sys.executable, str(ROOT / "functions" / f"{name}.py")],
-        env={key: str(value) for key, value in changed.items() if value is not None},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+
+    def run(name: str, **environment: object) -> subprocess.CompletedProcess[str]:
+        changed = house.environment | environment
+        given = {key: str(value) for key, value in changed.items() if value is not None}
+        return imported.run(str(ROOT / "functions" / f"{name}.py"), environment=given)
+
+    return run
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
@@ -70,7 +82,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
 
 @pytest.mark.parametrize(("name", "variable", "text", "key", "expected"), BAD_FILES)
 def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
-    house: House,
+    run_door: Run,
     tmp_path: Path,
     name: str,
     variable: str,
@@ -81,7 +93,7 @@ def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
     file = tmp_path / "bad.yaml"
     if text is not None:
         file.write_text(text)
-    assert_refused(run_door(house, name, **{variable: file}), str(file), key, expected)
+    assert_refused(run_door(name, **{variable: file}), str(file), key, expected)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +107,20 @@ def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
     ],
 )
 def test_a_bad_variable_is_refused_at_start(
-    house: House, variable: str, value: str | None, expected: str
+    run_door: Run, variable: str, value: str | None, expected: str
 ) -> None:
-    assert_refused(run_door(house, "create", **{variable: value}), variable, expected)
+    assert_refused(run_door("create", **{variable: value}), variable, expected)
 
 
 def test_an_issuers_key_file_that_cannot_be_used_is_refused_at_start(
-    house: House, tmp_path: Path
+    run_door: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "jwks.json").write_text('{"keys": [{"kid": "x"}]}')
     file = tmp_path / "issuers.yaml"
     file.write_text(
         "issuers: [{issuer: a, audience: b, algorithms: [ES256], jwks_file: jwks.json}]"
     )
-    done = run_door(house, "list", OMS_ISSUERS_FILE=file)
+    done = run_door("list", OMS_ISSUERS_FILE=file)
     assert_refused(done, str(tmp_path / "jwks.json"), "keys", "expected a JWKS")
 
 
@@ -155,8 +167,8 @@ def test_importing_a_function_opens_nothing_and_does_not_pay_for_openstack(
 
 
 @pytest.mark.parametrize("name", ["list", "renew"])
-def test_functions_that_call_no_cloud_need_no_secrets_of_clouds(house: House, name: str) -> None:
-    done = run_door(house, name, OS_CLIENT_CONFIG_FILE=None)
+def test_functions_that_call_no_cloud_need_no_secrets_of_clouds(run_door: Run, name: str) -> None:
+    done = run_door(name, OS_CLIENT_CONFIG_FILE=None)
     assert done.returncode == 0, done.stderr
 
 

@@ -20,6 +20,8 @@ ENDPOINTS = [
     ("destroy", "DELETE", "/instances/i-1", "instances:destroy"),
     ("destroy", "DELETE", "/instances?label=a:b", "instances:destroy"),
     ("reap", "POST", "/reap", "fleet:reap"),
+    ("reap", "POST", "/regions/drain", "fleet:drain"),
+    ("reap", "POST", "/regions/open", "fleet:drain"),
 ]
 
 
@@ -111,6 +113,21 @@ def test_all_other_scopes_together_do_not_make_up_for_the_one_that_is_missing(
     assert scope in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "quota",
+    [7, "many", [], None, {"instances": -1}, {"instances": "x"}, {"creates_per_minute": 0},
+     {"servers": 1}],
+)  # fmt: skip
+def test_a_quota_claim_that_is_none_is_401(
+    doors: dict[str, Door], signer: Signer, books: Books, quota: Any
+) -> None:
+    assert books
+    bad = signer.signed(signer.claims() | {"quota": quota})
+    answer = doors["create"].call("POST", "/instances", bad, json={"image": "x", "size": "y"})
+    assert_unauthenticated(answer)
+    assert "quota" in answer.json()["detail"]
+
+
 def test_a_good_token_is_let_in(doors: dict[str, Door], token: str, books: Books) -> None:
     """The control for the tests above."""
     assert books.ledger.regions()
@@ -126,7 +143,7 @@ def test_a_good_token_is_let_in(doors: dict[str, Door], token: str, books: Books
         ("destroy", "DELETE", "", None),
     ],
 )
-def test_another_owners_instance_is_404_and_looks_like_none(
+def test_isolation_another_owners_instance_is_404_and_looks_like_none(
     doors: dict[str, Door],
     token: str,
     books: Books,
@@ -158,12 +175,12 @@ def test_lists_and_labels_reach_only_ones_own(
     assert books.ledger.get([theirs])[0].status == "ACTIVE"
 
 
-def test_without_an_issuers_file_nobody_is_let_in(running: Any, token: str) -> None:
+def test_fail_closed_without_an_issuers_file_nobody_is_let_in(running: Any, token: str) -> None:
     with running("list", OMS_ISSUERS_FILE=None) as door:
         assert_unauthenticated(door.call("GET", "/instances", token))
 
 
-def test_with_an_empty_issuers_file_nobody_is_let_in(
+def test_fail_closed_with_an_empty_issuers_file_nobody_is_let_in(
     running: Any, token: str, tmp_path: Any
 ) -> None:
     empty = tmp_path / "issuers.yaml"

@@ -78,6 +78,12 @@ class Sky(FakeCloud):
             self.settle()
         return super().show(server_id)
 
+    def present(self) -> frozenset[str]:
+        """Return the servers that there are by now."""
+        if self.prompt:
+            self.settle()
+        return super().present()
+
     def arrive(self) -> None:
         """Make what was under way, as far as it fits."""
         fault, self.fault = self.fault, lambda _: None
@@ -130,10 +136,11 @@ class House:
         call_budget_s: float = 0,
         file: FleetFile | None = None,
         fleet_name: str | None = None,
+        clouds: Mapping[str, Sky] | None = None,
     ) -> None:
         self.redis = redis
         self.name = fleet_name or f"t-{ULID()}"
-        self.clouds = {name: Sky(name, instances) for name, instances in regions.items()}
+        self.clouds = dict(clouds or {name: Sky(name, room) for name, room in regions.items()})
         self.fleet = Fleet(
             regions={name: _region(name, file) for name in regions}, file=file or FleetFile()
         )
@@ -156,13 +163,19 @@ class House:
             leaving=self.leaving,
         )
 
+    def another(self, **more: Any) -> "House":
+        """Return the same fleet as another process has it: what they share is ledger and clouds."""
+        shared = {"fleet_name": self.name, "clouds": self.clouds, "file": self.fleet.file}
+        return House(self.redis, dict.fromkeys(self.clouds, 0), **shared | more)
+
     # ------------------------------------------------------------ acts
 
     def create(self, count: int = 1, *, owner: str = "alice", **more: Any) -> list[Instance]:
         """Create instances and return those that came about."""
         wait_s, key = more.pop("wait_s", 0), more.pop("key", "")
         caller = Principal(owner=owner, scopes=frozenset(), quota=more.pop("quota", Quota()))
-        command = CreateInstances(image="debian", size="small", count=count, **more)
+        wanted = {"image": "debian", "size": "small", "count": count} | more
+        command = CreateInstances.model_validate(wanted)
         return list(self.creating.create(caller, command, key=key, wait_s=wait_s).instances)
 
     def one(self, **more: Any) -> Instance:
@@ -313,7 +326,7 @@ def house(make_house: Callable[..., House]) -> House:
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
+    """Nobody stays to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(leaving, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))

@@ -30,12 +30,12 @@ def slot(**more: Any) -> Slot:
     fields = {
         "instance_id": "i-1",
         "attempt": 1,
+        "owner": "alice",
         "vcpus": 1,
         "ram_mb": 1,
         "since_ms": NOW - 1000,
         "lease_until_ms": None,
         "server_id": "s-1",
-        "promised": False,
     }
     return Slot(**fields | more)
 
@@ -85,26 +85,36 @@ def said(*shown: Any) -> str | None:
 
 
 MISSING = [
-    # (the slot, what is done while the cloud shows no server)
-    (slot(), "release"),
-    (slot(since_ms=NOW - 1), "release"),
-    (slot(since_ms=NOW), None),  # committed while the cloud was being asked
-    (slot(since_ms=NOW + 1), None),
-    (pending(NOW + 1), None),
-    (pending(NOW), "release"),
-    (pending(NOW - 1), "release"),
-    (pending(NOW + 1, promised=True), None),
-    (pending(NOW, promised=True), "retry"),
-    (pending(NOW - 1, promised=True), "retry"),
+    # (the slot, what is done while the cloud shows no server, and what if it is of the current
+    # attempt at a promised instance that is to be built)
+    (slot(), "release", "release"),
+    (slot(since_ms=NOW - 1), "release", "release"),
+    (slot(since_ms=NOW), None, None),  # committed while the cloud was being asked
+    (slot(since_ms=NOW + 1), None, None),
+    (pending(NOW + 1), None, None),
+    (pending(NOW), "release", "retry"),
+    (pending(NOW - 1), "release", "retry"),
 ]
 
 
-@pytest.mark.parametrize(("held", "what"), MISSING)
+@pytest.mark.parametrize(("held", "what", "promised"), MISSING)
 @pytest.mark.parametrize("known", [None, *Status])
-def test_a_slot_without_a_server_goes_by_its_age_and_lease_alone(
-    held: Slot, what: str | None, known: Status | None
+def test_a_slot_without_a_server_goes_by_its_age_its_lease_and_what_was_promised(
+    held: Slot, what: str | None, promised: str | None, known: Status | None
 ) -> None:
     assert said(held, instance(known) if known else None, None) == what
+    if known:
+        followed_up = promised if known == Status.BUILD else what
+        assert said(held, instance(known, promised=True), None) == followed_up
+
+
+@pytest.mark.parametrize("newer", [{"attempt": 2, "region": THERE}, {"attempt": 2}])
+def test_an_earlier_attempt_of_a_promised_instance_is_not_followed_up(
+    newer: dict[str, Any],
+) -> None:
+    """What the client was told of goes on elsewhere: a second retry would make a second server."""
+    held, known = pending(NOW - 1), instance(Status.BUILD, promised=True, **newer)
+    assert said(held, known, None) == "release"
 
 
 @pytest.mark.parametrize("status", Status)
@@ -175,15 +185,15 @@ def test_an_expiry_that_moved_is_written_on_the_server() -> None:
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
 
 
-def test_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
+def test_positive_delete_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
     """Over everything: a delete has an instance that is over, failed here, or gone elsewhere."""
-    helds = [slot(), pending(NOW - 1), pending(NOW + 1), pending(NOW - 1, promised=True)]
+    helds = [slot(), pending(NOW - 1), pending(NOW + 1)]
     instances = [
         None,
         *(
-            instance(status, attempt=attempt, region=region, tried=tried)
-            for status, attempt, region, tried in itertools.product(
-                Status, (1, 2), (HERE, THERE), ({}, {HERE: "x"})
+            instance(status, attempt=attempt, region=region, tried=tried, promised=promised)
+            for status, attempt, region, tried, promised in itertools.product(
+                Status, (1, 2), (HERE, THERE), ({}, {HERE: "x"}), (True, False)
             )
         ),
     ]

@@ -79,7 +79,7 @@ def test_the_deleted_are_listed_only_when_asked_for(house: House) -> None:
     assert (shown.id, shown.status) == (gone.id, Status.DELETED)
 
 
-def test_owners_see_only_their_own(house: House) -> None:
+def test_isolation_owners_see_only_their_own(house: House) -> None:
     mine, theirs = house.one(labels={"a": "1"}), house.one(owner="bob", labels={"a": "1"})
     assert ids(page(house).instances) == [mine.id]
     assert ids(page(house, labels={"a": "1"}).instances) == [mine.id]
@@ -143,7 +143,7 @@ def test_a_delete_that_fails_is_repeated_by_the_sweep(house: House) -> None:
     house.assert_idle()
 
 
-def test_destroying_by_labels_ends_all_that_have_them_and_only_the_owners(house: House) -> None:
+def test_isolation_destroying_by_labels_ends_only_the_owners(house: House) -> None:
     ours = [house.one(labels={"job": "1"}), house.one(labels={"job": "1", "x": "y"})]
     other_job = house.one(labels={"job": "2"})
     theirs = house.one(owner="bob", labels={"job": "1"})
@@ -181,7 +181,7 @@ def test_a_doubtful_create_of_a_destroyed_instance_goes_nowhere_else(house: Hous
 def test_a_keypair_goes_with_its_server(house: House) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
     made = house.active(ssh_public_key=key)
-    assert house.clouds[made.region].keypairs == {f"oms-{made.id}-1"}
+    assert house.clouds[made.region].keypairs == {f"oms-{house.name}-{made.id}-1"}
     house.destroy(made)
     assert house.clouds[made.region].keypairs == set()
 

@@ -55,13 +55,7 @@ def test_it_opens_at_the_third_failure_in_a_row(desk: Desk) -> None:
     assert 4000 < desk.state(A).resting_ms <= 5000
 
 
-def test_it_opens_at_once_for_a_region_that_cannot_be_reached(desk: Desk) -> None:
-    fail(desk, "unreachable")
-    assert takes(desk) == 0
-    assert desk.state(A).state == "resting"
-
-
-@pytest.mark.parametrize("means", ["doubt", "unreachable", "paused"])
+@pytest.mark.parametrize("means", ["doubt", "down", "paused"])
 def test_while_it_is_open_nobody_gets_in_and_other_regions_are_used(desk: Desk, means: str) -> None:
     waits = desk.placed(B)
     desk.open(B, instances=1)
@@ -109,13 +103,6 @@ def test_a_late_success_closes_it_while_it_is_open(desk: Desk) -> None:
     assert takes(desk) == 3
 
 
-def test_a_sweep_closes_it_if_the_region_was_only_unreachable(desk: Desk) -> None:
-    fail(desk, "unreachable")
-    desk.open(A)
-    assert desk.state(A).state == "up"
-    assert takes(desk) == 3
-
-
 def test_a_sweep_that_can_list_does_not_excuse_creates_that_were_answered_badly(desk: Desk) -> None:
     fail(desk, "doubt", times=3)
     desk.open(A)
@@ -125,21 +112,13 @@ def test_a_sweep_that_can_list_does_not_excuse_creates_that_were_answered_badly(
     assert takes(desk) == 1
 
 
-def test_the_last_failure_tells_whether_a_sweep_closes_it(desk: Desk) -> None:
-    fail(desk, "unreachable")
-    fail(desk, "doubt")
-    desk.open(A)
-    assert takes(desk) == 0
-
-
 # ------------------------------------------------------------------ the pause
 
 
 def test_failures_under_way_when_it_opened_do_not_lengthen_the_pause(desk: Desk) -> None:
     fail(desk, times=3)
     until = desk.redis.hget(desk.keys.region(A), "open_until_ms")
-    fail(desk, times=4)
-    fail(desk, "unreachable")
+    fail(desk, times=5)
     assert desk.redis.hget(desk.keys.region(A), "open_until_ms") == until
     rest(desk)
     fail(desk)
@@ -264,7 +243,7 @@ def test_the_longest_pause_that_was_asked_for_counts(desk: Desk) -> None:
 def test_neither_a_late_success_nor_a_sweep_ends_a_pause_that_was_asked_for(desk: Desk) -> None:
     attempt = desk.placed(A)
     desk.ledger.report(A, "too many requests", "paused", pause_s=60)
-    fail(desk, "unreachable")
+    fail(desk, times=3)
     desk.ledger.commit(attempt, "srv")
     desk.open(A)
     assert desk.state(A).resting_ms > 50_000

@@ -198,7 +198,7 @@ def test_a_freed_slot_is_given_out_again(desk: Desk) -> None:
     assert desk.placed(A)
 
 
-def test_a_story_is_bounded_and_keeps_its_newest_events(desk: Desk) -> None:
+def test_bounded_a_story_keeps_its_newest_events(desk: Desk) -> None:
     attempt = desk.placed(A)
     for ttl_s in range(1, 100):
         desk.ledger.renew(attempt.instance_id, ttl_s * 1000)

@@ -46,7 +46,7 @@ def test_another_body_with_the_same_key_is_a_conflict_and_does_nothing(desk: Des
     assert set(desk.redis.keys()) == before
 
 
-def test_owners_do_not_share_keys(desk: Desk) -> None:
+def test_isolation_owners_do_not_share_keys(desk: Desk) -> None:
     desk.place(A, key=KEY)
     assert desk.place(A, key=OTHER_BODY, owner="bob").outcome == "placed"
     assert len(made(desk)) == len(made(desk, "bob")) == 1
@@ -116,7 +116,7 @@ def test_of_a_partial_command_the_key_stands_for_what_was_placed(desk: Desk) -> 
 def test_a_key_that_is_given_back_can_be_used_anew(desk: Desk) -> None:
     ids = desk.new_ids(2)
     desk.place(A, ids=ids, key=KEY)
-    desk.ledger.give_key_back("alice", KEY, ids[0])
+    desk.ledger.give_key_back("alice", KEY, ids)
     assert made(desk) == []
     assert desk.place(A, key=OTHER_BODY).outcome == "placed"
 
@@ -124,11 +124,22 @@ def test_a_key_that_is_given_back_can_be_used_anew(desk: Desk) -> None:
 def test_only_the_command_that_a_key_stands_for_can_give_it_back(desk: Desk) -> None:
     first, second = desk.new_ids(1), desk.new_ids(1)
     desk.place(A, ids=first, key=KEY)
-    desk.ledger.give_key_back("alice", KEY, first[0])
+    desk.ledger.give_key_back("alice", KEY, first)
     desk.place(A, ids=second, key=KEY)
-    desk.ledger.give_key_back("alice", KEY, first[0])
-    desk.ledger.give_key_back("bob", KEY, second[0])
+    desk.ledger.give_key_back("alice", KEY, first)
+    desk.ledger.give_key_back("bob", KEY, second)
     assert made(desk) == second
+
+
+def test_a_key_whose_instances_were_promised_to_a_repeat_is_kept(desk: Desk) -> None:
+    """Else a third repeat would make others, beside those that the second was told of."""
+    ids = desk.new_ids(2)
+    desk.place(A, ids=ids, key=KEY)
+    desk.ledger.promise("alice", KEY, ids)
+    desk.ledger.give_key_back("alice", KEY, ids)
+    assert made(desk) == ids
+    desk.ledger.give_key_back("alice", KEY, ids, even_promised=True)
+    assert made(desk) == []
 
 
 # ------------------------------------------------------------------ promises
@@ -150,7 +161,7 @@ def test_a_repeat_has_the_instances_kept_whoever_makes_them(desk: Desk) -> None:
 def test_a_command_that_was_given_up_cannot_be_promised(desk: Desk) -> None:
     ids = desk.new_ids(1)
     desk.place(A, ids=ids, key=KEY)
-    desk.ledger.give_key_back("alice", KEY, ids[0])
+    desk.ledger.give_key_back("alice", KEY, ids)
     assert not desk.ledger.promise("alice", KEY, ids)
     assert not desk.get(ids[0]).promised
     answer = desk.ledger.destroy(desk.get(ids[0]), why="given up", only_if="unpromised")

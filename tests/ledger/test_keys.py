@@ -69,7 +69,7 @@ def everything(desk: Desk) -> None:
 def waiting(desk: Desk) -> None:
     """Let every script run that has to do with idempotency keys, breakers and the queue."""
     ledger, bounds = desk.ledger, {"max_building": 9, "starts_per_minute": 600}
-    for means in ("doubt", "unreachable", "paused"):
+    for means in ("doubt", "paused"):
         ledger.report(C, "no", means)
     desk.open(C, **bounds)
     ledger.drain(C, "maintenance")
@@ -90,7 +90,7 @@ def waiting(desk: Desk) -> None:
     found = desk.get(second).model_copy(update={"id": "i-again", "server_id": "srv", "region": C})
     assert ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1), building=True)
     assert desk.end(Attempt("i-again", 1, C))
-    ledger.give_key_back("bob", key, first)
+    ledger.give_key_back("bob", key, [first, second], even_promised=True)
 
 
 class Declared(Redis):

@@ -33,7 +33,7 @@ QUOTAS = {
 }
 OWNERS = tuple(QUOTAS)
 QUEUE_MAX = 4
-MEANINGS = ("down", "full", "stale", "unreachable", "doubt", "doubt", "paused", "")
+MEANINGS = ("down", "full", "stale", "doubt", "doubt", "paused", "")
 CLOCKS = ("open_until_ms", "paused_until_ms", "probe_until_ms", "starts_at_ms")
 needs = st.tuples(st.integers(1, 3), st.integers(1, 4))
 orders = st.permutations(REGIONS).flatmap(lambda it: st.integers(0, 2).map(lambda n: it[:n]))
@@ -132,7 +132,7 @@ class Rules(RuleBasedStateMachine):
         assert before.slots == after.slots
         if means == "down":
             assert after.takes_nothing(region)
-        if means in ("unreachable", "paused", "full"):
+        if means in ("paused", "full"):
             assert self.desk.place(region, owner="carol/ci").outcome == "full"
 
     @rule(region=regions, why=st.sampled_from(["", "maintenance"]))
@@ -328,8 +328,9 @@ class Rules(RuleBasedStateMachine):
     @rule(which=anyone, own=st.booleans())
     def give_key_back(self, which: int, *, own: bool) -> None:
         (owner, key), (body, ids) = sorted(self.keys.items())[which % len(self.keys)]
-        self.desk.ledger.give_key_back(owner, Key(key, body), ids[0] if own else "i-other")
-        if own:
+        kept = any(it.promised for it in self.desk.ledger.get(ids))
+        self.desk.ledger.give_key_back(owner, Key(key, body), ids if own else ["i-other"])
+        if own and not kept:
             del self.keys[owner, key]
             assert not self.desk.ledger.promise(owner, Key(key, body), ids)
 

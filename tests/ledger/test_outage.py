@@ -67,7 +67,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "open": lambda it: it.open(A),
     "made_under": lambda it: it.made_under("o", KEY),
     "promise": lambda it: it.promise("o", KEY, ["i-1"]),
-    "give_key_back": lambda it: it.give_key_back("o", KEY, "i-1"),
+    "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,
     "regions": lambda it: it.regions(),
     "regions named": lambda it: it.regions([A]),
@@ -118,7 +118,7 @@ def test_every_public_act_is_among_those_that_are_tried() -> None:
     assert {name.split()[0] for name in ACTS} == public - of_values_read_before
 
 
-def test_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
+def test_fail_closed_every_act_says_unavailable_when_redis_is_gone(own: SimpleNamespace) -> None:
     with impatient(own.port) as client:
         ledger = Ledger(client, "test", lease_ms=1000)
         for act in ACTS.values():

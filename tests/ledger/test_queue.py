@@ -61,7 +61,7 @@ def test_a_repeat_of_a_command_of_which_some_wait_gets_the_same_answer(desk: Des
     assert desk.waiting() == ids[1:]
 
 
-def test_the_queue_is_bounded_and_a_command_beyond_that_does_nothing(desk: Desk) -> None:
+def test_bounded_a_command_beyond_the_queues_bound_does_nothing(desk: Desk) -> None:
     bound = WAITING._replace(max_queued=2)
     desk.open(A, instances=1)
     assert desk.place(A, count=4, waiting=bound).outcome == "queue_full"

@@ -9,13 +9,17 @@ from openmultistack.errors import (
     CapacityExhausted,
     CloudError,
     ConfigurationError,
+    IdempotencyConflict,
     Invalid,
     LedgerUnavailable,
     NoRegionReady,
     NoRegionWorked,
     NotFound,
     OmsError,
+    OwnerQuotaExceeded,
     Problem,
+    QueueFull,
+    RateLimited,
     Retriable,
 )
 
@@ -43,11 +47,14 @@ def test_each_problem_has_a_status_of_its_own_kind_and_a_slug_of_its_own() -> No
         (errors.InsufficientScope, 403),
         (errors.NotFound, 404),
         (errors.MethodNotAllowed, 405),
+        (errors.IdempotencyConflict, 409),
         (errors.TooLarge, 413),
         (errors.Invalid, 422),
+        (errors.OwnerQuotaExceeded, 429),
         (errors.NoRegionWorked, 502),
         (errors.CapacityExhausted, 503),
         (errors.NoRegionReady, 503),
+        (errors.QueueFull, 503),
         (errors.LedgerUnavailable, 503),
     ],
 )
@@ -56,10 +63,17 @@ def test_the_status_is_the_documented_one(error: type[Problem], status: int) -> 
 
 
 def test_what_may_succeed_later_says_when() -> None:
-    for error in (CapacityExhausted, NoRegionReady, LedgerUnavailable):
+    for error in (
+        CapacityExhausted,
+        NoRegionReady,
+        LedgerUnavailable,
+        OwnerQuotaExceeded,
+        QueueFull,
+    ):
         assert issubclass(error, Retriable)
         assert error.retry_after_s > 0
     assert not issubclass(NoRegionWorked, Retriable)
+    assert not issubclass(IdempotencyConflict, Retriable)  # the same again is refused again
 
 
 def test_a_cloud_error_is_never_an_answer_to_the_client_as_it_is() -> None:
@@ -100,6 +114,18 @@ def test_a_refusal_of_regions_tells_what_each_said(error: type[errors.RegionsSai
     said = error("nothing free", {"a/1": "full", "b/1": "down"})
     assert str(said) == "nothing free"
     assert said.members() == {"regions": {"a/1": "full", "b/1": "down"}}
+
+
+def test_a_refusal_for_the_owners_quota_tells_it_and_what_is_used() -> None:
+    told = {"quota": {"instances": 2}, "used": {"instances": 2}}
+    never = OwnerQuotaExceeded("too much", **told, retry_after_s=None)
+    assert never.members() == told
+    assert never.retry_after_s is None
+    assert OwnerQuotaExceeded("too fast", **told, retry_after_s=41).retry_after_s == 41
+
+
+def test_a_rate_limit_tells_how_long_to_pause() -> None:
+    assert RateLimited("429", retry_after_s=7).retry_after_s == 7
 
 
 def test_a_plain_problem_has_nothing_more_to_say() -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import Fleet, OwnerRule, load_fleet, load_fleet_file
-from openmultistack.models import SizeWanted
+from openmultistack.models import Quota, SizeWanted
 
 SECRET = "hunter2-very-secret"
 AUTH = {"auth": {"auth_url": "http://127.0.0.1:5000", "username": "u", "password": SECRET}}
@@ -94,6 +94,24 @@ def test_an_owner_has_their_own_rule_or_the_default_or_ours(load: Load) -> None:
     assert load({}).file.owner_rule("alice") == OwnerRule(default_ttl=3600, max_ttl=86400)
 
 
+def test_owners_quotas_and_the_queue_are_bounded_as_told_and_else_boundless(load: Load) -> None:
+    quota = {"instances": 4, "creates_per_minute": 30}
+    fleet = load(
+        {
+            "owners": {"ci": {"quota": quota, "priority": -1}},
+            "queue": {"max": 7, "max_wait": 60},
+            "regions": {"alpha/*": {"max_building": 3, "starts_per_minute": 12}},
+        }
+    )
+    assert fleet.file.owner_rule("ci").quota == Quota(instances=4, creates_per_minute=30)
+    assert (fleet.file.owner_rule("ci").priority, fleet.file.owner_rule("bob").priority) == (-1, 0)
+    assert fleet.file.owner_rule("bob").quota == Quota()
+    assert (fleet.file.queue.max, fleet.file.queue.max_wait) == (7, 60)
+    rule, none = fleet.regions["alpha/One"].rule, fleet.regions["beta/One"].rule
+    assert (rule.max_building, rule.starts_per_minute) == (3, 12)
+    assert (none.max_building, none.starts_per_minute) == (None, None)
+
+
 def complaint(load: Load, *args: object) -> str:
     """Return what a refusal says; neither it nor its traceback tells a secret."""
     with pytest.raises(ConfigurationError) as caught:
@@ -144,6 +162,13 @@ def test_a_bad_clouds_yaml_is_refused_naming_file_key_and_expectation(
         ({"region": {}}, "region", "not permitted"),
         ({"regions": ["*"]}, "regions", "dictionary"),
         ({"regions": {"*": {"prioriti": 1}}}, "regions.*.prioriti", "not permitted"),
+        ({"regions": {"*": {"max_building": 0}}}, "regions.*.max_building", "greater"),
+        ({"regions": {"*": {"starts_per_minute": 0}}}, "regions.*.starts_per_minute", "greater"),
+        ({"queue": {"max": -1}}, "queue.max", "greater"),
+        ({"queue": {"max_wait": 0}}, "queue.max_wait", "greater"),
+        ({"owners": {"ci": {"quota": {"servers": 1}}}}, "owners.ci.quota.servers", "permitted"),
+        ({"owners": {"ci": {"quota": {"instances": -1}}}}, "owners.ci.quota.instances", "greater"),
+        ({"owners": {"ci": {"priority": 1001}}}, "owners.ci.priority", "less"),
         ({"regions": {"*": {"price": -1}}}, "regions.*.price", "greater than or equal to 0"),
         ({"regions": {"*": {"cap": {"instances": -1}}}}, "regions.*.cap.instances", "equal to 0"),
         ({"regions": {"*": {"cap": {"disk": 1}}}}, "regions.*.cap.disk", "not permitted"),

@@ -50,7 +50,7 @@ def test_several_issuers_are_known_by_name_and_their_key_files_lie_beside_the_fi
 
 
 @pytest.mark.parametrize("empty", [{"issuers": []}, {"issuers": None}])
-def test_an_empty_list_believes_nobody(empty: object, tmp_path: Path) -> None:
+def test_fail_closed_an_empty_list_believes_nobody(empty: object, tmp_path: Path) -> None:
     make_signing_key(tmp_path)
     issuers = load_issuers(written(tmp_path, empty))
     token = issue_token(tmp_path / "signing.pem", owner="x", scopes=["a"], ttl_s=60)

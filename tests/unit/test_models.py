@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,6 +17,7 @@ from openmultistack.models import (
     USER_DATA_MAX_BASE64_CHARS,
     CreateInstances,
     Instance,
+    Quota,
     RegionState,
     RenewInstance,
     Resources,
@@ -240,6 +242,7 @@ def test_a_value_does_not_change_later() -> None:
 def test_free_is_the_cap_less_held_and_foreign_and_never_below_zero() -> None:
     state = RegionState(
         region="alpha/One",
+        state="up",
         cap=Resources(instances=20, vcpus=40, ram_mb=1000),
         held=Resources(instances=5, vcpus=10, ram_mb=900),
         foreign=Resources(instances=3, vcpus=31, ram_mb=50),
@@ -248,9 +251,10 @@ def test_free_is_the_cap_less_held_and_foreign_and_never_below_zero() -> None:
     assert state.provider == "alpha"
 
 
-def test_nothing_is_free_while_the_cloud_says_full() -> None:
-    state = RegionState(region="a/b", cap=Resources(instances=5, vcpus=5, ram_mb=5), full=True)
-    assert state.free() == Resources()
+@pytest.mark.parametrize("state", [{"full": True}, {"state": "down"}, {"state": "drained"}])
+def test_nothing_is_free_while_nothing_is_let_in(state: dict[str, Any]) -> None:
+    known = {"state": "up", "cap": Resources(instances=5, vcpus=5, ram_mb=5)} | state
+    assert RegionState(region="a/b", **known).free() == Resources()
 
 
 def test_resources_add_up_each_for_itself() -> None:
@@ -262,7 +266,8 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     instance = Instance(
         id="i-1", name="n", status=Status.BUILD, owner="o", region="alpha/One", image="d",
         flavor="f", attempt=1, created_at_ms=1_700_000_000_123, expires_at_ms=1_700_000_060_000,
-        order='{"user_data": "secret"}', tried={"beta/One": "full"},
+        order='{"user_data": "secret"}', tried={"beta/One": "full"}, promised=True,
+        quota=Quota(instances=1), idempotency="a:b:1", has_keypair=True,
     )  # fmt: skip
     shown = instance.document()
     assert set(shown) == {
@@ -272,6 +277,24 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     assert (shown["provider"], shown["status"]) == ("alpha", "BUILD")
     assert shown["created_at"] == "2023-11-14T22:13:20.123Z"
     assert shown["expires_at"] == "2023-11-14T22:14:20.000Z"
+
+
+def test_an_instance_that_waits_has_no_region_yet() -> None:
+    waiting = Instance(
+        id="i-1", name="n", status=Status.QUEUED, owner="o", region="", image="d", flavor="f",
+        attempt=0, created_at_ms=0, expires_at_ms=1,
+    )  # fmt: skip
+    shown = waiting.document()
+    assert (shown["status"], shown["region"], shown["provider"]) == ("QUEUED", None, None)
+
+
+def test_two_quotas_together_allow_what_both_allow() -> None:
+    file = Quota(instances=5, vcpus=8)
+    token = Quota(instances=7, vcpus=4, creates_per_minute=3)
+    both = Quota(instances=5, vcpus=4, creates_per_minute=3)
+    assert file.within(token) == token.within(file) == both
+    assert file.within(Quota()) == file
+    assert file.within(Quota(instances=0)).instances == 0  # nothing is less than no bound
 
 
 def test_times_are_utc_to_the_millisecond() -> None:

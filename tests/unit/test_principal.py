@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openmultistack.errors import InsufficientScope, Unauthenticated
-from openmultistack.models import Principal
+from openmultistack.models import Principal, Quota
 from openmultistack.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
@@ -83,3 +83,22 @@ def test_a_scope_allows_itself_and_nothing_beside_it() -> None:
     for scope in ("instances:create", "instances", "read", "instances:read fleet:read", ""):
         with pytest.raises(InsufficientScope):
             demand(caller, scope)
+
+
+# ---------------------------------------------------------------- the quota in a token
+
+
+def test_a_quota_comes_only_from_the_claim_that_its_issuer_is_trusted_with() -> None:
+    claims = {"sub": "x", "scope": "", "quota": {"instances": 5}}
+    assert named(issuer(), **claims).quota == Quota()
+    by = issuer(quota_claim="quota")
+    assert named(by, **claims).quota == Quota(instances=5)
+    assert named(by, sub="x", scope="").quota == Quota()
+
+
+@pytest.mark.parametrize(
+    "quota", [5, "5", None, [], {"instances": -1}, {"servers": 5}, {"creates_per_minute": 0}]
+)
+def test_a_claim_that_is_no_quota_is_refused_and_not_taken_for_boundless(quota: object) -> None:
+    with pytest.raises(Unauthenticated, match="quota"):
+        named(issuer(quota_claim="quota"), sub="x", scope="", quota=quota)

@@ -127,6 +127,47 @@ def regions(*, gateway: Gateway = DEFAULT) -> None:
         fleet_view.regions(document["regions"])
 
 
+_Patterns = Annotated[
+    str,
+    Parameter(
+        name="PATTERN",
+        help="A region, a pattern of regions such as 'alpha/*', or a provider's name.",
+    ),
+]
+
+
+@app.command
+def drain(
+    *patterns: _Patterns,
+    why: Annotated[str | None, Parameter(help="What others are told of the reason.")] = None,
+    gateway: Gateway = DEFAULT,
+) -> None:
+    """Let nothing new into regions; what runs there stays until its time is up."""
+    said = {} if why is None else {"why": why}
+    _change_regions("drain", patterns, gateway, said)
+
+
+@app.command(name="open")
+def open_(*patterns: _Patterns, gateway: Gateway = DEFAULT) -> None:
+    """Open drained regions; who waits in the queue goes in at once."""
+    _change_regions("open", patterns, gateway, {})
+
+
+def _change_regions(
+    act: str, patterns: tuple[str, ...], gateway: Gateway, said: dict[str, str]
+) -> None:
+    from openmultistack.cli import fleet_view, screen  # noqa: PLC0415  starts faster without
+
+    if not patterns:
+        raise CommandError(f"name the regions to {act}, such as 'alpha/*'", Exit.USAGE)
+    body = {"regions": list(patterns)} | said
+    document = gateway.client().call("POST", f"/regions/{act}", body=body)
+    if gateway.as_json:
+        screen.as_json(document)
+    else:
+        fleet_view.regions(document["regions"])
+
+
 @app.command
 def reap(*, gateway: Gateway = DEFAULT) -> int:
     """Sweep all regions now, and tell what was done; fails if a region's sweep failed."""

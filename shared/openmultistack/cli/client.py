@@ -2,7 +2,7 @@
 
 import os
 import re
-import uuid
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +18,9 @@ TIMEOUT = httpx.Timeout(200, connect=10)
 # The largest page that the API gives.
 PAGE_MAX = 1000
 PREFIX = "/v1"
-_IN_DOUBT = "instances may have been made: `oms list` shows them"
+# A create that got no answer is sent again after these pauses (seconds), and within this time.
+AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
+AGAIN_WITHIN_S = 60.0
 
 
 class Client:
@@ -48,13 +50,14 @@ class Client:
             why = f" ({error})" if str(error) else ""
             raise self._unreachable(f"cannot be reached{why}; is it up?") from None
         except httpx.TimeoutException:
-            raise self._unreachable("did not answer in time") from None
+            raise self._unreachable("did not answer in time", doubt=True) from None
         except httpx.HTTPError:
-            raise self._unreachable("broke the connection off") from None
+            raise self._unreachable("broke the connection off", doubt=True) from None
         return self._document(answer)
 
-    def _unreachable(self, why: str) -> CommandError:
-        return CommandError(f"{self._shown} {why}", Exit.UNREACHABLE, passing=True)
+    def _unreachable(self, why: str, *, doubt: bool = False) -> CommandError:
+        said = f"{self._shown} {why}"
+        return CommandError(said, Exit.UNREACHABLE, passing=True, doubt=doubt)
 
     def _document(self, answer: httpx.Response) -> Json:
         try:
@@ -69,17 +72,33 @@ class Client:
             return document
         raise refusal(answer.status_code, document, answer.headers.get("Retry-After"))
 
-    def create(self, body: Json) -> Json:
-        """Create instances; the key lets the server know a repeated request for what it is."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+    def create(self, body: Json, key: str) -> Json:
+        """Create instances; a lost answer is asked for again, which makes none twice.
+
+        The server knows a repeated request by its key (the Idempotency-Key header).
+
+        Raises:
+            CommandError: it says no, or after some tries still nobody knows what it did.
+        """
         try:
-            return self.call("POST", "/instances", body=body, headers=headers)
+            return self._create(body, key)
         except KeyboardInterrupt:
-            raise CommandError(f"interrupted; {_IN_DOUBT}", Exit.INTERRUPTED) from None
-        except CommandError as error:
-            if error.exit_code == Exit.UNREACHABLE and "cannot be reached" not in str(error):
-                raise CommandError(f"{error}; {_IN_DOUBT}", Exit.UNREACHABLE) from None
-            raise
+            raise _in_doubt("interrupted", Exit.INTERRUPTED, key) from None
+
+    def _create(self, body: Json, key: str) -> Json:
+        headers = {"Idempotency-Key": key}
+        pauses_s, until, doubt = iter(AGAIN_AFTER_S), time.monotonic() + AGAIN_WITHIN_S, False
+        while True:
+            try:
+                return self.call("POST", "/instances", body=body, headers=headers)
+            except CommandError as error:
+                doubt = doubt or error.doubt
+                if not doubt or error.exit_code != Exit.UNREACHABLE:
+                    raise
+                pause_s = next(pauses_s, None)
+                if pause_s is None or time.monotonic() > until:
+                    raise _in_doubt(str(error), error.exit_code, key) from None
+            time.sleep(pause_s)
 
     def instance(self, instance_id: str) -> Json:
         """Return one instance."""
@@ -113,6 +132,17 @@ def path_of(instance_id: str, more: str = "") -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", instance_id):
         raise CommandError(f"{instance_id!r} is no instance id", Exit.USAGE)
     return f"/instances/{instance_id}{more}"
+
+
+def _in_doubt(why: str, code: Exit, key: str) -> CommandError:
+    from shlex import quote  # noqa: PLC0415  only here
+
+    lines = [
+        why,
+        "  instances may have been made: `oms list` shows them",
+        f"  the same command with --idempotency-key {quote(key)} makes none twice",
+    ]
+    return CommandError("\n".join(lines), code)
 
 
 def _base(text: str) -> httpx.URL:

@@ -47,7 +47,8 @@ class Order:
         Flag, Parameter(help="Take what there is, where all or nothing is the rule.")
     ] = False
     on_full: Annotated[
-        Literal["reject", "queue"] | None, Parameter(help="When there is no room: reject or queue.")
+        Literal["reject", "queue"] | None,
+        Parameter(help="When there is no room: reject, or let them wait in the queue."),
     ] = None
 
     def document(self) -> Json:
@@ -69,18 +70,39 @@ class Order:
         return {field: value for field, value in given.items() if value is not None}
 
 
+Key = Annotated[
+    str | None,
+    Parameter(
+        name="--idempotency-key",
+        help="The same key and order give the same instances again, for 24 hours.",
+    ),
+]
+
+
 def create(
-    *, order: Order, wait: Wait = False, timeout: Timeout = "10m", gateway: Gateway = DEFAULT
+    *,
+    order: Order,
+    key: Key = None,
+    wait: Wait = False,
+    timeout: Timeout = "10m",
+    gateway: Gateway = DEFAULT,
 ) -> int:
     """Create instances; only an image and a size are needed."""
     body, timeout_s = order.document(), values.seconds(timeout)
+    key = _new_key() if key is None else values.idempotency_key(key)
     client = gateway.client()
-    document = client.create(body)
+    document = client.create(body, key)
     verdict = Exit.OK
     if wait:
         verdict = _wait(client, document, timeout_s, order, quiet=gateway.as_json)
     _show(document, as_json=gateway.as_json)
     return verdict
+
+
+def _new_key() -> str:
+    import uuid  # noqa: PLC0415  starts faster without
+
+    return str(uuid.uuid4())
 
 
 def _wait(client: Any, document: Json, timeout_s: int, order: Order, *, quiet: bool) -> Exit:  # noqa: ANN401  its module is imported late
@@ -92,7 +114,10 @@ def _wait(client: Any, document: Json, timeout_s: int, order: Order, *, quiet: b
         waited = waiting.wait(client, made, waiting.ACTIVE, timeout_s=timeout_s, quiet=quiet)
     except KeyboardInterrupt:
         raise CommandError(_goes_on(len(made), order), Exit.INTERRUPTED) from None
-    document["instances"] = waited.instances
+    queued = sum(it["status"] == "QUEUED" for it in waited.instances)
+    document |= {
+        "instances": waited.instances, "placed": len(waited.instances) - queued, "queued": queued,
+    }  # fmt: skip
     return _verdict(waited.instances, waited.trouble)
 
 
@@ -108,12 +133,22 @@ def _goes_on(count: int, order: Order) -> str:
 def _verdict(instances: Sequence[Json], trouble: CommandError | None) -> Exit:
     """Say what is not as it was wanted, and return the exit code."""
     for it in instances:
-        if it["status"] != "ACTIVE":
-            say(f"{it['id']} is {it['status']}" + (f": {it['error']}" if it["error"] else ""))
+        why = _why(it)
+        if why or it["status"] not in ("ACTIVE", "BUILD", "QUEUED"):
+            say(f"{it['id']} is {it['status']}{why}")
     if trouble:
         say(trouble)
         return trouble.exit_code
     return Exit.OK if all(it["status"] == "ACTIVE" for it in instances) else Exit.FAILED
+
+
+def _why(it: Json) -> str:
+    from openmultistack.cli import show  # noqa: PLC0415  starts faster without
+
+    if it["status"] == "DELETED":
+        return f"; `oms show {it['id']}` tells why"
+    why = show.queue(it) or it["error"]
+    return f": {why}" if why else ""
 
 
 def _show(document: Json, *, as_json: bool) -> None:
@@ -124,5 +159,15 @@ def _show(document: Json, *, as_json: bool) -> None:
         return
     show.instances(document["instances"])
     if document["placed"] < document["requested"]:
-        queued = f", {document['queued']} wait in the queue" if document["queued"] else ""
-        say(f"{document['placed']} of {document['requested']} found room{queued}")
+        say(_short(document))
+
+
+def _short(document: Json) -> str:
+    """Return what came of an order that did not find room at once, or not for all."""
+    queued = document["queued"]
+    waiting = "1 waits in the queue" if queued == 1 else f"{queued} wait in the queue"
+    parts = [] if queued == document["requested"] == 1 else [
+        f"{document['placed']} of {document['requested']} found room"
+    ]  # fmt: skip
+    parts += [f"{waiting}; `oms show ID` tells at which place"] if queued else []
+    return ", ".join(parts)

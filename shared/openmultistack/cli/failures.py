@@ -34,21 +34,44 @@ _BY_STATUS = {
     401: Exit.FORBIDDEN,
     403: Exit.FORBIDDEN,
     404: Exit.NOT_FOUND,
+    409: Exit.USAGE,
     413: Exit.USAGE,
     422: Exit.USAGE,
+    429: Exit.NO_CAPACITY,
 }
-_NO_CAPACITY = ("capacity-exhausted", "no-region-ready")
+_BY_SLUG = {
+    "capacity-exhausted": Exit.NO_CAPACITY,
+    "no-region-ready": Exit.NO_CAPACITY,
+    "queue-full": Exit.NO_CAPACITY,
+    # A part of the service gives no answer: a function (so says the gateway), or the ledger.
+    "unavailable": Exit.UNREACHABLE,
+    "timeout": Exit.UNREACHABLE,
+    "ledger-unavailable": Exit.UNREACHABLE,
+}
+# The gateway's status when no function took the request: nothing was done.
+_NOBODY = 503
+_WORDS = {"vcpus": "vCPUs", "ram_mb": "MB of RAM", "creates_per_minute": "creates a minute"}
 
 
 class CommandError(Exception):
-    """Ends a command; `passing` says that the same question may be answered a little later."""
+    """Ends a command.
+
+    `passing` says that the same question may be answered a little later, `doubt` that what was
+    asked for may have been done although nobody said so.
+    """
 
     def __init__(
-        self, message: str, exit_code: Exit = Exit.FAILED, *, passing: bool = False
+        self,
+        message: str,
+        exit_code: Exit = Exit.FAILED,
+        *,
+        passing: bool = False,
+        doubt: bool = False,
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.passing = passing
+        self.doubt = doubt
 
 
 def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError:
@@ -61,11 +84,25 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     regions = problem.get("regions")
     if isinstance(regions, dict):
         lines += [f"  {region}: {why}" for region, why in sorted(regions.items())]
+    if isinstance(problem.get("quota"), dict):
+        lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and retry_after.isdecimal():
         lines.append(f"  worth another try in {retry_after} s")
     server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
-    code = Exit.NO_CAPACITY if slug in _NO_CAPACITY else _BY_STATUS.get(status, Exit.FAILED)
-    return CommandError("\n".join(lines), code, passing=server_fault)
+    code = _BY_SLUG.get(slug) if server_fault else _BY_STATUS.get(status)
+    doubt = code == Exit.UNREACHABLE and not (slug == "unavailable" and status == _NOBODY)
+    return CommandError("\n".join(lines), code or Exit.FAILED, passing=server_fault, doubt=doubt)
+
+
+def _quota(quota: Json, used: Json) -> str:
+    """Return what an owner may have, and how much of it they have."""
+    parts = [
+        f"{used[what]} of {most} {_WORDS.get(what, what)}"
+        if what in used
+        else f"{most} {_WORDS.get(what, what)}"
+        for what, most in quota.items()
+    ]
+    return f"the quota: {', '.join(parts)}"
 
 
 def _faults(problem: Json) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The fleet on the screen: how full each region is, and what the reaper did there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -16,7 +16,13 @@ _SHADES = {"held": ("█", "blue"), "foreign": ("▓", "magenta"), "free": ("░
 # For a terminal that knows no Unicode.
 _ASCII = {"█": "#", "▓": "x", "░": "."}
 _BAR_LEAST, _BAR_MOST = 5, 40
-_GAPS = 12
+_COLUMNS_MOST = 100
+_GAP = 2
+_TROUBLE = {
+    "down": ("is down", "red"),
+    "resting": ("is resting", "yellow"),
+    "unknown": ("last error", "red"),
+}
 # The server takes a billion for no limit at all; what is free of it is a little less.
 _UNLIMITED = 10**9 // 2
 _ACTIONS = {
@@ -26,6 +32,7 @@ _ACTIONS = {
     "released": "freed",
     "retried": "tried elsewhere",
     "failed": "given up",
+    "served": "taken from the queue",
     "expired": "expired",
 }
 
@@ -37,36 +44,55 @@ def regions(found: Sequence[Json]) -> None:
         out.print("no regions yet: the first sweep is to come")
         return
     unicode = out.encoding.lower().startswith("utf")
-    out.print(_table(found, _bar_columns(found, out.width), unicode=unicode))
+    out.print(_table(found, min(out.width, _COLUMNS_MOST), unicode=unicode))
     out.print(_legend(unicode=unicode))
     for it in found:
         for line in _remarks(it):
             out.print(line)
 
 
-def _bar_columns(found: Sequence[Json], width: int) -> int:
-    numbers = sum(max(len(what), *(len(_number(it[what])) for it in found)) for what in _COUNTS)
-    states = max(len(it["state"]) for it in found)
-    taken = max(len(it["region"]) for it in found) + max(len("STATE"), states) + numbers + _GAPS
-    return max(_BAR_LEAST, min(_BAR_MOST, width - taken))
-
-
-def _table(found: Sequence[Json], columns: int, *, unicode: bool) -> Table:
-    headers = [what.upper() for what in _COUNTS]
-    made = screen.table("REGION", "STATE", "", *headers, right=tuple(headers))
+def _table(found: Sequence[Json], width: int, *, unicode: bool) -> Table:
+    named = {"REGION": [text(it["region"]) for it in found], "STATE": [_state(it) for it in found]}
+    counts = _counts(found)
+    made = screen.table(*named, "", *counts, right=tuple(counts))
     for column in made.columns[:3]:
         column.no_wrap = True
-    for it in found:
-        drawn = bar(it, columns, unicode=unicode)
-        made.add_row(text(it["region"]), coloured(it["state"]), drawn, *_numbers(it))
+    columns = _bar_columns(named | counts, width)
+    bars = [bar(it, columns, unicode=unicode) for it in found]
+    for cells in zip(*named.values(), bars, *counts.values(), strict=False):
+        made.add_row(*cells)
     if len(found) > 1:
-        total = {what: sum(it[what] for it in found) for what in _COUNTS}
-        made.add_row(text("all", "bold"), "", "", *_numbers(total))
+        made.add_row(text("all", "bold"), "", "", *(cells[-1] for cells in counts.values()))
     return made
 
 
-def _numbers(it: Json) -> list[str]:
-    return [_number(it[what]) for what in _COUNTS]
+def _bar_columns(others: Mapping[str, Sequence[Text]], width: int) -> int:
+    """Return how much of a line the other columns leave to the bar."""
+    cells = [[len(header), *(it.cell_len for it in found)] for header, found in others.items()]
+    taken = sum(_GAP + max(lengths) for lengths in cells)
+    return max(_BAR_LEAST, min(_BAR_MOST, width - taken))
+
+
+def _state(it: Json) -> Text:
+    resting_s = it.get("resting_s") or 0
+    return coloured(it["state"], f" {resting_s} s" if it["state"] == "resting" else "")
+
+
+def _counts(found: Sequence[Json]) -> dict[str, list[Text]]:
+    """Return the numbers of each column, their sum last."""
+    counts = {}
+    for what in _COUNTS:
+        each = [it[what] for it in found]
+        counts[what.upper()] = [text(_number(it)) for it in (*each, sum(each))]
+    building = [it["building"] for it in found]
+    if any(building):
+        counts["BUILDING"] = [text(it) for it in (*map(_building, found), sum(building))]
+    return counts
+
+
+def _building(it: Json) -> str:
+    most = it["max_building"]
+    return str(it["building"]) if most is None else f"{it['building']} of {most}"
 
 
 def _number(count: int) -> str:
@@ -95,10 +121,13 @@ def _legend(*, unicode: bool) -> Text:
 def _remarks(it: Json) -> list[Text]:
     """Return what the numbers of a region do not tell."""
     lines = []
+    if it["state"] == "drained":
+        lines.append(
+            text(f"{it['region']}: drained: {it['drained'] or 'no reason given'}", "yellow")
+        )
     if it["last_error"]:
         since = f" ({screen.ago(it['last_error_at'])})" if it.get("last_error_at") else ""
-        style = "dim" if it["state"] == "up" else "red"
-        which = "is down" if it["state"] == "down" else "last error"
+        which, style = _TROUBLE.get(it["state"], ("last error", "dim"))
         lines.append(text(f"{it['region']}: {which}{since}: {it['last_error']}", style))
     if it["free"]:
         used_up = [

@@ -21,6 +21,8 @@ _COLOURS = {
     "QUEUED": "yellow",
     "DELETING": "yellow",
     "unknown": "yellow",
+    "resting": "yellow",
+    "drained": "yellow",
     "busy": "yellow",
     "ERROR": "red",
     "down": "red",
@@ -51,9 +53,9 @@ def text(value: object, style: str = "") -> Text:
     return Text(clean("-" if value is None or value == "" else str(value)), style=style)
 
 
-def coloured(word: str) -> Text:
-    """Return a status in its colour."""
-    return text(word, _COLOURS.get(word, ""))
+def coloured(word: str, more: str = "") -> Text:
+    """Return a status in its colour, with what belongs to it."""
+    return text(word + more, _COLOURS.get(word, ""))
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

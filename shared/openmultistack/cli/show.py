@@ -1,5 +1,6 @@
 """Instances on the screen: a line for each, or all about one."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,7 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, list[Text]]:
 
 def instance(it: Json, events: Sequence[Json]) -> None:
     """Write all about one instance, and its story."""
+    waits = it["status"] == "QUEUED"
     rows = {
         "id": text(it["id"]),
         "name": text(it["name"]),
@@ -89,20 +91,37 @@ def instance(it: Json, events: Sequence[Json]) -> None:
         "region": text(it["region"]),
         "address": text(addresses(it)),
         "image": text(it["image"]),
-        "flavor": text(it["flavor"]),
+        **({"size": text(_size(it["flavor"]))} if waits else {"flavor": text(it["flavor"])}),
         "server": text(it["server_id"]),
         "attempt": text(it["attempt"]),
         "owner": text(it["owner"]),
         "labels": text(screen.pairs(it["labels"])),
         "created": text(f"{screen.clock(it['created_at'])} UTC"),
-        "expires": text(_expiry(it)),
+        "waits until" if waits else "expires": text(_expiry(it)),
     }
+    if queue(it):
+        rows["queue"] = text(queue(it), "yellow")
     if it["error"]:
         rows["error"] = text(it["error"], "red")
     out = console()
     out.print(screen.facts(rows))
     out.print()
     out.print(_story(events))
+
+
+def queue(it: Json) -> str:
+    """Return at which place an instance waits, and for what; '' if that was not told of it."""
+    told = it.get("queue")
+    return f"place {told['place']} of {told['waiting']}, {told['why']}" if told else ""
+
+
+def _size(wanted: str) -> str:
+    """Return what an instance without a flavor waits for, as it is typed."""
+    try:
+        needs = json.loads(wanted)
+    except ValueError:
+        return wanted
+    return ",".join(f"{k}={v}" for k, v in needs.items()) if isinstance(needs, dict) else wanted
 
 
 def _expiry(it: Json) -> str:

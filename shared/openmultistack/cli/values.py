@@ -44,6 +44,13 @@ def label_query(pairs: Sequence[str]) -> list[tuple[str, str]]:
     return [("label", f"{key}:{value}") for key, value in labels(pairs).items()]
 
 
+def idempotency_key(text: str) -> str:
+    """Return a key that a header can carry, and that the API takes."""
+    if not re.fullmatch(r"[!-~]([ -~]{0,253}[!-~])?", text):
+        raise _refuse(text[:64], "idempotency key", "1 to 255 printable ASCII characters")
+    return text
+
+
 def size(text: str) -> str | dict[str, int]:
     """Return a size: a name, or a requirement such as vcpus=2,ram=2048,disk=10."""
     if "=" not in text:

@@ -44,6 +44,8 @@ def wait(
     until = time.monotonic() + timeout_s
     latest = {it["id"]: it for it in instances}
     trouble: CommandError | None = None
+    # At which place one waits is told by a look alone.
+    pause_s = 0.0 if any(it["status"] == "QUEUED" for it in instances) else POLL_S
     with _progress(goal, len(latest), quiet=quiet) as show:
         while True:
             show(latest)
@@ -53,7 +55,8 @@ def wait(
             if time.monotonic() > until:
                 over = CommandError(f"{len(waiting)} not {goal.name} after {duration(timeout_s)}")
                 return Waited(list(latest.values()), trouble or over)
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = POLL_S
             try:
                 latest.update(_look(client, waiting, latest))
                 trouble = None
@@ -66,7 +69,10 @@ def wait(
 def _look(client: Client, ids: Sequence[str], latest: Mapping[str, Json]) -> dict[str, Json]:
     """Return instances as they are now: from the list, and singly those that are not in it."""
     listed = _in_list(client, set(ids)) if len(ids) > SINGLY else {}
-    return listed | {it: _single(client, latest[it]) for it in ids if it not in listed}
+    queued = [it for it in ids if it in listed and listed[it]["status"] == "QUEUED"]
+    # A list does not tell the place in the queue; that of the first one is enough.
+    singly = [it for it in ids if it not in listed] + queued[:1]
+    return listed | {it: _single(client, latest[it]) for it in singly}
 
 
 def _in_list(client: Client, wanted: set[str]) -> dict[str, Json]:
@@ -115,15 +121,16 @@ def _silent(_: Mapping[str, Json]) -> None:
 
 
 def _lines(goal: Goal, total: int) -> Show:
-    """Return what writes a line whenever the number changes: for logs."""
-    before: list[int] = []
+    """Return what writes a line whenever something changes: for logs."""
+    before = ""
 
     def show(latest: Mapping[str, Json]) -> None:
+        nonlocal before
         done, rest = _tally(goal, latest)
-        if [done] != before:
-            before[:] = [done]
-            said = f"{done}/{total} {goal.name}" + (f" ({rest})" if rest else "")
+        said = f"{done}/{total} {goal.name}" + (f" ({rest})" if rest else "")
+        if said != before:
             console(stderr=True).print(said)
+            before = said
 
     return show
 
@@ -132,5 +139,14 @@ def _tally(goal: Goal, latest: Mapping[str, Json]) -> tuple[int, str]:
     """Return how many are there, and the others by status."""
     reached = "ACTIVE" if goal is ACTIVE else "DELETED"
     counts = Counter(str(it["status"]) for it in latest.values())
-    rest = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != reached)
-    return counts[reached], rest
+    rest = [f"{n} {status}" for status, n in sorted(counts.items()) if status != reached]
+    return counts[reached], ", ".join(rest) + (_place(latest) if goal is ACTIVE else "")
+
+
+def _place(latest: Mapping[str, Json]) -> str:
+    """Return how far to the front of the queue the first of those is that wait in it."""
+    queues = [it["queue"] for it in latest.values() if it["status"] == "QUEUED" and "queue" in it]
+    if not queues:
+        return ""
+    first = min(queues, key=lambda it: it["place"])
+    return f"; place {first['place']} of {first['waiting']} in the queue"

@@ -15,6 +15,7 @@ import openstack
 from openstack import utils
 from openstack.compute.v2 import server as compute_server
 
+from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.failures import refusal, said, translate
 from openmultistack.clouds.marks import keypair_attempt, marks_of, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
@@ -29,7 +30,6 @@ from openmultistack.models import (
     Status,
 )
 
-CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
 READ_TIMEOUT_S = 30.0
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
 LOOK_TIMEOUT_S = 10.0
@@ -51,6 +51,7 @@ class OpenStackClouds:
         self._regions = regions
         self._fleet = fleet
         self._clouds: dict[str, OpenStackCloud] = {}
+        self._hosts = Hosts()
         self._lock = threading.Lock()
 
     def names(self) -> Sequence[str]:
@@ -71,9 +72,12 @@ class OpenStackClouds:
         config = openstack.config.OpenStackConfig(
             config_files=[str(self._file)], load_envvars=False, app_name="openmultistack"
         )
-        return openstack.connection.Connection(
+        connection = openstack.connection.Connection(
             config=config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
         )
+        for scheme in ("http://", "https://"):
+            connection.session.session.mount(scheme, ImpatientAdapter(self._hosts))
+        return connection
 
 
 class OpenStackCloud:

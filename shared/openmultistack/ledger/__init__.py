@@ -1,6 +1,8 @@
 """The ledger: the only code that speaks Redis."""
 
 from openmultistack.ledger.acts import Attempt, Pick
+from openmultistack.ledger.address import Address, read_address
+from openmultistack.ledger.connect import connect
 from openmultistack.ledger.decode import Slot, View
 from openmultistack.ledger.ending import Destroyed, OnlyIf
 from openmultistack.ledger.ledger import Ledger
@@ -9,6 +11,7 @@ from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting,
 from openmultistack.ledger.queue import Queued
 
 __all__ = [
+    "Address",
     "Admitted",
     "Attempt",
     "Destroyed",
@@ -24,4 +27,6 @@ __all__ = [
     "View",
     "Waiting",
     "Wish",
+    "connect",
+    "read_address",
 ]

@@ -47,7 +47,7 @@ local function choose(pick, left, all)
 end
 
 local function close_breaker(region)
-  redis.call('HDEL', region, 'failures', 'open_until_ms', 'probe_until_ms', 'pauses', 'broken_by')
+  redis.call('HDEL', region, 'failures', 'open_until_ms', 'probe_until_ms', 'pauses')
 end
 
 local function count(region, usage, value, sign)

@@ -1,6 +1,8 @@
 """The acts of a sweep and of operators: what a cloud shows, what a region said, what is drained."""
 
 import json
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +17,10 @@ from openmultistack.models import Catalogue, Instance, Resources, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Meaning = Literal["down", "full", "stale", "unreachable", "doubt", "paused", ""]
+# How long a lock outlives the sweep that died with it.
+LOCK_S = 15.0
+
+Meaning = Literal["down", "full", "stale", "doubt", "paused", ""]
 
 
 class Observing(Acting):
@@ -115,15 +120,23 @@ class Observing(Acting):
 
     @contextmanager
     def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":
-        """Hold the region's sweep lock; False if somebody else has it."""
-        lock = self._redis.lock(self._keys.sweep_lock(region), timeout=budget_s, thread_local=False)
+        """Hold the region's sweep lock, for the budget at most; False if somebody else has it.
+
+        The lock of a sweep that died is gone after LOCK_S.
+        """
+        name = self._keys.sweep_lock(region)
+        lock = self._redis.lock(name, timeout=min(LOCK_S, budget_s), thread_local=False)
         try:
             mine = lock.acquire(blocking=False)
         except FOREIGN as error:
             raise unavailable(error) from error
+        over = threading.Event()
+        if mine:
+            threading.Thread(target=_keep, args=(lock, over, budget_s), daemon=True).start()
         try:
             yield mine
         finally:
+            over.set()
             if mine:
                 _give_back(lock)
 
@@ -139,6 +152,16 @@ def _fields(found: Instance) -> dict[str, object]:
         "has_keypair": "1" if found.has_keypair else "0",
         "idempotency": found.idempotency,
     }
+
+
+def _keep(lock: Any, over: threading.Event, budget_s: float) -> None:  # noqa: ANN401  same
+    """Prolong a lock while its sweep is at work; one that is lost is not taken again."""
+    until = time.monotonic() + budget_s
+    while not over.wait(LOCK_S / 3) and time.monotonic() < until:
+        try:
+            lock.reacquire()
+        except (LockError, *FOREIGN):
+            return
 
 
 def _give_back(lock: Any) -> None:  # noqa: ANN401  redis-py's lock is untyped

@@ -226,9 +226,12 @@ class Placing(Acting):
         name = self._keys.idempotency(owner, key.digest)
         return bool(self._scripts.run("promise", [name, *map(self._keys.record, ids)]))
 
-    def give_key_back(self, owner: str, key: Key, first_id: str) -> None:
-        """Let a key be used anew, if it still stands for the command of this instance."""
-        self._scripts.run("unkey", [self._keys.idempotency(owner, key.digest)], first_id)
+    def give_key_back(
+        self, owner: str, key: Key, ids: Sequence[str], *, even_promised: bool = False
+    ) -> None:
+        """Let a key be used anew, if it still stands for this command and nobody was told."""
+        keys = [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]
+        self._scripts.run("unkey", keys, ids[0], "even" if even_promised else "")
 
 
 def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:

@@ -1,9 +1,8 @@
 -- A region refused or failed: what it said, and what that means for the next placement.
 -- KEYS  regions (set of names), region (hash)
 -- ARGV  1 region, 2 error, 3 `down` (until a sweep proves it well), `full` (until the next sweep),
---       `stale` (its catalogue is read again by the next sweep), `unreachable` (the breaker opens),
---       `doubt` (the breaker opens at the third in a row), `paused` (by its own wish) or '', 4 ms
---       of that pause
+--       `stale` (its catalogue is read again by the next sweep), `doubt` (the breaker opens at the
+--       third in a row), `paused` (by its own wish) or '', 4 ms of that pause
 -- Returns  1
 -- Not safe to repeat to the point: a failure may count twice.
 local PAUSE_MS, PAUSE_MAX_MS = 5000, 300000
@@ -22,10 +21,9 @@ if means == 'paused' then
   -- Apart from the breaker: a late answer to another create does not end it.
   redis.call('HSET', region, 'paused_until_ms', math.max(tonumber(it[4] or 0) or 0, now + ARGV[4]))
 end
-if means == 'unreachable' or means == 'doubt' then
+if means == 'doubt' then
   local failures = (tonumber(it[1] or 0) or 0) + 1
-  if means == 'unreachable' then failures = math.max(failures, FAILURES_TO_OPEN) end
-  redis.call('HSET', region, 'failures', failures, 'broken_by', means)
+  redis.call('HSET', region, 'failures', failures)
   -- Failures that were under way when it opened do not lengthen the pause.
   if failures >= FAILURES_TO_OPEN and open_until <= now then
     local pauses = tonumber(it[3] or 0) or 0

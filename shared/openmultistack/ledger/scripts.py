@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
@@ -34,12 +35,17 @@ def source(name: str) -> str:
     return "".join((folder / f"{part}.lua").read_text() for part in parts)
 
 
+@cache
+def _hash(name: str) -> str:
+    """Return the name that Redis has for a script."""
+    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
 class Scripts:
     """Runs the scripts by their hash, and sends the text when the server does not know it."""
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
-        self._registered: dict[str, str] = {}
 
     def run(self, name: str, keys: Sequence[str], *args: str | float) -> str | int:
         """Run one script.
@@ -53,11 +59,9 @@ class Scripts:
             raise unavailable(error) from error
 
     def _evaluate(self, name: str, keys: Sequence[str], args: Sequence[str | float]) -> object:
-        if name not in self._registered:
-            self._registered[name] = self._redis.script_load(source(name))
-        sha = self._registered[name]
+        # Not loaded beforehand: on a Cluster that needs every node, those of no concern as well.
         try:
-            return self._redis.evalsha(sha, len(keys), *keys, *args)
+            return self._redis.evalsha(_hash(name), len(keys), *keys, *args)
         except NoScriptError:
             return self._redis.eval(source(name), len(keys), *keys, *args)
 

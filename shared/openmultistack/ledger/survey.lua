@@ -10,8 +10,6 @@ for field, value in pairs(cjson.decode(ARGV[2])) do
 end
 redis.call('HSET', KEYS[2], 'state', 'up', 'swept_at_ms', now_ms())
 redis.call('HDEL', KEYS[2], 'full')
--- It can be reached again. That says nothing of creates that it answered badly.
-if redis.call('HGET', KEYS[2], 'broken_by') == 'unreachable' then close_breaker(KEYS[2]) end
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('HSET', KEYS[2], 'catalogue_version', redis.sha1hex(ARGV[3]), 'catalogue_at_ms', now_ms())

@@ -31,7 +31,7 @@ from openmultistack.leaving import Leaving
 from openmultistack.ledger import Key, Ledger
 from openmultistack.ledger.keys import Keys
 from openmultistack.ledger.reading import Readings
-from openmultistack.models import CreateInstances, Instance, Principal
+from openmultistack.models import CreateInstances, Instance, Principal, RegionState
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 
@@ -66,10 +66,11 @@ class Fuse:
         self.steps.append(step)
         if (self._when, self._at) == ("before", step):
             os.kill(os.getpid(), signal.SIGKILL)
-        done = act()
-        if (self._when, self._at) == ("after", step):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
+        try:
+            return act()
+        finally:
+            if (self._when, self._at) == ("after", step):
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Watched:
@@ -212,7 +213,7 @@ class Ground:
         self.here.destroying.destroy_ids("alice", [it.id for it in self.listed()])
         self.until_still()
         self.here.leaving.look()
-        if self.servers() or self.listed():
+        if self.servers() or self.listed() or any(it.held.instances for it in self.states()):
             self.two_sweeps()
         assert (self.servers(), self.listed()) == ([], [])
 
@@ -244,9 +245,10 @@ class Ground:
     # ------------------------------------------------------------ afterwards
 
     def lapse(self) -> None:
-        """Let every lease be over."""
+        """Let every lease be over, and every lock."""
         client = Redis(port=self._redis_port, decode_responses=True)
         for region in self.fleet.regions:
+            client.delete(self.keys.sweep_lock(region))
             slots = self.keys.slots(region)
             for name, text in client.hgetall(slots).items():
                 value = json.loads(text)
@@ -274,6 +276,10 @@ class Ground:
         """Return this fleet's servers, as the clouds have them."""
         there = httpx.get(f"{self.sim.url}/sim/servers").json()["servers"]
         return [it for it in there if it["metadata"].get("oms_fleet") == self.name]
+
+    def states(self) -> list[RegionState]:
+        """Return what the ledger says of the regions."""
+        return self.ledger.regions()
 
     def listed(self) -> list[Instance]:
         """Return alice's instances that live."""

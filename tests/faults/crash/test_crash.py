@@ -116,7 +116,7 @@ def test_a_destroy_killed_at_any_step_and_repeated_ends_the_instance_and_serves_
 
 
 @pytest.mark.timeout(240)
-def test_a_sweep_killed_at_any_step_is_made_good_by_the_next_ones(ground: Ground) -> None:
+def test_no_leak_a_sweep_killed_at_any_step_is_made_good_by_the_next_ones(ground: Ground) -> None:
     """One expires, one failed after its 202, one is not known, one waits, one is to stay."""
     ground.behave(instances=1)
     ground.behave(HOME, instances=4)

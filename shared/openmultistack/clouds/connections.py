@@ -1,0 +1,55 @@
+"""How connections to clouds come about: a host that is gone costs one short wait, not many.
+
+The sdk has one timeout for connecting and reading, and to learn an endpoint's versions it asks
+several addresses of the same host.
+"""
+
+import threading
+import time
+from typing import Any
+
+import requests
+from keystoneauth1.session import TCPKeepAliveAdapter
+
+CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
+# For so long a host that took no connection is not tried again, by any region that is there.
+GONE_FOR_S = 5.0
+
+
+class Hosts:
+    """Which hosts took no connection just now, of all that a process speaks to."""
+
+    def __init__(self) -> None:
+        self._gone: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def is_gone(self, host: str) -> bool:
+        """Return whether it took no connection just now."""
+        with self._lock:
+            return self._gone.get(host, 0) > time.monotonic()
+
+    def went(self, host: str) -> None:
+        """Take note that it took no connection."""
+        with self._lock:
+            self._gone[host] = time.monotonic() + GONE_FOR_S
+
+
+class ImpatientAdapter(TCPKeepAliveAdapter):
+    """Waits for a connection for a short time only, and not for each step of a call."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+        super().__init__()
+
+    def send(self, request: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401  as the one above
+        """Send a request, or refuse to when its host took no connection just now."""
+        host = request.url.split("/", 3)[2]
+        if self._hosts.is_gone(host):
+            raise requests.exceptions.ConnectTimeout("took no connection just now")
+        if isinstance(more.get("timeout"), int | float):
+            more["timeout"] = (CONNECT_TIMEOUT_S, more["timeout"])
+        try:
+            return super().send(request, *args, **more)
+        except requests.exceptions.ConnectTimeout:
+            self._hosts.went(host)
+            raise

@@ -1,0 +1,73 @@
+"""The fake's own ways, where the contract leaves a choice: what tests of use cases lean on."""
+
+from typing import Any
+
+import pytest
+
+from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds.fake import FakeCloud
+from openmultistack.errors import Unreachable
+from openmultistack.models import Catalogue, Resources
+
+FLEET = "f"
+OURS = "oms-f-i-" + "0" * 26 + "-1"
+
+
+@pytest.fixture
+def cloud(order: ServerOrder) -> FakeCloud:
+    """Return a fake that offers what the order asks for."""
+    offer = order.offer
+    offered = Catalogue(flavors=(offer.flavor,), images=(offer.image,), networks=(offer.network,))
+    quota = Resources(instances=3, vcpus=10, ram_mb=10_000)
+    return FakeCloud(offered, quota, fleet=FLEET)
+
+
+def of(order: ServerOrder, **more: Any) -> ServerOrder:
+    """Return the order with other marks."""
+    return order.model_copy(update={"marks": Marks(**order.marks.model_dump() | more)})
+
+
+def test_a_server_is_found_by_fleet_instance_and_attempt(
+    cloud: FakeCloud, order: ServerOrder
+) -> None:
+    wanted = of(order, fleet=FLEET)
+    cloud.create(of(order, fleet="another"))
+    assert cloud.find(wanted.marks) is None
+    cloud.create(of(order, fleet=FLEET, attempt=2))
+    assert cloud.find(wanted.marks) is None
+    server_id = cloud.create(wanted)
+    found = cloud.find(wanted.marks)
+    assert found
+    assert found.id == server_id
+
+
+def test_what_leaves_is_present_and_found_until_it_is_gone(
+    cloud: FakeCloud, order: ServerOrder
+) -> None:
+    wanted = of(order, fleet=FLEET)
+    foreign = cloud.add_foreign(Resources(instances=1))
+    server_id = cloud.create(wanted)
+    cloud.delete(server_id)
+    assert cloud.present() == {server_id, foreign}
+    assert cloud.find(wanted.marks)
+    cloud.settle()
+    assert cloud.present() == {foreign}
+    assert cloud.find(wanted.marks) is None
+
+
+def test_keypairs_of_this_fleet_are_surveyed_and_any_can_be_forgotten(cloud: FakeCloud) -> None:
+    cloud.keypairs |= {OURS, "laptop", OURS.replace("oms-f", "oms-g")}
+    assert cloud.survey().keypairs == {OURS}
+    cloud.forget_keypair(OURS)
+    cloud.forget_keypair(OURS)
+    assert cloud.survey().keypairs == frozenset()
+    assert len(cloud.keypairs) == 2
+
+
+@pytest.mark.parametrize("call", ["find", "present", "forget_keypair"])
+def test_each_call_is_noted_and_can_fail(cloud: FakeCloud, order: ServerOrder, call: str) -> None:
+    cloud.fault = lambda name: Unreachable("away") if name == call else None
+    more = {"find": [order.marks], "forget_keypair": [OURS]}
+    with pytest.raises(Unreachable):
+        getattr(cloud, call)(*more.get(call, []))
+    assert cloud.calls == [call]

@@ -1,0 +1,137 @@
+"""Looks over real sockets: after a lost answer, after what is there, after left-over keypairs."""
+
+import json
+import time
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds import openstack as adapter
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.errors import CloudError, InDoubt, RateLimited
+
+Stub = Any  # conftest's own; test modules do not import one another
+DETAIL, BRIEF = "GET /v2.1/servers/detail", "GET /v2.1/servers"
+KEYPAIRS = "GET /v2.1/os-keypairs"
+OURS = "oms-stub-fleet-i-" + "0" * 26 + "-1"
+
+
+def shown(server_id: str, marks: Marks, **more: Any) -> dict[str, Any]:
+    """Return a server as Nova shows it."""
+    fields = {
+        "id": server_id,
+        "name": marks.server_name,
+        "status": "BUILD",
+        "metadata": metadata_of(marks),
+        "addresses": {},
+        "flavor": {"original_name": "small", "vcpus": 1, "ram": 512},
+        "image": {"id": "i"},
+    }
+    return fields | more
+
+
+def listing(stub_module: ModuleType, *servers: dict[str, Any]) -> Any:
+    """Return the answer of Nova that lists these servers."""
+    return stub_module.Answer(200, json.dumps({"servers": servers}))
+
+
+def test_a_server_is_found_by_its_marks_and_not_by_its_name(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    marks = order.marks
+    later = marks.model_copy(update={"attempt": 11})
+    others = marks.model_copy(update={"fleet": "another"})
+    stub.answers[DETAIL] = listing(
+        stub_module,
+        shown("s-later", later, name=marks.server_name),
+        shown("s-others", others),
+        shown("s-bare", marks, metadata={}),
+        shown("s-mine", marks),
+    )
+    found = connect(stub).find(marks)
+    assert (found.id, found.marks) == ("s-mine", marks)
+    assert connect(stub).find(marks.model_copy(update={"attempt": 2})) is None
+
+
+def test_nova_is_asked_for_the_whole_name_and_once(
+    stub: Stub, connect: Any, order: ServerOrder
+) -> None:
+    paths, answer = [], stub.answer
+
+    def noting(handler: Any) -> None:
+        paths.append(handler.path)
+        answer(handler)
+
+    stub.answer = noting
+    assert connect(stub).find(order.marks) is None
+    assert stub.requests.count(DETAIL) == 1
+    assert paths[-1].endswith("name=%5Eoms-i-1-1%24")
+
+
+@pytest.mark.parametrize("instead", ["reset", "silence"])
+def test_a_look_that_gets_no_answer_is_soon_over(
+    stub: Stub,
+    connect: Any,
+    order: ServerOrder,
+    stub_module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    instead: str,
+) -> None:
+    monkeypatch.setattr(adapter, "LOOK_TIMEOUT_S", 0.5)
+    stub.answers[DETAIL] = stub_module.Answer(instead=instead)
+    began = time.monotonic()
+    with pytest.raises(CloudError):
+        connect(stub).find(order.marks)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "null", "{}"])
+def test_a_look_that_is_answered_with_nonsense_finds_nothing_out(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, body: str
+) -> None:
+    stub.answers[DETAIL] = stub_module.Answer(200, body)
+    with pytest.raises(CloudError):
+        connect(stub).find(order.marks)
+
+
+def test_all_servers_of_the_project_are_present(
+    stub: Stub, connect: Any, stub_module: ModuleType
+) -> None:
+    assert connect(stub).present() == frozenset()
+    servers = [{"id": it, "name": it, "links": []} for it in ("s-1", "s-2")]
+    stub.answers[BRIEF] = listing(stub_module, *servers)
+    assert connect(stub).present() == {"s-1", "s-2"}
+
+
+@pytest.mark.parametrize("path", [BRIEF, KEYPAIRS, DETAIL])
+def test_a_rate_limit_comes_through_on_lists(
+    stub: Stub, connect: Any, stub_module: ModuleType, path: str
+) -> None:
+    stub.answers[path] = stub_module.html(429)._replace(headers={"Retry-After": "12"})
+    with pytest.raises(RateLimited) as limited:
+        connect(stub).present() if path == BRIEF else connect(stub).survey()
+    assert limited.value.retry_after_s == 12
+
+
+def test_a_survey_names_this_fleets_keypairs_only(
+    stub: Stub, connect: Any, stub_module: ModuleType
+) -> None:
+    named = [OURS, OURS.replace("stub-fleet", "another"), "laptop", "oms-stub-fleet", OURS + "-x"]
+    keypairs = [{"keypair": {"name": it, "type": "ssh"}} for it in named]
+    stub.answers[KEYPAIRS] = stub_module.Answer(200, json.dumps({"keypairs": keypairs}))
+    assert connect(stub).survey().keypairs == {OURS}
+
+
+def test_a_keypair_that_is_gone_already_is_no_error_and_a_refusal_is(
+    stub: Stub, connect: Any, stub_module: ModuleType
+) -> None:
+    path = f"DELETE /v2.1/os-keypairs/{OURS}"
+    connect(stub).forget_keypair(OURS)
+    assert stub.requests[-1] == path
+    stub.answers[path] = stub_module.nova(404, "Keypair could not be found")
+    connect(stub).forget_keypair(OURS)
+    stub.answers[path] = stub_module.nova(500, "Unexpected API Error.")
+    with pytest.raises(InDoubt):
+        connect(stub).forget_keypair(OURS)

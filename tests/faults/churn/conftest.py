@@ -1,0 +1,105 @@
+"""The whole product on a simulated OpenStack of 60 slots, and no sweeps but those asked for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from openmultistack.principal import SCOPES, issue_token
+
+ROOT = Path(__file__).parent.parent.parent.parent
+TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
+PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000) + 600
+FLEET_YAML = """
+sizes:
+  tiny: {vcpus: 1, ram_mb: 512}
+owners:
+  thirty: {quota: {instances: 30}}
+  twenty: {quota: {instances: 20}}
+  ten: {quota: {instances: 10}}
+"""
+
+
+class Stack:
+    """A running stack, spoken to over HTTP."""
+
+    def __init__(self, clouds_file: Path, home: Path) -> None:
+        self._home = home
+        fleet = home.with_suffix(".fleet.yaml")
+        fleet.write_text(FLEET_YAML)
+        self._environment = os.environ | {
+            "PORT_BASE": str(PORT_BASE),
+            "OMS_HOME": str(home),
+            "CLOUDS": str(clouds_file),
+            "FLEET": str(fleet),
+            "REPLICAS": "2",
+            "REAP_EVERY_S": "3600",
+        }
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{PORT_BASE}",
+            timeout=120,
+            limits=httpx.Limits(max_connections=100),
+        )
+
+    def command(self, what: str) -> None:
+        """Bring it up or down; fails if that fails."""
+        script = ROOT / "infra" / "local" / "stack.py"
+        done = subprocess.run(
+            [sys.executable, str(script), what],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def headers(self, owner: str) -> dict[str, str]:
+        """Return what an owner sends."""
+        key = self._home / "keys" / "signing.pem"
+        token = issue_token(key, owner=owner, scopes=SCOPES, ttl_s=3600)
+        return {"Authorization": f"Bearer {token}"}
+
+    def ask(self, method: str, path: str, owner: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the API and return the document; fails unless it goes well."""
+        answer = self.http.request(method, f"/v1{path}", headers=self.headers(owner), json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def create(self, owner: str, count: int = 1, **more: Any) -> list[dict[str, Any]]:
+        """Create instances."""
+        body = {"image": "debian-12", "size": "tiny", "count": count, **more}
+        return list(self.ask("POST", "/instances", owner, body)["instances"])
+
+
+@pytest.fixture(scope="session")
+def churn_sim(start_sim: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A simulated OpenStack of three regions with 20 slots each."""
+    home = tmp_path_factory.mktemp("churn")
+    options = ("--providers", "1", "--regions-per-provider", "3")
+    with start_sim(home, *options, "--boot-s", "0.3", "--delete-s", "0.5") as sim:
+        yield sim
+
+
+@pytest.fixture(scope="session")
+def running_stack(churn_sim: Any) -> Iterator[Stack]:
+    """The stack, up; ended after the last test."""
+    stack = Stack(churn_sim.clouds_file, TEST_HOME.with_name(f"{TEST_HOME.name}-churn"))
+    stack.command("up")
+    yield stack
+    stack.http.close()
+    stack.command("down")
+
+
+@pytest.fixture
+def stack(running_stack: Stack, churn_sim: Any) -> Stack:
+    """The stack with nothing in it."""
+    httpx.post(f"{churn_sim.url}/sim/reset").raise_for_status()
+    for _ in range(2):
+        running_stack.ask("POST", "/reap", "reaper")
+    return running_stack

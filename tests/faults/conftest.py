@@ -1,0 +1,126 @@
+"""Regions of a stub provider, and a fault proxy before them."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.models import Flavor, Image, Network, Offer
+
+HERE = Path(__file__).parent
+FLEET = "faulty-fleet"
+REGION = "stub/RegionOne"
+SEED = 7
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def stub_module() -> ModuleType:
+    """Return the module of the stub."""
+    return _load(HERE.parent / "clouds" / "stub.py")
+
+
+@pytest.fixture(scope="session")
+def fault_proxy_module() -> ModuleType:
+    """Return the module by which tests have a fault proxy."""
+    return _load(HERE / "fault_proxy.py")
+
+
+@pytest.fixture(scope="session")
+def standing_stub(stub_module: ModuleType) -> Iterator[Any]:
+    """Return a provider of our own making, for all tests."""
+    running = stub_module.Stub()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def clouds_file(standing_stub: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a clouds.yaml that leads to the stub."""
+    file = tmp_path_factory.mktemp("direct") / "clouds.yaml"
+    file.write_text(standing_stub.clouds_yaml())
+    return file
+
+
+@pytest.fixture(scope="session")
+def proxied_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the clouds.yaml is that leads through `fault_proxy`."""
+    return tmp_path_factory.mktemp("proxied") / "clouds.yaml"
+
+
+@pytest.fixture(scope="session")
+def standing_proxy(
+    fault_proxy_module: ModuleType, clouds_file: Path, proxied_file: Path
+) -> Iterator[Any]:
+    """Return a proxy before the stub's region, for all tests."""
+    proxy = fault_proxy_module.FaultProxy.before(clouds_file, to=proxied_file, seed=SEED)
+    yield proxy
+    assert proxy.close() == 0
+
+
+@pytest.fixture
+def fault_proxy(standing_proxy: Any) -> Any:
+    """Return the proxy as new: no rules, nothing counted."""
+    standing_proxy.set_rules(REGION)
+    return standing_proxy
+
+
+@pytest.fixture
+def stub(standing_stub: Any) -> Any:
+    """Return the stub as new; what it counts was executed."""
+    standing_stub.requests.clear()
+    standing_stub.bodies.clear()
+    standing_stub.answers.clear()
+    return standing_stub
+
+
+@pytest.fixture
+def connect(fault_proxy: Any, proxied_file: Path) -> Callable[[], Any]:
+    """Return what gives the region through the proxy, logged in and with nothing to discover."""
+
+    def cloud() -> Any:
+        regions = {REGION: ("stub", "RegionOne")}
+        region = OpenStackClouds(proxied_file, regions, fleet=FLEET).region(REGION)
+        region.survey()
+        return region
+
+    assert fault_proxy.urls.keys() == {REGION}
+    return cloud
+
+
+@pytest.fixture
+def order() -> ServerOrder:
+    """Return an order that the stub takes."""
+    return ServerOrder(
+        marks=Marks(
+            fleet=FLEET,
+            instance_id="i-1",
+            attempt=1,
+            owner="alice",
+            name="ci",
+            labels={},
+            created_at_ms=0,
+            expires_at_ms=1,
+        ),
+        offer=Offer(
+            region=REGION,
+            flavor=Flavor(id="f", name="small", vcpus=1, ram_mb=512, disk_gb=1),
+            image=Image(id="i", name="debian"),
+            network=Network(id="n", name="net"),
+        ),
+    )

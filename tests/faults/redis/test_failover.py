@@ -1,0 +1,146 @@
+"""The master dies and Sentinels make its replica the master: the ledger follows by itself."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from openmultistack.errors import CapacityExhausted, LedgerUnavailable
+from openmultistack.ledger import Ledger
+from openmultistack.ledger.connect import Sentinels
+
+House = Any  # conftest's own; test modules do not import one another
+Node = Any
+WITHIN_S = 30.0
+SENTINEL = """
+sentinel monitor ledger 127.0.0.1 {port} 2
+sentinel down-after-milliseconds ledger 1000
+sentinel failover-timeout ledger 10000
+"""
+
+
+class Watched:
+    """A master with a replica, and three Sentinels that know each other and both."""
+
+    def __init__(self, new_node: Callable[..., Node]) -> None:
+        self.master = new_node("--save", "")
+        self.replica = new_node("--save", "", "--replicaof", "127.0.0.1", str(self.master.port))
+        config = SENTINEL.format(port=self.master.port)
+        self.sentinels = [new_node("--sentinel", config=config) for _ in range(3)]
+        eventually(lambda: all(map(self._knows_all, self.sentinels)))
+        eventually(lambda: self.replica.client.info()["master_link_status"] == "up")
+
+    @property
+    def url(self) -> str:
+        """Return where to ask; the first that is named has never been there."""
+        hosts = ["127.0.0.1:1", *(f"127.0.0.1:{it.port}" for it in self.sentinels)]
+        return f"redis+sentinel://{','.join(hosts)}/ledger/0"
+
+    def _knows_all(self, sentinel: Node) -> bool:
+        (state,) = sentinel.client.sentinel_masters().values()
+        return (state["num-other-sentinels"], state["num-slaves"]) == (2, 1)
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Return when something holds, which it does in bounded time."""
+    over = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < over, "did not come about"
+        time.sleep(0.05)
+
+
+def test_no_loss_after_a_failover_the_ledger_goes_on_with_all_that_was_committed(
+    new_node: Any, new_house: Any, acts: Any
+) -> None:
+    watched = Watched(new_node)
+    house = new_house(watched.url)
+    others = Ledger(house.redis, "others", lease_ms=1000)
+    made = house.create(3) + house.create(4, partial=True)
+    house.sweep_twice()
+    known, calls = house.listed(), house.calls()
+    assert house.redis.wait(1, 5000) == 1
+
+    watched.master.kill()
+    began, refused = time.monotonic(), 0
+    while not answers(others, acts):
+        refused += 1
+        with pytest.raises(LedgerUnavailable):
+            house.create()
+        assert house.calls() == calls
+        assert time.monotonic() - began < WITHIN_S
+    print(f"the ledger was away for {time.monotonic() - began:.1f} s")
+
+    assert refused
+    assert house.redis.info()["tcp_port"] == watched.replica.port
+    assert house.listed() == known
+    assert known.keys() == {it.id for it in made}
+    house.assert_agreement()
+    assert len(house.create(9)) == 9
+    with pytest.raises(CapacityExhausted):
+        house.create()
+    house.assert_agreement()
+
+
+def answers(ledger: Ledger, acts: dict[str, Callable[[Ledger], Any]]) -> bool:
+    """Do every act; True if each went well, False if each said that the ledger is away."""
+    for act in acts.values():
+        try:
+            act(ledger)
+        except LedgerUnavailable:
+            continue
+        break
+    else:
+        return False
+    for act in acts.values():
+        act(ledger)
+    return True
+
+
+def test_a_master_that_became_a_replica_is_left_for_the_new_one(
+    new_node: Any, new_house: Any
+) -> None:
+    watched = Watched(new_node)
+    house = new_house(watched.url)
+    (before,) = house.create()
+    watched.sentinels[0].client.execute_command("SENTINEL FAILOVER", "ledger")
+    eventually(lambda: watched.replica.client.info()["role"] == "master")
+    # Sentinels see to that as well, within ten seconds.
+    watched.master.client.replicaof("127.0.0.1", watched.replica.port)
+    eventually(lambda: created(house))
+    assert house.redis.info()["tcp_port"] == watched.replica.port
+    assert before.id in house.listed()
+    house.assert_agreement()
+
+
+def created(house: House) -> bool:
+    """Create, if the ledger answers."""
+    try:
+        return bool(house.create())
+    except LedgerUnavailable:
+        return False
+
+
+def test_threads_that_reorder_the_sentinels_lose_none() -> None:
+    """Both find the first one gone at the same time, and put the second before it."""
+    both = threading.Barrier(2)
+    sentinels = Sentinels([("127.0.0.1", 1), ("127.0.0.1", 2)])
+    gone, there = sentinels.sentinels
+    state = {"is_master": True, "is_sdown": False, "is_odown": False, "ip": "m", "port": 1}
+
+    def refuse() -> None:
+        raise RedisConnectionError
+
+    def tell() -> dict[str, Any]:
+        both.wait(10)
+        return {"ledger": state | {"num-other-sentinels": 1}}
+
+    gone.sentinel_masters, there.sentinel_masters = refuse, tell
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(sentinels.discover_master, "ledger") for _ in range(2)]
+    assert [it.result() for it in asked] == [("m", 1)] * 2
+    assert sentinels.sentinels == [there, gone]
+    sentinels.close()

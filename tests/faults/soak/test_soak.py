@@ -1,0 +1,54 @@
+"""A short soak: all that is promised holds while everything goes wrong at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parent / "run.py"
+SEED = 20261123
+LOAD_S = 75
+# A slow machine does no more in that time; the run goes on until then.
+OPERATIONS = 300
+PORT_BASE = int(os.environ.get("OMS_SOAK_PORT_BASE") or 25000)
+KINDS_OF_FAULT = {
+    "delay",
+    "reset_before",
+    "reset_after",
+    "error_before",
+    "error_after",
+    "rate_limit",
+    "truncated",
+    "html",
+    "broken_body",
+    "hang",
+}
+
+
+@pytest.mark.timeout(900)
+def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsys):
+    """No create over a limit, no double, no leak, nothing lost, no idle slot while someone waits.
+
+    12 clients of three owners, three replicas of each function; functions killed, clouds that
+    fail in every way, a ledger that stands still.
+    """
+    summary_file = tmp_path / "summary.json"
+    command = [sys.executable, str(RUN), f"--seed={SEED}", f"--seconds={LOAD_S}"]
+    command += [f"--operations={OPERATIONS}", f"--port-base={PORT_BASE}"]
+    command += [f"--home={tmp_path / 'soak'}", f"--json={summary_file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert summary_file.exists(), done.stdout + done.stderr
+    with capsys.disabled():
+        print("\n" + done.stdout)
+    summary = json.loads(summary_file.read_text())
+    assert summary["violations"] == []
+    assert summary["refused_quota"] == 0
+    assert done.returncode == 0, done.stderr
+    assert summary["operations"] >= OPERATIONS
+    assert summary["acts"]["kill"] >= 5
+    assert {"faults", "outage", "conduct", "drain", "open", "pause"} <= set(summary["acts"])
+    assert set(summary["met"]) >= KINDS_OF_FAULT
+    assert set(summary["highest"].values()) == {20}

@@ -1,0 +1,288 @@
+"""Idempotency keys: the same key and command are the same instances, whatever comes between."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openmultistack import creating as creating_module
+from openmultistack.errors import (
+    CapacityExhausted,
+    CatalogueStale,
+    IdempotencyConflict,
+    InDoubt,
+    Invalid,
+    NoRegionWorked,
+    OrderRefused,
+    Unreachable,
+)
+from openmultistack.models import Status
+
+House = Any  # conftest's own; test modules do not import one another
+A, B, C = "alpha/One", "alpha/Two", "beta/One"
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as a process can do that to itself."""
+
+
+def ids(instances: Any) -> list[str]:
+    """Return the instances' ids."""
+    return [it.id for it in instances]
+
+
+def killed_after_place(house: House, count: int, **more: Any) -> list[str]:
+    """Create under a key and be killed before anything is sent; return the ids in the ledger."""
+    pursue = house.creating._attempts.pursue_all  # noqa: SLF001
+    lost: list[str] = []
+
+    def die(pursuits: Any) -> Any:
+        lost.extend(it.attempt.instance_id for it in pursuits)
+        raise Killed
+
+    house.creating._attempts.pursue_all = die  # noqa: SLF001
+    with pytest.raises(Killed):
+        house.create(count, **more)
+    house.creating._attempts.pursue_all = pursue  # noqa: SLF001
+    return lost
+
+
+def side_by_side(acts: list[Callable[[], Any]]) -> list[Any]:
+    """Run acts in threads at once; return what each returned or raised."""
+    results: list[Any] = [None] * len(acts)
+    barrier = threading.Barrier(len(acts))
+
+    def run(position: int) -> None:
+        barrier.wait()
+        try:
+            results[position] = acts[position]()
+        except Exception as error:  # noqa: BLE001  what came of it is looked at by the test
+            results[position] = error
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(acts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+# ---------------------------------------------------------------- repeats
+
+
+def test_no_double_a_repeat_returns_the_same_instances_and_makes_none(house: House) -> None:
+    made = house.create(5, key="k")
+    again = house.create(5, key="k")
+    assert ids(again) == ids(made)
+    assert [it.server_id for it in again] == [it.server_id for it in made]
+    assert house.servers() == 5
+    house.come_to_rest()
+    assert {it.status for it in house.create(5, key="k")} == {Status.ACTIVE}
+    house.assert_agreement()
+
+
+def test_a_repeat_after_the_end_shows_the_end_and_makes_none(house: House) -> None:
+    made = house.one(key="k")
+    house.destroy(made)
+    house.come_to_rest()
+    (again,) = house.create(1, key="k")
+    assert (again.id, again.status) == (made.id, Status.DELETED)
+    house.assert_idle()
+
+
+def test_without_a_key_or_with_another_one_instances_are_others(house: House) -> None:
+    made = [house.one(), house.one(), house.one(key="k"), house.one(key="l")]
+    assert len(set(ids(made))) == 4
+
+
+def test_isolation_a_key_is_its_owners_own(house: House) -> None:
+    mine, theirs = house.one(key="k"), house.one(key="k", owner="bob", ttl=60)
+    assert mine.id != theirs.id
+    assert (mine.owner, theirs.owner) == ("alice", "bob")
+
+
+@pytest.mark.parametrize(
+    "other", [{"count": 2}, {"ttl": 60}, {"labels": {"a": "b"}}, {"on_full": "queue"}]
+)
+def test_the_same_key_with_another_command_is_a_conflict(
+    house: House, other: dict[str, Any]
+) -> None:
+    made = house.one(key="k")
+    with pytest.raises(IdempotencyConflict):
+        house.create(**{"count": 1, "key": "k"} | other)
+    assert house.servers() == 1
+    assert house.one(key="k").id == made.id
+
+
+def test_what_was_refused_leaves_its_key_free(house: House) -> None:
+    with pytest.raises(CapacityExhausted):
+        house.create(13, key="k")
+    house.clouds[A].fails(OrderRefused("400: Invalid user_data"), "create")
+    with pytest.raises(Invalid):
+        house.one(key="k", regions=[A])
+    house.clouds[A].fails(None)
+    assert house.one(key="k").status == Status.BUILD
+
+
+@pytest.mark.parametrize("error", [Unreachable("refused"), InDoubt("no answer")])
+def test_what_no_region_took_leaves_its_key_free(house: House, error: Any) -> None:
+    house.clouds[A].fails(error, "create")
+    with pytest.raises(NoRegionWorked):
+        house.one(key="k", regions=[A])
+    house.clouds[A].fails(None)
+    house.sweep()
+    made = house.one(key="k", regions=[A])
+    assert made.status == Status.BUILD
+    assert house.one(key="k", regions=[A]).id == made.id
+
+
+# ---------------------------------------------------------------- at once
+
+
+def test_duplicates_at_once_share_one_set_of_instances(house: House) -> None:
+    results = side_by_side([lambda: house.create(3, key="k") for _ in range(6)])
+    assert len({tuple(ids(it)) for it in results}) == 1
+    assert all(it.server_id for made in results for it in made)
+    assert house.servers() == 3
+    assert sum(cloud.calls.count("create") for cloud in house.clouds.values()) == 3
+    house.assert_agreement()
+
+
+def test_duplicates_at_once_of_what_waits_share_one_place(make_house: Any) -> None:
+    house = make_house({A: 2})
+    many = [lambda: house.create(4, key="k", on_full="queue") for _ in range(4)]
+    results = side_by_side(many)
+    assert len({tuple(ids(it)) for it in results}) == 1
+    assert len(house.ledger.queue()) == 2
+
+
+def test_when_the_first_is_given_up_while_a_duplicate_waits_the_duplicate_places_anew(
+    make_house: Any,
+) -> None:
+    house = make_house({A: 4})
+    sent, refuse, firsts = threading.Event(), threading.Event(), iter([True])
+    given_up: list[str] = []
+
+    def meanwhile(order: Any) -> None:
+        if next(firsts, False):
+            given_up.append(order.marks.instance_id)
+            sent.set()
+            refuse.wait(10)
+            raise CatalogueStale("400: Flavor could not be found")
+
+    def duplicate() -> Any:
+        assert sent.wait(10)
+        threading.Timer(0.3, refuse.set).start()
+        return house.another().one(key="k")
+
+    house.clouds[A].meanwhile = meanwhile
+    refused, made = side_by_side([lambda: house.one(key="k"), duplicate])
+    assert isinstance(refused, NoRegionWorked)
+    assert (made.status, made.attempt) == (Status.BUILD, 1)
+    assert made.id not in given_up
+    assert house.one(key="k").id == made.id
+    assert house.servers() == 1
+    house.come_to_rest()
+    house.assert_agreement()
+
+
+def test_what_a_duplicate_was_told_of_is_kept_when_the_first_fails(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The duplicate waits no longer than it may, and has had its answer by then."""
+    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    cloud, told = house.clouds[A], []
+
+    def meanwhile(_: object) -> None:
+        told.append(house.another().one(key="k", regions=[A]))
+        raise CatalogueStale("400: Flavor could not be found")
+
+    cloud.meanwhile = meanwhile
+    first = house.create(1, key="k", regions=[A])
+    cloud.meanwhile = lambda _: None
+    (kept,) = told
+    assert ids(first) == [kept.id]
+    assert house.get(kept).status == Status.ERROR  # to be seen, with its story
+    assert "Flavor could not be found" in house.get(kept).error
+
+
+# ---------------------------------------------------------------- killed in between
+
+
+def test_who_repeats_after_a_crash_gets_the_same_and_a_sweep_makes_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    lost = killed_after_place(house, 3, key="k")
+    assert ids(house.create(3, key="k")) == lost
+    assert house.servers() == 0
+    house.lapse()
+    assert house.sweep()["retried"] == 3
+    again = house.create(3, key="k")
+    assert ids(again) == lost
+    assert all(it.server_id for it in again)
+    house.come_to_rest()
+    assert {it.status for it in house.create(3, key="k")} == {Status.ACTIVE}
+    house.assert_agreement()
+
+
+def test_what_nobody_repeats_after_a_crash_is_released(house: House) -> None:
+    killed_after_place(house, 3, key="k")
+    house.lapse()
+    house.sweep()
+    house.assert_idle()
+    assert house.servers() == 0
+
+
+# ---------------------------------------------------------------- the ledger is lost
+
+
+def test_a_key_outlives_the_ledger(house: House) -> None:
+    made = house.create(5, key="k", ttl=900)
+    house.redis.flushdb()
+    house.sweep()
+    house.sweep()
+    assert ids(house.create(5, key="k", ttl=900)) == ids(made)
+    assert house.servers() == 5
+    with pytest.raises(IdempotencyConflict):
+        house.create(5, key="k", ttl=901)
+    assert house.one(key="k", owner="bob").id not in ids(made)
+
+
+def test_a_key_outlives_the_ledger_also_where_instances_went_elsewhere(house: House) -> None:
+    house.clouds[A].fails(Unreachable("connection refused"), "create")
+    made = house.create(4, key="k")
+    house.clouds[A].fails(None)
+    house.redis.flushdb()
+    house.sweep()
+    house.sweep()
+    assert ids(house.create(4, key="k")) == ids(made)
+    assert house.servers() == 4
+
+
+def test_a_key_outlives_the_ledger_also_on_a_server_that_a_sweep_made(house: House) -> None:
+    made = house.one(key="k", regions=[A, B], strategy="priority")
+    house.clouds[A].build_fault = "No valid host was found. "
+    house.settle()
+    house.sweep(A)
+    house.clouds[A].build_fault = None
+    house.come_to_rest()
+    house.redis.flushdb()
+    house.sweep()
+    again = house.one(key="k", regions=[A, B], strategy="priority")
+    assert (again.id, again.region) == (made.id, B)
+
+
+def test_positive_delete_a_commit_after_the_ledger_was_lost_deletes_nothing(house: House) -> None:
+    cloud = house.clouds[A]
+    cloud.meanwhile = lambda _: house.redis.flushdb()
+    made = house.one(regions=[A], key="k")
+    assert made.status == Status.BUILD
+    assert "delete" not in cloud.calls
+    cloud.meanwhile = lambda _: None
+    house.come_to_rest()
+    assert house.get(made).status == Status.ACTIVE
+    assert house.one(regions=[A], key="k").id == made.id
+    assert house.servers() == 1
+    house.assert_agreement()
