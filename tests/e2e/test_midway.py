@@ -6,7 +6,7 @@ import time
 import pytest
 
 # Calls of a region that hangs have their timeouts, and a lease is waited for.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 NOVA = "alpha-RegionTwo-nova"
 REGION = "alpha/RegionTwo"
 COUNT = 30
