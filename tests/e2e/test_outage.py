@@ -21,7 +21,7 @@ def test_twelve_instances_come_into_being_while_a_regions_nova_is_dead(product):
     product.sweep()
     product.sweep()
     assert product.regions()[REGION]["state"] == "up"
-    # A Nova that has just started can be too slow for its first create; then the next one is let in.
+    # A Nova that has just started can be too slow for its first create; then it takes the next.
     wanted = {"image": "debian-12", "size": "tiny", "regions": [REGION]}
     product.until(
         lambda: product.call("POST", "/instances", json=wanted).status_code == 202, within_s=120
