@@ -10,7 +10,7 @@ export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
 ALONE := tests/clouds tests/faults/churn tests/faults/soak tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo status down test soak bench check format lock clean
+.PHONY: help venv up demo status down test long soak bench check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,9 @@ down: venv ## end what `up` started; the data stays
 test: venv ## all tests, each with services of its own
 	@$(VENV)/bin/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
 	@$(VENV)/bin/pytest $(ALONE)
+
+long: venv ## what takes minutes each on the real OpenStack: functions killed at random, regions that break midway
+	@$(VENV)/bin/pytest -m long tests/e2e
 
 soak: venv ## load and every fault at once, for long; then everything has to add up
 	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \

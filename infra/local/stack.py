@@ -37,7 +37,7 @@ from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
 TOKEN_TTL_S = 7 * 24 * 3600
-STARTED_WITHIN_S = 60
+STARTED_WITHIN_S = 120
 LOG_MAX_BYTES = 20_000_000
 SWEPT_WITHIN_S = 90
 BEGAN = time.monotonic()

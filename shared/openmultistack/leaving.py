@@ -53,9 +53,13 @@ class Leaving:
                 self._thread.start()
 
     def _run(self) -> None:
+        took_s = 0.0
         while True:
-            time.sleep(POLL_S)
+            # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
+            time.sleep(max(POLL_S, 4 * took_s))
+            began = time.monotonic()
             self.look()
+            took_s = time.monotonic() - began
             with self._lock:
                 now = time.monotonic()
                 self._followed = {k: v for k, v in self._followed.items() if v[1] > now}

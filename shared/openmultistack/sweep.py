@@ -33,7 +33,12 @@ class Act(NamedTuple):
 
 
 def judge(
-    region: str, slot: Slot, instance: Instance | None, server: Server | None, started_ms: int
+    region: str,
+    slot: Slot,
+    instance: Instance | None,
+    server: Server | None,
+    started_ms: int,
+    build_timeout_ms: int,
 ) -> Act | None:
     """Return what to do about a slot, from what ledger and cloud each show; None: nothing.
 
@@ -56,6 +61,10 @@ def judge(
         return Act(what, server.fault or "the cloud shows ERROR")
     if _news(slot, instance, server):
         return Act("observe", "")
+    if server.status == instance.status == Status.BUILD:
+        # As when the cloud's own message to build it got lost.
+        late = started_ms - slot.since_ms > build_timeout_ms
+        return Act("retry", f"was not built within {build_timeout_ms // 1000} s") if late else None
     if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
         return Act("mark", "its expiry moved")
     return None
@@ -124,11 +133,12 @@ class Sweep:
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
         self._take(survey)
+        build_timeout_ms = 1000 * self._fleet.regions[self._region].rule.build_timeout
         by_id = {server.id: server for server in survey.servers}
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
             instance = view.instances.get(slot.instance_id)
-            act = judge(self._region, slot, instance, server, started_ms)
+            act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
                 with self._one_of_many():
                     self._do(act, slot, instance, server)

@@ -19,6 +19,7 @@ import httpx
 import openstack
 import pytest
 import redis
+import yaml
 
 from openmultistack.ledger import Ledger
 from openmultistack.principal import SCOPES, issue_token
@@ -273,9 +274,14 @@ def proxy(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def running_faulty(lab: Path, proxy: Any) -> Iterator[Product]:
     """A second stack on the same laboratory, whose way to every Nova leads through the proxy."""
+    fleet = yaml.safe_load((ROOT / "infra" / "local" / "fleet.yaml").read_text())
+    # A Nova that is killed can lose its own order to build a server; that is not waited for long.
+    fleet["regions"]["alpha/RegionTwo"]["build_timeout"] = 150
+    fleet_file = proxy.clouds_file.with_name("fleet.yaml")
+    fleet_file.write_text(yaml.safe_dump(fleet))
     variables = {
         "CLOUDS": str(proxy.clouds_file),
-        "FLEET": str(ROOT / "infra" / "local" / "fleet.yaml"),
+        "FLEET": str(fleet_file),
         "OMS_FLEET": "faulty",
     }
     home = TEST_HOME.with_name(f"{TEST_HOME.name}-faulty")

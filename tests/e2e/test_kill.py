@@ -103,6 +103,7 @@ def operate(client: httpx.Client, chance: random.Random, mine: list[str]) -> int
 
 
 # Servers are really built, and functions take seconds to come back.
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_no_leak_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(product, capsys):
     """Two replicas of every function, SIGKILLed during 200 creates and destroys.

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 DOORS = ("create", "destroy", "list", "renew", "reap")
 REGION = "dead/RegionOne"
-START_WITHIN_S = 60
+START_WITHIN_S = 180
 PASSWORD = "a-password-that-nobody-may-see"
 FLEET_YAML = """
 owners:

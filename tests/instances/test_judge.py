@@ -25,6 +25,9 @@ MARKS = Marks(
 )
 
 
+BUILD_TIMEOUT_MS = 5000
+
+
 def slot(**more: Any) -> Slot:
     """Return the slot of attempt 1: proven long ago, unless said otherwise."""
     fields = {
@@ -80,8 +83,17 @@ def server(status: Status = Status.ACTIVE, **more: Any) -> Server:
 
 def said(*shown: Any) -> str | None:
     """Return what is done about a slot."""
-    act = judge(HERE, *shown, NOW)
+    act = judge(HERE, *shown, NOW, BUILD_TIMEOUT_MS)
     return act.what if act else None
+
+
+def test_a_server_that_is_built_for_too_long_is_tried_elsewhere() -> None:
+    """As when a cloud lost its own order to build it."""
+    for age_ms, wanted in ((BUILD_TIMEOUT_MS, None), (BUILD_TIMEOUT_MS + 1, "retry")):
+        shown = slot(since_ms=NOW - age_ms), instance(Status.BUILD), server(Status.BUILD)
+        assert said(*shown) == wanted
+    running = slot(since_ms=NOW - 10 * BUILD_TIMEOUT_MS), instance(), server()
+    assert said(*running) is None
 
 
 MISSING = [

@@ -109,6 +109,21 @@ class Rules(RuleBasedStateMachine):
     def grow(self, region: str) -> None:
         self.survey(region, (6, 12, 18), None, None)
 
+    @rule(region=regions)
+    def half_open(self, region: str) -> None:
+        """Its pause is over, and no probe was sent: of all who ask now, one gets in."""
+        self.grow(region)
+        self.open(region)
+        for _ in range(3):
+            self.desk.ledger.report(region, "no", "doubt")
+        self.desk.redis.hdel(self.desk.keys.region(region), "probe_until_ms")
+        self.time_passes(region, 400_000)
+        asked = {"owner": "carol/ci", "count": 2, "partial": True}
+        answers = [self.desk.place(region, **asked) for _ in range(3)]
+        for admitted in answers:
+            self.note("carol/ci", admitted)
+        assert sum(len(it.attempts) for it in answers) <= 1
+
     @rule(region=regions, means=st.sampled_from(MEANINGS))
     def report(self, region: str, means: Any) -> None:
         before = self.books()

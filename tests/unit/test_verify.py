@@ -137,7 +137,6 @@ def test_a_token_from_the_command_line_is_believed(signer: Signer, tmp_path: Pat
         {"iss": None},
         {"sub": None},
     ],
-    ids=str,
 )
 def test_a_token_with_a_bad_or_missing_claim_is_refused(
     changed: Mapping[str, object],

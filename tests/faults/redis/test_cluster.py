@@ -8,9 +8,10 @@ import pytest
 from redis.cluster import key_slot
 
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Ledger, connect, read_address
+from openmultistack.ledger import Attempt, Ledger, connect, read_address
 from openmultistack.ledger.keys import Keys
 
+A = "alpha/One"
 Node = Any  # conftest's own; test modules do not import one another
 WITHIN_S = 30.0
 SLOTS = 16384
@@ -80,7 +81,8 @@ def test_every_act_answers_as_on_one_server_and_each_fleet_is_on_one_node(
     assert methods <= {name.split()[0] for name in acts}
     with connect(read_address(new_node("--save", "").url)) as single:
         expected = tell(Ledger(single, "x", lease_ms=1000), acts)
-    assert expected["place"][1] == 18
+    assert expected["place"] == ("placed", (Attempt("i-1", 1, A), Attempt("i-2", 1, A)))
+    assert expected["queue"] == ["i-4"]
     for fleet in cluster.fleets():
         assert tell(Ledger(client, fleet, lease_ms=1000), acts) == expected
     for node, fleet in zip(cluster.nodes, cluster.fleets(), strict=True):
