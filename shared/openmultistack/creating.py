@@ -127,13 +127,22 @@ class Creating:
         if give_up and self._give_up(wish, refused=refused):
             raise why_not(lost)
         kept = [it for it in endings if it not in lost]
-        if not give_up:
-            for ending in lost:
-                self._abandon(ending.attempt.instance_id, even_promised=True)
-        if give_up or admitted.queued or any(it.how == "later" for it in kept):
-            gone = {it.attempt.instance_id for it in lost} if not give_up else set()
+        gone = [] if give_up else self._leave_out(wish, lost)
+        told_on = len(gone) < len(lost)
+        if told_on or admitted.queued or any(it.how == "later" for it in kept):
             return self._ledger.get([it for it in wish.ids if it not in gone])
         return [_born(ending, wanted) for ending in kept]
+
+    def _leave_out(self, wish: Wish, lost: Sequence[Ending]) -> Sequence[str]:
+        """End those of a command that came to nothing; what somebody was told of stays, in ERROR.
+
+        Returns the ids of those ended; a repeat under the command's key does not show them either.
+        """
+        ids = [it.attempt.instance_id for it in lost]
+        gone = self._ledger.leave_out(wish.owner, wish.key, ids) if ids and wish.key else ids
+        for instance_id in gone:
+            self._abandon(instance_id, even_promised=True)
+        return gone
 
     def _give_up(self, wish: Wish, *, refused: bool) -> bool:
         """End all instances of a command; False if somebody has been told of them meanwhile."""

@@ -15,6 +15,7 @@ from openmultistack.errors import (
     Invalid,
     NoRegionWorked,
     OrderRefused,
+    RegionFull,
     Unreachable,
 )
 from openmultistack.models import Status
@@ -205,6 +206,36 @@ def test_what_a_duplicate_was_told_of_is_kept_when_the_first_fails(
     assert ids(first) == [kept.id]
     assert house.get(kept).status == Status.ERROR  # to be seen, with its story
     assert "Flavor could not be found" in house.get(kept).error
+
+
+def test_a_repeat_shows_nothing_of_what_a_partial_command_left_out(make_house: Any) -> None:
+    house = make_house({A: 4})
+    refused_last = iter([None, None, None, RegionFull("403: Quota exceeded")])
+    house.clouds[A].fault = lambda name: next(refused_last, None) if name == "create" else None
+    made = house.create(4, partial=True, key="k")
+    assert len(made) == 3
+    assert ids(house.create(4, partial=True, key="k")) == sorted(ids(made))
+    house.assert_agreement()
+
+
+def test_what_a_duplicate_was_told_of_is_not_left_out_of_a_partial_command(
+    make_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    house, told = make_house({A: 1, B: 1}), []
+    made = iter([False, True])
+
+    def meanwhile(_: object) -> None:
+        if next(made, False):
+            told.extend(house.another().create(2, partial=True, key="k"))
+            raise CatalogueStale("400: Flavor could not be found")
+
+    for cloud in house.clouds.values():
+        cloud.meanwhile = meanwhile
+    first = house.create(2, partial=True, key="k")
+    assert sorted(ids(first)) == sorted(ids(told))
+    assert sorted(ids(house.create(2, partial=True, key="k"))) == sorted(ids(told))
+    assert {house.get(it).status for it in told} == {Status.BUILD, Status.ERROR}
 
 
 # ---------------------------------------------------------------- killed in between

@@ -79,6 +79,7 @@ def waiting(desk: Desk) -> None:
     assert desk.place(C, **ask).outcome == "repeated"
     assert ledger.made_under("bob", key) == [first, second]
     assert ledger.promise("bob", key, [first, second])
+    assert ledger.leave_out("bob", key, [first]) == []
     ledger.open(C)
     attempt, _ = desk.served(C)
     ledger.drain(C, "again")

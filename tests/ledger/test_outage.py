@@ -67,6 +67,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "open": lambda it: it.open(A),
     "made_under": lambda it: it.made_under("o", KEY),
     "promise": lambda it: it.promise("o", KEY, ["i-1"]),
+    "leave_out": lambda it: it.leave_out("o", KEY, ["i-1"]),
     "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,
     "regions": lambda it: it.regions(),

@@ -222,16 +222,23 @@ class Placing(Acting):
         return [fields[it] for it in sorted((it for it in fields if it.isdecimal()), key=int)]
 
     def promise(self, owner: str, key: Key, ids: Sequence[str]) -> bool:
-        """Have a key's instances kept, whoever makes them; False if it was given up meanwhile."""
-        name = self._keys.idempotency(owner, key.digest)
-        return bool(self._scripts.run("promise", [name, *map(self._keys.record, ids)]))
+        """Have a key's instances kept, whoever makes them; False if any was given up meanwhile."""
+        return bool(self._scripts.run("promise", self._keyed(owner, key, ids), *ids))
+
+    def leave_out(self, owner: str, key: Key, ids: Sequence[str]) -> list[str]:
+        """Have a key stand for others of its instances only; return those nobody was told of."""
+        left_out = self._scripts.run("leave_out", self._keyed(owner, key, ids), *ids)
+        return list(json.loads(str(left_out)))
 
     def give_key_back(
         self, owner: str, key: Key, ids: Sequence[str], *, even_promised: bool = False
     ) -> None:
         """Let a key be used anew, if it still stands for this command and nobody was told."""
-        keys = [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]
+        keys = self._keyed(owner, key, ids)
         self._scripts.run("unkey", keys, ids[0], "even" if even_promised else "")
+
+    def _keyed(self, owner: str, key: Key, ids: Sequence[str]) -> list[str]:
+        return [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]
 
 
 def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:
