@@ -233,6 +233,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "usage": lambda it: it.usage(["alice"]),
     "made_under": lambda it: it.made_under("alice", KEY),
     "promise": lambda it: it.promise("alice", KEY, ["i-1", "i-2"]),
+    "leave_out": lambda it: it.leave_out("alice", KEY, ["i-2"]),
     "give_key_back": lambda it: it.give_key_back("alice", KEY, ["i-1"], even_promised=True),
     "drain": lambda it: it.drain(B, "repairs"),
     "open": lambda it: it.open(B),
