@@ -7,7 +7,6 @@ it; what takes longer, or is lost with the process, the next sweep finds.
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,15 +31,18 @@ class Leaver(NamedTuple):
 
 
 class Leaving:
-    """Looks after servers that are leaving; one thread for a process, only while there are any."""
+    """Looks after servers that are leaving; one thread a region, only while there are any.
+
+    Regions do not wait for one another: neither for a slow one, nor while one is served.
+    """
 
     def __init__(self, ledger: Ledger, clouds: Clouds, serve: Callable[[str], object]) -> None:
         self._ledger = ledger
         self._clouds = clouds
         self._serve = serve
         self._followed: dict[Attempt, tuple[Leaver, float]] = {}
+        self._watched: set[str] = set()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
 
     def follow(self, leavers: Sequence[Leaver]) -> None:
         """Look after these from now on, beside whatever the caller does."""
@@ -48,45 +50,44 @@ class Leaving:
         with self._lock:
             room = FOLLOWED_MAX - len(self._followed)
             self._followed |= {it.attempt: (it, until) for it in leavers[:room]}
-            if self._followed and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="leaving", daemon=True)
-                self._thread.start()
+            for region in {it.region for it in self._followed} - self._watched:
+                self._watched.add(region)
+                threading.Thread(
+                    target=self._watch, args=(region,), name="leaving", daemon=True
+                ).start()
 
-    def _run(self) -> None:
+    def _watch(self, region: str) -> None:
         took_s = 0.0
         while True:
             # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
             time.sleep(max(POLL_S, 4 * took_s))
-            began = time.monotonic()
-            self.look()
-            took_s = time.monotonic() - began
+            took_s = self.look(region)
             with self._lock:
                 now = time.monotonic()
                 self._followed = {k: v for k, v in self._followed.items() if v[1] > now}
-                if not self._followed:
-                    self._thread = None
+                if not any(it.region == region for it in self._followed):
+                    self._watched.discard(region)
                     return
 
-    def look(self) -> None:
-        """Look once after all that are followed: free the slots of those gone, and serve."""
-        by_region: dict[str, list[Leaver]] = defaultdict(list)
-        with self._lock:
-            for it, _ in self._followed.values():
-                by_region[it.attempt.region].append(it)
-        for region, leavers in by_region.items():
-            gone = self._gone(region, leavers)
-            with self._lock:
-                for it in gone:
-                    self._followed.pop(it.attempt, None)
+    def look(self, region: str) -> float:
+        """Look once after a region's: free the slots of those gone, and serve.
 
-    def _gone(self, region: str, leavers: Sequence[Leaver]) -> list[Leaver]:
+        Returns how long the cloud and the ledger took to answer (seconds).
+        """
+        with self._lock:
+            leavers = [it for it, _ in self._followed.values() if it.attempt.region == region]
+        began = time.monotonic()
         try:
             gone = self.release(region, leavers)
+            took_s = time.monotonic() - began
             if gone:
                 self._serve(region)
         except (CloudError, LedgerUnavailable):
-            return []  # the next look, or the next sweep
-        return gone
+            return time.monotonic() - began  # the next look, or the next sweep
+        with self._lock:
+            for it in gone:
+                self._followed.pop(it.attempt, None)
+        return took_s
 
     def release(self, region: str, leavers: Sequence[Leaver]) -> list[Leaver]:
         """Free the slots of those that the region's cloud has no more, and return them.

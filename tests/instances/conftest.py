@@ -205,6 +205,11 @@ class House:
                 done[action] = done.get(action, 0) + count
         return {action: count for action, count in done.items() if count}
 
+    def look(self) -> None:
+        """Look once after what leaves any region."""
+        for region in self.clouds:
+            self.leaving.look(region)
+
     def settle(self) -> None:
         """Let time pass in all clouds."""
         for cloud in self.clouds.values():

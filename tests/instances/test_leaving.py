@@ -52,26 +52,40 @@ def threads() -> list[threading.Thread]:
 def test_a_slot_is_free_with_the_first_look_after_the_cloud_let_go(still: House) -> None:
     made = still.active()
     still.destroy(made)
-    still.leaving.look()
+    still.look()
     assert still.held()[made.region] == 1  # the cloud still counts the server
     still.settle()
-    still.leaving.look()
+    still.look()
     assert still.held()[made.region] == 0
     assert still.get(made).status == Status.DELETED
     assert still.ledger.events(made.id)[-1]["why"] == "the cloud has no such server any more"
     still.assert_idle()
 
 
-def test_it_happens_without_anybodys_doing_and_then_the_thread_ends(followed: House) -> None:
+def test_it_happens_without_anybodys_doing_and_then_the_threads_end(followed: House) -> None:
     before = set(threads())
-    made = [followed.active() for _ in range(3)]
+    made = [followed.active(regions=[region]) for region in (A, A, B)]
     for it in made:
         followed.destroy(it)
-    (thread,) = set(threads()) - before
+    started = set(threads()) - before
+    assert len(started) == 2  # one a region
     followed.settle()
     assert soon(lambda: not any(followed.held().values()))
     nothing_left(followed)
-    assert soon(lambda: not thread.is_alive())
+    assert soon(lambda: not any(thread.is_alive() for thread in started))
+
+
+def test_a_region_that_does_not_answer_keeps_no_slot_of_another(
+    followed: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = threading.Event()
+    for region in (A, B):
+        followed.destroy(followed.active(regions=[region]))
+    monkeypatch.setattr(followed.clouds[A], "present", lambda: stuck.wait(30) and frozenset())
+    followed.settle()
+    assert soon(lambda: followed.held() == {A: 1, B: 0, C: 0})
+    stuck.set()
+    nothing_left(followed)
 
 
 def nothing_left(house: House) -> None:
@@ -85,7 +99,7 @@ def test_who_waits_gets_the_slot_with_the_same_look(make_house: Any, still: Hous
     (waiting,) = house.create(1, on_full="queue")
     house.destroy(first)
     house.settle()
-    house.leaving.look()
+    house.look()
     assert (house.get(waiting).status, house.get(waiting).region) == (Status.BUILD, A)
     house.assert_agreement()
     assert still.servers() == 0
@@ -101,10 +115,10 @@ def test_a_cloud_that_errs_is_looked_at_again(still: House, error: Any, call: st
         still.destroy(it)
     still.settle()
     still.clouds[A].fails(error, call)
-    still.leaving.look()
+    still.look()
     assert still.held() == {A: 1, B: 0, C: 0}  # one sick region does not hinder another
     still.clouds[A].fails(None)
-    still.leaving.look()
+    still.look()
     still.assert_idle()
 
 
@@ -112,7 +126,7 @@ def test_a_list_that_is_behind_frees_no_slot(still: House) -> None:
     made = still.active()
     still.destroy(made)
     still.clouds[made.region].present = frozenset  # it shows nothing; yet the server is there
-    still.leaving.look()
+    still.look()
     assert still.held()[made.region] == 1
     assert still.get(made).status == Status.DELETING
 
@@ -124,7 +138,7 @@ def test_what_a_sweep_deletes_is_followed_as_well(still: House) -> None:
     still.sweep(A)
     assert still.held()[A] == 1
     still.settle()
-    still.leaving.look()
+    still.look()
     assert still.held() == {A: 0, B: 1, C: 0}
     assert still.get(made).status == Status.BUILD
 
@@ -137,7 +151,7 @@ def test_no_more_are_followed_than_may_be_and_the_sweep_has_the_rest(
     for it in made:
         still.destroy(it)
     still.settle()
-    still.leaving.look()
+    still.look()
     assert sum(still.held().values()) == 2
     threading.Event().wait(0.01)
     still.sweep()
@@ -163,7 +177,7 @@ def test_a_slot_is_released_once_whoever_sees_it_first(still: House) -> None:
     still.destroy(made)
     still.settle()
     still.sweep()
-    still.leaving.look()
+    still.look()
     assert [what for what, _, _ in still.story(made)].count("deleted") == 1
     still.assert_idle()
 

@@ -113,17 +113,23 @@ class Functions:
 
     def __init__(self, ground: "Ground", fuse: Fuse) -> None:
         clouds: Any = WatchedClouds(ground.new_clouds(), fuse)
+        self._regions = clouds.names()
         ledger: Any = Watched(ground.new_ledger(), "ledger", fuse)
         of_fleet = (ledger, ground.fleet, ground.name)
         attempts = Attempts(ledger, clouds, lease_ms=LEASE_MS, call_budget_s=0)
         serving = Serving(*of_fleet, attempts)
-        self.leaving = Leaving(ledger, clouds, serving.serve)
-        self.destroying = Destroying(ledger, clouds, ground.name, self.leaving)
+        self._leaving = Leaving(ledger, clouds, serving.serve)
+        self.destroying = Destroying(ledger, clouds, ground.name, self._leaving)
         self.creating = Creating(*of_fleet, clouds, attempts, self.destroying)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
-            destroying=self.destroying, serving=serving, leaving=self.leaving,
+            destroying=self.destroying, serving=serving, leaving=self._leaving,
         )  # fmt: skip
+
+    def look(self) -> None:
+        """Look once after what leaves any region."""
+        for region in self._regions:
+            self._leaving.look(region)
 
     def create(self, count: int = 1, *, key: str = "", **more: Any) -> list[Instance]:
         """Create instances of alice's."""
@@ -212,7 +218,7 @@ class Ground:
         """End everything, and see it gone."""
         self.here.destroying.destroy_ids("alice", [it.id for it in self.listed()])
         self.until_still()
-        self.here.leaving.look()
+        self.here.look()
         if self.servers() or self.listed() or any(it.held.instances for it in self.states()):
             self.two_sweeps()
         assert (self.servers(), self.listed()) == ([], [])

@@ -103,7 +103,7 @@ def test_a_destroy_killed_at_any_step_and_repeated_ends_the_instance_and_serves_
     def destroy(functions: Functions) -> None:
         functions.destroying.destroy_ids("alice", [doomed])
         ground.until_still()
-        functions.leaving.look()
+        functions.look()
 
     for where, waiting in each_death(ground, destroy, one_runs_one_waits):
         if doomed in {it.id for it in ground.listed()}:
