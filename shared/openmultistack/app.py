@@ -91,7 +91,7 @@ def clouds() -> "Clouds":
     for name in ("openstack", "keystoneauth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     regions = {it.name: (it.provider, it.region) for it in fleet().regions.values()}
-    return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet)
+    return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet, shelf=ledger())
 
 
 @cache

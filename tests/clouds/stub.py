@@ -46,6 +46,7 @@ class Stub:
         self.answers: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[str] = []
         self.bodies: list[Any] = []
+        self.tokens: list[str | None] = []
         self.over = threading.Event()
         stub = self
 
@@ -104,6 +105,7 @@ class Stub:
         length = int(handler.headers.get("Content-Length") or 0)
         text = handler.rfile.read(length)
         self.requests.append(asked)
+        self.tokens.append(handler.headers.get("X-Auth-Token"))
         self.bodies.append(json.loads(text) if text else None)
         told = self.answers.get(asked) or self._usual(asked)
         answer = told() if callable(told) else told

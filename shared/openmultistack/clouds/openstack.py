@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import openstack
 from openstack import utils
@@ -17,8 +17,10 @@ from openstack.compute.v2 import server as compute_server
 
 from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.failures import refusal, said, translate
+from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, marks_of, metadata_of, tag_of
-from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
+from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
+from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
 from openmultistack.models import (
     Address,
@@ -42,15 +44,25 @@ UNLIMITED = 10**9
 
 
 class OpenStackClouds:
-    """All regions of clouds.yaml; a connection is made at a region's first use, and kept."""
+    """All regions of clouds.yaml; a connection is made at a region's first use, and kept.
+
+    With a shelf, logins and what endpoints offer are shared with all who have the same one.
+    """
 
     def __init__(
-        self, clouds_file: Path, regions: Mapping[str, tuple[str, str]], *, fleet: str
+        self,
+        clouds_file: Path,
+        regions: Mapping[str, tuple[str, str]],
+        *,
+        fleet: str,
+        shelf: Shelf | None = None,
     ) -> None:
         self._file = clouds_file
         self._regions = regions
         self._fleet = fleet
+        self._shelf = shelf
         self._clouds: dict[str, OpenStackCloud] = {}
+        self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
         self._lock = threading.Lock()
 
@@ -68,28 +80,39 @@ class OpenStackClouds:
                 )
             return self._clouds[name]
 
-    def _connect(self, provider: str, region: str) -> Any:  # noqa: ANN401  the sdk is untyped
-        config = openstack.config.OpenStackConfig(
-            config_files=[str(self._file)], load_envvars=False, app_name="openmultistack"
+    @cached_property
+    def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
+        return openstack.config.OpenStackConfig(
+            config_files=[str(self._file)],
+            load_envvars=False,
+            app_name="openmultistack",
+            session_constructor=SharingSession,
         )
-        connection = openstack.connection.Connection(
-            config=config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
-        )
+
+    def _connect(self, provider: str, region: str) -> tuple[Any, Login]:
+        with self._lock:
+            config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
+            if provider not in self._logins:
+                shelf = SealedShelf(self._shelf, provider, config.get_auth_args())
+                self._logins[provider] = Login(shelf)
+        connection, login = openstack.connection.Connection(config=config), self._logins[provider]
+        session = cast("SharingSession", connection.session)
         for scheme in ("http://", "https://"):
-            connection.session.session.mount(scheme, ImpatientAdapter(self._hosts))
-        return connection
+            session.session.mount(scheme, ImpatientAdapter(self._hosts))
+        session.discoveries.shelf = login.shelf
+        return connection, login
 
 
 class OpenStackCloud:
     """One region over openstacksdk; safe to share between threads."""
 
-    def __init__(self, connect: Callable[[], Any], *, fleet: str) -> None:
+    def __init__(self, connect: Callable[[], tuple[Any, Login]], *, fleet: str) -> None:
         self._connect = connect
         self._fleet = fleet
         self._connecting = threading.Lock()
 
     @cached_property
-    def _connection(self) -> Any:  # noqa: ANN401  the sdk is untyped
+    def _connection(self) -> tuple[Any, Login]:
         return self._connect()
 
     @contextmanager
@@ -101,10 +124,14 @@ class OpenStackCloud:
         sent = False
         try:
             with self._connecting:
-                connection = self._connection
+                connection, login = self._connection
+            token = login.ready(connection.session)
             connection.compute.get_endpoint_data()
             sent = sending
-            yield connection
+            try:
+                yield connection
+            finally:
+                login.noticed(connection.session, token)
         except Exception as error:
             raise translate(error, sent=sent) from error
 

@@ -109,3 +109,16 @@ class Clouds(Protocol):
 
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
+
+
+class Shelf(Protocol):
+    """Where processes of a fleet leave texts for one another; all of it may be lost at any time."""
+
+    def recall(self, name: str) -> tuple[str, int] | None:
+        """Return what was left under a name, and for how many ms it stays."""
+
+    def leave(self, name: str, text: str, *, for_ms: int) -> None:
+        """Leave a text under a name, in place of what was there."""
+
+    def turn(self, name: str, *, for_ms: int) -> bool:
+        """Return whether it is the caller's turn to do something, and nobody else's for a while."""

@@ -59,6 +59,14 @@ class Keys:
         """Hash: what an owner's idempotency key stands for."""
         return f"{self._prefix}key:{quote(owner, safe='')}:{quote(digest, safe='')}"
 
+    def shelf(self, name: str) -> str:
+        """String: what processes leave for one another; sealed where it is secret."""
+        return f"{self._prefix}shelf:{quote(name, safe='')}"
+
+    def turn(self, name: str) -> str:
+        """String: somebody is about to do this."""
+        return f"{self._prefix}turn:{quote(name, safe='')}"
+
     def indices(self, owner: str, labels: Mapping[str, str]) -> list[str]:
         """Return every set that lists a living instance."""
         return [self.live(owner), *(self.labelled(owner, k, v) for k, v in sorted(labels.items()))]

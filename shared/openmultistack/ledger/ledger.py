@@ -3,9 +3,10 @@
 from openmultistack.ledger.ending import Ending
 from openmultistack.ledger.observing import Observing
 from openmultistack.ledger.placing import Placing
+from openmultistack.ledger.shelf import Shelf
 
 
-class Ledger(Placing, Ending, Observing):
+class Ledger(Placing, Ending, Observing, Shelf):
     """All acts on one fleet's ledger, beside the readings; safe to share between threads.
 
     Every method raises LedgerUnavailable when Redis does not answer; then nothing may be asked

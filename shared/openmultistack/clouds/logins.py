@@ -1,0 +1,177 @@
+"""Logins and discovery that all processes of a fleet share: a cold start costs no call for them.
+
+A token is renewed before it ends, by one process only. How old it is, is counted from Keystone's
+two times and Redis' clock: what the machine's own clock says does not matter.
+"""
+
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from keystoneauth1 import access
+from keystoneauth1.access import AccessInfo
+from keystoneauth1.discover import Discover
+from keystoneauth1.exceptions import ClientException
+from keystoneauth1.identity.base import BaseIdentityPlugin
+from keystoneauth1.session import Session
+
+from openmultistack.clouds.sealing import SealedShelf
+
+# A token is not used in its last two minutes, and renewed in the fifth of its life before them.
+UNUSED_MS = 120_000
+RENEWED_AT = 0.2
+# For a Keystone that does not say how long its token lives.
+LIFE_UNSAID_MS = 300_000
+# Whose turn it is to renew has so long for it; the others look again after a moment.
+TURN_MS = 30_000
+LOOK_AGAIN_S = 5.0
+# What an endpoint offers changes with upgrades only.
+DISCOVERY_MS = 3600_000
+LOGIN = "login"
+
+
+@dataclass
+class Token:
+    """A login as keystoneauth has it, and until when it is good by the monotonic clock."""
+
+    access: AccessInfo
+    until: float
+    renew_at: float
+
+
+class Login:
+    """One provider's login, for all of its regions in this process; safe to share."""
+
+    def __init__(self, shelf: SealedShelf) -> None:
+        self.shelf = shelf
+        self._token: Token | None = None
+        self._failure: tuple[float, Exception] | None = None
+        self._lock = threading.Lock()
+
+    def ready(self, session: Session) -> AccessInfo | None:
+        """Give a session a token that is good for a while, and return it.
+
+        Raises what keystoneauth raises when there is none and Keystone gives none.
+        """
+        auth = session.auth
+        if not isinstance(auth, BaseIdentityPlugin):
+            return None
+        auth.reauthenticate = False  # by the machine's clock; after a 401 it still is
+        asked = time.monotonic()
+        with self._lock:
+            self._token = self._good(auth, session, asked)
+            auth.auth_ref = self._token.access
+            return self._token.access
+
+    def noticed(self, session: Session, given: AccessInfo | None) -> None:
+        """Take over a session's token if it is not the given one: that had been revoked."""
+        auth = session.auth
+        if isinstance(auth, BaseIdentityPlugin) and auth.auth_ref:
+            with self._lock:
+                if auth.auth_ref not in (given, self._token and self._token.access):
+                    self._token = self._left(auth, auth.auth_ref)
+
+    def _good(self, auth: BaseIdentityPlugin, session: Session, asked: float) -> Token:
+        token, now = self._token, time.monotonic()
+        if token is None or now >= token.until:
+            return self._recalled() or self._logged_in(auth, session, asked)
+        if now >= token.renew_at:
+            return self._renewed(auth, session, token)
+        return token
+
+    def _renewed(self, auth: BaseIdentityPlugin, session: Session, token: Token) -> Token:
+        """Return a newer token, another's or our own; else the old one, which is still good."""
+        found = self._recalled()
+        if found and found.access.auth_token != token.access.auth_token:
+            return found
+        if self.shelf.turn(LOGIN, for_ms=TURN_MS):
+            with suppress(ClientException):
+                return self._logged_in(auth, session, time.monotonic())
+        token.renew_at = time.monotonic() + LOOK_AGAIN_S
+        return token
+
+    def _logged_in(self, auth: BaseIdentityPlugin, session: Session, asked: float) -> Token:
+        if self._failure and self._failure[0] > asked:  # while this one waited for it
+            raise self._failure[1]
+        try:
+            auth.auth_ref = fresh = auth.get_auth_ref(session)
+        except ClientException as error:
+            self._failure = (time.monotonic(), error)
+            raise
+        return self._left(auth, fresh)
+
+    def _left(self, auth: BaseIdentityPlugin, fresh: AccessInfo) -> Token:
+        """Leave a new login for the others, and return it."""
+        life_ms = LIFE_UNSAID_MS
+        if fresh.expires and fresh.issued:
+            life_ms = int((fresh.expires - fresh.issued).total_seconds() * 1000)
+        left_ms = max(1, life_ms - min(UNUSED_MS, life_ms // 4))
+        text = json.dumps({"state": auth.get_auth_state(), "life_ms": life_ms})
+        self.shelf.leave(LOGIN, text, for_ms=left_ms)
+        return _token(fresh, life_ms, left_ms)
+
+    def _recalled(self) -> Token | None:
+        found = self.shelf.recall(LOGIN)
+        if found is None:
+            return None
+        known = json.loads(found[0])
+        state = json.loads(known["state"])
+        kept = access.create(body=state["body"], auth_token=state["auth_token"])
+        return _token(kept, known["life_ms"], found[1])
+
+
+def _token(kept: AccessInfo, life_ms: int, left_ms: int) -> Token:
+    now = time.monotonic()
+    renew_in_ms = left_ms - life_ms * RENEWED_AT
+    return Token(kept, until=now + left_ms / 1000, renew_at=now + renew_in_ms / 1000)
+
+
+class SharingSession(Session):
+    """A session that asks endpoints what they offer only if nobody of the fleet has done so."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401  keystoneauth's
+        self.discoveries = Discoveries()
+        super().__init__(**given | {"discovery_cache": self.discoveries})
+
+
+class Discoveries(dict[str, Discover]):
+    """What endpoints said of themselves; keystoneauth's cache, with a shelf behind it."""
+
+    shelf: SealedShelf | None = None
+
+    def get(self, url: str, default: Any = None) -> Any:  # noqa: ANN401  as dict's
+        """Return what is known of a URL, here or on the shelf."""
+        if url in self:
+            return self[url]
+        found = self.shelf and self.shelf.recall(url)
+        if not found:
+            return default
+        told: Any = _Told(json.loads(found[0]))
+        known = Discover(told, url)
+        super().__setitem__(url, known)
+        return known
+
+    def __setitem__(self, url: str, found: Discover) -> None:
+        """Keep what a URL said, and leave it for others."""
+        if url in self:
+            return
+        super().__setitem__(url, found)
+        if self.shelf:
+            said = found.raw_version_data(allow_experimental=True, allow_unknown=True)
+            self.shelf.leave(url, json.dumps(said), for_ms=DISCOVERY_MS)
+
+
+class _Told:
+    """Stands for a session: answers a discovery with what was said to an earlier one."""
+
+    def __init__(self, versions: list[dict[str, Any]]) -> None:
+        self._versions = versions
+
+    def get(self, *_: object, **__: object) -> "_Told":
+        return self
+
+    def json(self) -> dict[str, Any]:
+        return {"versions": self._versions}

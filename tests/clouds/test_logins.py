@@ -1,0 +1,243 @@
+"""Logins and discovery are shared by all processes of a fleet, sealed, and renewed by one of them.
+
+A process is a set of clouds of its own here; the shelf is a ledger on a real Valkey.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from openmultistack.clouds import logins
+from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.errors import AccountBroken, CloudError, LedgerUnavailable
+from openmultistack.ledger import Ledger
+
+REGION = "stub/RegionOne"
+TOKENS = "/v3/auth/tokens"
+LOGIN = f"POST {TOKENS}"
+DISCOVERIES = ("GET /v3", "GET /v2.1", "GET /v2.1/")
+Process = Callable[..., Any]
+
+
+@pytest.fixture
+def redis(valkey_port: int) -> "Iterator[Redis[str]]":
+    """Return an empty Valkey's client."""
+    with Redis(port=valkey_port, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def shelf(redis: "Redis[str]") -> Ledger:
+    """Return where the processes leave things."""
+    return Ledger(redis, "shared", lease_ms=60_000)
+
+
+@pytest.fixture
+def process(stub: Any, shelf: Ledger, tmp_path: Path) -> Process:
+    """Return what starts a process: the stub's region as a function sees it that just started."""
+
+    def start(clouds_yaml: str = "", shelf: Any = shelf) -> Any:
+        file = tmp_path / f"{time.monotonic_ns()}.yaml"
+        file.write_text(clouds_yaml or stub.clouds_yaml())
+        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet="f", shelf=shelf)
+        return clouds.region(REGION)
+
+    return start
+
+
+def gives(stub: Any, *, age: timedelta = timedelta(0), life: timedelta) -> None:
+    """Have Keystone give numbered tokens that were issued a while ago and live so long."""
+    usual = stub.answers.pop(LOGIN, None) or stub._usual(LOGIN)  # noqa: SLF001
+    number = iter(range(1, 100))
+
+    def answer() -> Any:
+        document, issued = json.loads(usual.body), datetime.now(UTC) - age
+        for name, at in (("issued_at", issued), ("expires_at", issued + life)):
+            document["token"][name] = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        token = {"X-Subject-Token": f"token-{next(number)}"}
+        return usual._replace(body=json.dumps(document), headers=token)
+
+    stub.answers[LOGIN] = answer
+
+
+def asked(stub: Any, *what: str) -> int:
+    """Return how often something was asked of the stub."""
+    return sum(stub.requests.count(it) for it in what)
+
+
+def test_a_second_process_neither_logs_in_nor_asks_what_there_is(
+    stub: Any, process: Process
+) -> None:
+    process().present()
+    assert asked(stub, LOGIN) == 1
+    before = asked(stub, *DISCOVERIES)
+    assert before > 0
+    second = process()
+    second.present()
+    second.survey()
+    assert (asked(stub, LOGIN), asked(stub, *DISCOVERIES)) == (1, before)
+
+
+def test_without_a_shelf_each_process_logs_in(stub: Any, process: Process) -> None:
+    for _ in range(2):
+        process(shelf=None).present()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_what_lies_on_the_shelf_is_sealed(stub: Any, process: Process, redis: Any) -> None:
+    gives(stub, life=timedelta(hours=1))
+    process().present()
+    kept = {key: redis.get(key) for key in redis.keys("*")}
+    assert any(key.endswith("login") for key in kept)
+    assert not any("token-1" in text or "catalog" in text for text in kept.values())
+    assert all(0 < redis.pttl(key) <= 3_600_000 for key in kept)
+
+
+def test_who_has_other_credentials_neither_reads_nor_overwrites_it(
+    stub: Any, process: Process
+) -> None:
+    process().present()
+    others = stub.clouds_yaml().replace(
+        json.loads(stub.clouds_yaml())["clouds"]["stub"]["auth"]["password"], "another"
+    )
+    process(others).present()
+    assert asked(stub, LOGIN) == 2
+    process().present()
+    process(others).present()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_rubbish_on_the_shelf_is_nothing(stub: Any, process: Process, redis: Any) -> None:
+    process().present()
+    for key in redis.keys("*"):
+        redis.set(key, "rubbish", px=60_000)
+    process().present()
+    assert asked(stub, LOGIN) == 2
+
+
+class OthersTurn:
+    """A shelf where it is always somebody else's turn."""
+
+    def __init__(self, shelf: Ledger) -> None:
+        self.recall, self.leave = shelf.recall, shelf.leave
+
+    def turn(self, _: str, **__: object) -> bool:
+        """Return that it is not ours."""
+        return False
+
+
+class Broken:
+    """A shelf whose ledger does not answer."""
+
+    def __getattr__(self, _: str) -> Any:
+        def refuse(*_: object, **__: object) -> None:
+            raise LedgerUnavailable("away")
+
+        return refuse
+
+
+def test_a_shelf_that_does_not_answer_hinders_nobody(stub: Any, process: Process) -> None:
+    assert process(shelf=Broken()).present() == frozenset()
+    assert asked(stub, LOGIN) == 1
+
+
+def test_a_token_in_the_last_fifth_of_its_life_is_renewed_by_one_alone(
+    stub: Any, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "UNUSED_MS", 0)
+    gives(stub, life=timedelta(seconds=5))
+    running = [process() for _ in range(4)]
+    for it in running:
+        it.present()
+    assert asked(stub, LOGIN) == 1
+    time.sleep(4.1)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda it: it.present(), running))
+    assert asked(stub, LOGIN) == 2
+    process().present()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_a_renewal_that_fails_leaves_the_old_token_in_use(
+    stub: Any, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "RENEWED_AT", 1.0)
+    gives(stub, life=timedelta(hours=1))
+    running = process()
+    running.present()
+    stub.answers[LOGIN] = stub.answers[LOGIN]()._replace(status=503)
+    assert running.present() == frozenset()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_a_token_that_is_over_is_not_used_even_if_another_was_to_renew_it(
+    stub: Any, shelf: Ledger, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "UNUSED_MS", 0)
+    gives(stub, life=timedelta(seconds=1))
+    running = process(shelf=OthersTurn(shelf))
+    running.present()
+    time.sleep(1.1)
+    running.present()
+    assert asked(stub, LOGIN) == 2
+
+
+@pytest.mark.parametrize(
+    "ahead", [timedelta(hours=2), timedelta(hours=-2)], ids=["ahead", "behind"]
+)
+def test_a_clock_that_is_off_costs_no_logins(stub: Any, process: Process, ahead: Any) -> None:
+    """As the functions' clock is two hours off Keystone's, every token looks old, or from later."""
+    gives(stub, age=ahead, life=timedelta(hours=1))
+    for running in (process(), process()):
+        for _ in range(3):
+            running.present()
+    assert asked(stub, LOGIN) == 1
+
+
+def test_who_meets_a_revoked_token_logs_in_and_those_who_come_later_have_the_new_one(
+    stub: Any, process: Process
+) -> None:
+    gives(stub, life=timedelta(hours=1))
+    first = process()
+    first.present()
+    usual = stub._usual("GET /v2.1/servers")  # noqa: SLF001
+    refused = iter([usual._replace(status=401)])
+    stub.answers["GET /v2.1/servers"] = lambda: next(refused, usual)
+    assert first.present() == frozenset()
+    assert stub.tokens[-1] == "token-2"
+    process().present()
+    assert stub.tokens[-1] == "token-2"
+    assert asked(stub, LOGIN) == 2
+
+
+def test_who_waited_for_a_login_that_failed_does_not_try_again_at_once(
+    stub: Any, process: Process
+) -> None:
+    usual = stub._usual(LOGIN)  # noqa: SLF001
+    stub.answers[LOGIN] = usual._replace(status=401, delay_s=0.5)
+    running, refused = process(), []
+
+    def ask() -> None:
+        try:
+            running.present()
+        except CloudError as error:
+            refused.append(type(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for it in threads:
+        it.start()
+    for it in threads:
+        it.join()
+    assert refused == [AccountBroken] * 4
+    assert asked(stub, LOGIN) == 1
+    del stub.answers[LOGIN]
+    assert running.present() == frozenset()
