@@ -1,5 +1,6 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
 # OMS_FLEET (the fleet's name: two stacks that share clouds need two). Of `soak`: SECONDS, SEED, OPERATIONS.
+# Of `long`: ONLY, as in ONLY="race or demo".
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,8 +43,8 @@ test: venv ## all tests, each with services of its own
 	@$(VENV)/bin/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
 	@$(VENV)/bin/pytest $(ALONE)
 
-long: venv ## what takes minutes each on the real OpenStack: functions killed at random, regions that break midway
-	@$(VENV)/bin/pytest -m long tests/e2e
+long: venv ## what takes minutes each on the real OpenStack: a race for the last slots, functions killed at random, ...
+	@$(VENV)/bin/pytest -m long $(if $(ONLY),-k "$(ONLY)") tests/e2e
 
 soak: venv ## load and every fault at once, for long; then everything has to add up
 	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \

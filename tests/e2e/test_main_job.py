@@ -5,9 +5,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.long
 def test_the_demo_works_on_top_of_what_an_earlier_one_left(product, capsys):
     """45 instances ACTIVE with addresses in three regions, none over 20; ten destroyed.
 

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 # On a slow machine sixty servers take minutes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 LOST = {"method": "POST", "path": "/servers", "kind": "reset_after", "share": 0.3}
 OWNERS = ("dev", "ci", "lab")
 RACERS = """

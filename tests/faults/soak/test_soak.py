@@ -10,7 +10,7 @@ import pytest
 
 RUN = Path(__file__).parent / "run.py"
 SEED = 20261123
-LOAD_S = 75
+LOAD_S = 60
 # A slow machine does no more in that time; the run goes on until then.
 OPERATIONS = 300
 PORT_BASE = int(os.environ.get("OMS_SOAK_PORT_BASE") or 25000)
