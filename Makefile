@@ -40,7 +40,7 @@ down: venv ## end what `up` started; the data stays
 	@$(VENV)/bin/python infra/local/stack.py down
 
 test: venv ## all tests, each with services of its own
-	@$(VENV)/bin/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
+	@$(VENV)/bin/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
 	@$(VENV)/bin/pytest $(ALONE)
 
 long: venv ## what takes minutes each on the real OpenStack: a race for the last slots, functions killed at random, ...

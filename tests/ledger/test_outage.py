@@ -67,6 +67,9 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "open": lambda it: it.open(A),
     "made_under": lambda it: it.made_under("o", KEY),
     "promise": lambda it: it.promise("o", KEY, ["i-1"]),
+    "leave": lambda it: it.leave("n", "t", for_ms=1000),
+    "recall": lambda it: it.recall("n"),
+    "turn": lambda it: it.turn("n", for_ms=1000),
     "leave_out": lambda it: it.leave_out("o", KEY, ["i-1"]),
     "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,
@@ -85,7 +88,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
 
 
 # They write, whatever there is.
-CHANGES = ["renew", "report", "survey", "hold", "forget", "sweeping", "drain"]
+CHANGES = ["renew", "report", "survey", "hold", "forget", "sweeping", "drain", "leave", "turn"]
 
 
 def impatient(port: int, timeout_s: float = 10.0) -> "Redis[str]":
