@@ -1,19 +1,14 @@
-"""A fleet on the simulated OpenStack, and functions that die between two steps.
-
-A function is a forked process here: it runs one use case and kills itself with SIGKILL at the
-step it is told. What it leaves in ledger and clouds is what a killed function leaves.
-"""
+"""A fleet on the simulated OpenStack, and functions that die between two steps."""
 
 import hashlib
 import itertools
 import json
 import os
 import signal
-import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,163 +16,34 @@ from redis import Redis
 from ulid import ULID
 
 from openmultistack import creating, sweep
-from openmultistack.attempts import Attempts
-from openmultistack.clouds import Cloud
-from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.creating import Creating
 from openmultistack.fleet import load_fleet
-from openmultistack.instances import Destroying, list_instances
-from openmultistack.leaving import Leaving
-from openmultistack.ledger import Key, Ledger
+from openmultistack.instances import list_instances
+from openmultistack.ledger import Key
 from openmultistack.ledger.keys import Keys
-from openmultistack.ledger.reading import Readings
-from openmultistack.models import CreateInstances, Instance, Principal, RegionState
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
+from openmultistack.models import Instance, RegionState
 
-LEASE_MS = 60_000
-SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
-# What only looks changes nothing: a death after it is the death after the step before.
-LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
-    "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
-}  # fmt: skip
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # a script's folder, not a package
 
-
-class Step(NamedTuple):
-    """The n-th time that something is asked of the ledger or of a cloud."""
-
-    what: str
-    nth: int
-
-
-class Fuse:
-    """Notes every step, and ends the process before or after the one it is set to."""
-
-    def __init__(self, when: str = "", at: Step | None = None) -> None:
-        self.steps: list[Step] = []
-        self._when = when
-        self._at = at
-        self._seen: Counter[str] = Counter()
-
-    def step(self, what: str, act: Callable[[], Any]) -> Any:
-        """Take a step, or die."""
-        self._seen[what] += 1
-        step = Step(what, self._seen[what])
-        self.steps.append(step)
-        if (self._when, self._at) == ("before", step):
-            os.kill(os.getpid(), signal.SIGKILL)
-        try:
-            return act()
-        finally:
-            if (self._when, self._at) == ("after", step):
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Watched:
-    """A ledger or a cloud whose acts pass a fuse: whatever it can do now or later."""
-
-    def __init__(self, target: Any, name: str, fuse: Fuse) -> None:
-        self._target = target
-        self._name = name
-        self._fuse = fuse
-
-    def __getattr__(self, act: str) -> Any:
-        """Return an act behind the fuse, or a look as it is."""
-        found = getattr(self._target, act)
-        if act in LOOKS or not callable(found):
-            return found
-        return lambda *args, **more: self._fuse.step(
-            f"{self._name}.{act}", lambda: found(*args, **more)
-        )
-
-
-class WatchedClouds:
-    """All regions, each behind the fuse."""
-
-    def __init__(self, clouds: OpenStackClouds, fuse: Fuse) -> None:
-        self._clouds = clouds
-        self._fuse = fuse
-
-    def region(self, name: str) -> Cloud:
-        """Return a region's cloud."""
-        watched: Any = Watched(self._clouds.region(name), "cloud", self._fuse)
-        return watched
-
-    def names(self) -> Sequence[str]:
-        """Return the regions there are."""
-        return self._clouds.names()
-
-
-class Functions:
-    """The use cases as one function process has them."""
-
-    def __init__(self, ground: "Ground", fuse: Fuse) -> None:
-        clouds: Any = WatchedClouds(ground.new_clouds(), fuse)
-        self._regions = clouds.names()
-        ledger: Any = Watched(ground.new_ledger(), "ledger", fuse)
-        of_fleet = (ledger, ground.fleet, ground.name)
-        attempts = Attempts(ledger, clouds, lease_ms=LEASE_MS, call_budget_s=0)
-        serving = Serving(*of_fleet, attempts)
-        self._leaving = Leaving(ledger, clouds, serving.serve)
-        self.destroying = Destroying(ledger, clouds, ground.name, self._leaving)
-        self.creating = Creating(*of_fleet, clouds, attempts, self.destroying)
-        self.reaping = Reaping(
-            *of_fleet, clouds, attempts,
-            destroying=self.destroying, serving=serving, leaving=self._leaving,
-        )  # fmt: skip
-
-    def look(self) -> None:
-        """Look once after what leaves any region."""
-        for region in self._regions:
-            self._leaving.look(region)
-
-    def create(self, count: int = 1, *, key: str = "", **more: Any) -> list[Instance]:
-        """Create instances of alice's."""
-        caller = Principal(owner="alice", scopes=frozenset())
-        command = CreateInstances(image="debian-12", size="m1.tiny", count=count, **more)
-        return list(self.creating.create(caller, command, key=key).instances)
-
-
-Act = Callable[[Functions], object]
-
-
-def in_a_process(act: Callable[[], object]) -> int:
-    """Run an act in a forked process and return how it ended, as waitpid has it."""
-    if (pid := os.fork()) == 0:
-        try:
-            act()
-        except BaseException:  # noqa: BLE001  nothing may get out into the tests
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1]
+from dying import Functions, Fuse, Place, Step  # noqa: E402
 
 
 class Ground:
     """One fleet: its clouds, its ledger, and what its functions did there."""
 
-    def __init__(self, sim: Any, redis_port: int) -> None:
+    def __init__(self, sim: Any, redis_port: int, zygote: Any) -> None:
         self.name = f"crash-{ULID()}"
         self.sim = sim
-        self.clouds_file = sim.clouds_file
         self.fleet = load_fleet(sim.clouds_file, None)
         self._redis_port = redis_port
-        self.ledger = self.new_ledger()
-        self.clouds = self.new_clouds()
+        self._zygote = zygote
+        self.place = Place(self.name, str(sim.clouds_file), redis_port, sim.url)
+        self.ledger = self.place.ledger()
+        self.clouds = self.place.clouds()
         self.keys = Keys(self.name)
-        self.here = Functions(self, Fuse())
+        self.here = Functions(self.place, Fuse())
         self.behave(boot_s=0.02, delete_s=0.02)
         self.here.reaping.reap()
-
-    def new_ledger(self) -> Ledger:
-        """Return the ledger over a connection of its own."""
-        client = Redis(port=self._redis_port, decode_responses=True)
-        return Ledger(client, self.name, lease_ms=LEASE_MS)
-
-    def new_clouds(self) -> OpenStackClouds:
-        """Return the clouds over connections of their own."""
-        regions = {it.name: (it.provider, it.region) for it in self.fleet.regions.values()}
-        return OpenStackClouds(self.clouds_file, regions, fleet=self.name)
 
     def behave(self, region: str = "", **conduct: float) -> None:
         """Change how a region behaves, or all."""
@@ -187,25 +53,22 @@ class Ground:
 
     # ------------------------------------------------------------ functions that die
 
-    def steps_of(self, act: Act) -> list[Step]:
+    def steps_of(self, act: str, given: dict[str, Any]) -> list[Step]:
         """Return the steps of a use case that nothing interrupts."""
-        reader, writer = os.pipe()
+        done = self._run(act, given)
+        assert done.returncode == 0, done.stderr
+        return [Step(*it) for it in json.loads(done.stdout)]
 
-        def told() -> None:
-            fuse = Fuse()
-            act(Functions(self, fuse))
-            os.write(writer, json.dumps(fuse.steps).encode())
-
-        assert in_a_process(told) == 0
-        os.close(writer)
-        with os.fdopen(reader) as heard:
-            return [Step(*it) for it in json.load(heard)]
-
-    def dies(self, act: Act, when: str, at: Step) -> None:
+    def dies(self, act: str, given: dict[str, Any], *, when: str, at: Step) -> None:
         """Run a use case in a process that is killed at a step; fails if it gets past it."""
-        status = in_a_process(lambda: act(Functions(self, Fuse(when, at))))
-        assert os.WIFSIGNALED(status), f"was not killed {when} {at}"
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        done = self._run(act, given, when, at)
+        assert done.returncode == -signal.SIGKILL, f"not killed {when} {at}: {done.stderr}"
+
+    def _run(self, act: str, given: dict[str, Any], when: str = "", at: Step | None = None) -> Any:
+        told = {"ground": self.place._asdict(), "act": act, "given": given, "when": when, "at": at}
+        return self._zygote.run(
+            str(HERE / "dying.py"), environment=dict(os.environ), stdin=json.dumps(told)
+        )
 
     def ids_under(self, key: str) -> list[str]:
         """Return what an idempotency key of alice's stands for."""
@@ -217,11 +80,11 @@ class Ground:
     def destroy_all(self) -> None:
         """End everything, and see it gone."""
         self.here.destroying.destroy_ids("alice", [it.id for it in self.listed()])
-        self.until_still()
+        self.place.until_still()
         self.here.look()
-        if self.servers() or self.listed() or any(it.held.instances for it in self.states()):
+        if self.place.servers() or self.listed() or any(it.held.instances for it in self.states()):
             self.two_sweeps()
-        assert (self.servers(), self.listed()) == ([], [])
+        assert (self.place.servers(), self.listed()) == ([], [])
 
     def lose(self, instance_id: str) -> None:
         """Make the ledger forget an instance that runs, as when Redis lost it."""
@@ -267,21 +130,8 @@ class Ground:
         self.lapse()
         for _ in range(2):
             self.here.reaping.reap()
-            self.until_still()
+            self.place.until_still()
         self.here.reaping.reap()
-
-    def until_still(self) -> None:
-        """Wait until no server is being built or deleted."""
-        for _ in range(200):
-            if all(it["task_state"] is None for it in self.servers()):
-                return
-            time.sleep(0.02)
-        raise AssertionError("servers are still on the move")
-
-    def servers(self) -> list[dict[str, Any]]:
-        """Return this fleet's servers, as the clouds have them."""
-        there = httpx.get(f"{self.sim.url}/sim/servers").json()["servers"]
-        return [it for it in there if it["metadata"].get("oms_fleet") == self.name]
 
     def states(self) -> list[RegionState]:
         """Return what the ledger says of the regions."""
@@ -306,7 +156,7 @@ class Ground:
             for region in self.fleet.regions
             for slot in self.ledger.view(region, []).slots
         }
-        servers = {(it["region"], it["id"]) for it in self.servers()}
+        servers = {(it["region"], it["id"]) for it in self.place.servers()}
         assert slots == servers
         holding = [it for it in self.listed() if it.status in ("BUILD", "ACTIVE")]
         assert {it.server_id for it in holding} == {server_id for _, server_id in servers}
@@ -318,11 +168,19 @@ class Ground:
         assert used.instances == len(servers)
 
 
+@pytest.fixture(scope="session")
+def imported(zygote: Callable[..., Any]) -> Any:
+    """What starts functions that die."""
+    return zygote("httpx", "openmultistack.clouds.openstack", "openmultistack.app")
+
+
 @pytest.fixture
-def ground(sim: Any, valkey_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+def ground(
+    sim: Any, valkey_port: int, imported: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ground]:
     """A fleet of its own on the shared simulated OpenStack; what is left is taken away."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(creating, "REPEAT_WAIT_S", 0.2)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()
-    yield Ground(sim, valkey_port)
+    yield Ground(sim, valkey_port, imported)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()

@@ -13,22 +13,20 @@ from ulid import ULID
 from openmultistack.models import Status
 
 Ground = Any  # conftest's own
-Functions = Any
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 HOME = "p1/RegionOne"
 
 
 def each_death(
-    ground: Ground, act: Callable[[Functions], object], before: Callable[[], Any]
+    ground: Ground, act: str, before: Callable[[], Any], given: Callable[[Any], dict[str, Any]]
 ) -> Any:
     """Give each step of an act at which its function then died, with what `before` made ready."""
-    before()
-    steps = ground.steps_of(act)
+    steps = ground.steps_of(act, given(before()))
     assert len(steps) > 2
     ground.destroy_all()
     for at, when in [(steps[0], "before"), *((it, "after") for it in steps)]:
         ready = before()
-        ground.dies(act, when, at)
+        ground.dies(act, given(ready), when=when, at=at)
         yield f"{when} {at}", ready
 
 
@@ -37,17 +35,11 @@ def test_no_double_no_leak_a_create_killed_at_any_step_is_repeated_with_its_key(
     ground: Ground,
 ) -> None:
     """The repeat gives as many instances as were asked for, each with one server."""
-    key = ""
 
-    def fresh_key() -> str:
-        nonlocal key
-        key = str(ULID())
-        return key
+    def with_key(key: str) -> dict[str, Any]:
+        return {"count": 2, "key": key, "ssh_public_key": SSH_KEY}
 
-    def create(functions: Functions) -> None:
-        functions.create(2, key=key, ssh_public_key=SSH_KEY)
-
-    for where, its_key in each_death(ground, create, fresh_key):
+    for where, its_key in each_death(ground, "create", lambda: str(ULID()), with_key):
         first = ground.ids_under(its_key)
         made = ground.here.create(2, key=its_key, ssh_public_key=SSH_KEY)
         assert len({it.id for it in made}) == 2, where
@@ -72,10 +64,8 @@ def test_no_leak_a_create_killed_at_any_step_and_never_repeated_leaves_no_slot_u
         ground.here.reaping.reap()
         ground.behave(HOME, instances=0)
 
-    def create(functions: Functions) -> None:
-        functions.create(regions=["p1/*"], strategy="priority")
-
-    for where, _ in each_death(ground, create, full_after_all):
+    by_priority = {"regions": ["p1/*"], "strategy": "priority"}
+    for where, _ in each_death(ground, "create", full_after_all, lambda _: by_priority):
         ground.two_sweeps()
         ground.assert_agreement()
         assert {it.status for it in ground.listed()} <= {Status.ACTIVE, Status.ERROR}, where
@@ -89,23 +79,18 @@ def test_a_destroy_killed_at_any_step_and_repeated_ends_the_instance_and_serves_
     ground.behave(instances=0)
     ground.behave(HOME, instances=1)
     ground.here.reaping.reap()
-    doomed = ""
 
-    def one_runs_one_waits() -> str:
-        nonlocal doomed
+    def one_runs_one_waits() -> tuple[str, str]:
         ground.destroy_all()
         (first,) = ground.here.create(ssh_public_key=SSH_KEY)
         (second,) = ground.here.create(on_full="queue")
         assert second.status == Status.QUEUED
-        doomed = first.id
-        return second.id
+        return first.id, second.id
 
-    def destroy(functions: Functions) -> None:
-        functions.destroying.destroy_ids("alice", [doomed])
-        ground.until_still()
-        functions.look()
+    def the_first(ready: tuple[str, str]) -> dict[str, Any]:
+        return {"instance_id": ready[0]}
 
-    for where, waiting in each_death(ground, destroy, one_runs_one_waits):
+    for where, (doomed, waiting) in each_death(ground, "destroy", one_runs_one_waits, the_first):
         if doomed in {it.id for it in ground.listed()}:
             ground.here.destroying.destroy_ids("alice", [doomed])
         ground.two_sweeps()
@@ -128,7 +113,7 @@ def test_no_leak_a_sweep_killed_at_any_step_is_made_good_by_the_next_ones(ground
         ready = {"kept": make(regions=[HOME])[0].id, "expired": make(regions=[HOME], ttl=1)[0].id}
         ground.behave(HOME, spawn_fail=1)
         ready["failed"] = make(regions=["p1/*"], strategy="priority")[0].id
-        ground.until_still()
+        ground.place.until_still()
         ground.behave(HOME, spawn_fail=0)
         ready["lost"] = make(regions=[HOME])[0].id
         ground.lose(ready["lost"])
@@ -136,10 +121,7 @@ def test_no_leak_a_sweep_killed_at_any_step_is_made_good_by_the_next_ones(ground
         ready["waits"] = make(regions=[HOME], on_full="queue")[0].id
         return ready
 
-    def reap(functions: Functions) -> None:
-        functions.reaping.reap()
-
-    for where, ready in each_death(ground, reap, much_to_do):
+    for where, ready in each_death(ground, "reap", much_to_do, lambda _: {}):
         ground.two_sweeps()
         ground.two_sweeps()
         ground.assert_agreement()
