@@ -132,7 +132,9 @@ def wanted_again(
     tired = instance.attempt >= ATTEMPTS_MAX or len(instance.tried) >= FAILING_REGIONS_MAX
     if instance.order is None or tired:
         return None
-    command = CreateInstances.model_validate_json(instance.order)
+    command = CreateInstances.model_validate_json(instance.order).model_copy(
+        update={"name": instance.name, "labels": dict(instance.labels)}
+    )
     if instance.order not in known:
         known[instance.order] = _able(ledger, fleet, command)
     return Wanted(

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt, Key, Ledger, Served, Wish
+from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Wish
 from openmultistack.models import (
     CreateInstances,
     Flavor,
@@ -57,9 +57,11 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "fail": lambda it: it.fail(ATTEMPT, "e"),
     "destroy": lambda it: it.destroy(KNOWN, why="w"),
     "release": lambda it: it.release(ATTEMPT, owner="o", instance=KNOWN, why="w"),
+    "release_all": lambda it: it.release_all([Gone(ATTEMPT, "o", KNOWN, "w")]),
     "renew": lambda it: it.renew("i-1", 1),
     "forget": lambda it: it.forget([KNOWN]),
     "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),
+    "observe_all": lambda it: it.observe_all([Seen(ATTEMPT, "s", Status.ACTIVE, ())]),
     "hold": lambda it: it.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),
     "survey": lambda it: it.survey(A, cap=Resources(), foreign=Resources(), catalogue=None),
     "report": lambda it: it.report(A, "e", "down"),

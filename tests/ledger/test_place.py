@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openmultistack.ledger import Admitted, Attempt
-from openmultistack.models import CreateInstances, Resources, Status
+from openmultistack.models import Address, CreateInstances, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -240,6 +240,16 @@ def test_the_story_begins_with_where_and_why(desk: Desk) -> None:
     assert (event["what"], event["region"], event["attempt"]) == ("placed", A, 1)
     assert event["why"] == "freest of 2 regions"
     assert event["at_ms"] == desk.get(attempt).created_at_ms
+
+
+def test_a_usual_record_takes_half_the_memory_as_none_of_its_values_is_long(desk: Desk) -> None:
+    desk.open(A)
+    attempt = desk.placed(A, owner="team-a", labels={"run": "4711", "os": "debian-12"})
+    desk.ledger.commit(attempt, "b8f0d3a4-5cd4-4d3c-8a5e-0d6f2d0d8c11")
+    address = Address(address="203.0.113.118", version=4, network="public")
+    desk.ledger.observe(attempt, server_id="b8f0d3a4", status=Status.ACTIVE, addresses=[address])
+    assert desk.get(attempt).addresses == (address,)
+    assert desk.redis.object("encoding", desk.keys.record(attempt.instance_id)) == "listpack"
 
 
 def test_awkward_input_comes_back_as_it_went_in(desk: Desk) -> None:

@@ -4,9 +4,9 @@ from openmultistack.ledger.acts import Attempt, Pick
 from openmultistack.ledger.address import Address, read_address
 from openmultistack.ledger.connect import connect
 from openmultistack.ledger.decode import Slot, View
-from openmultistack.ledger.ending import Destroyed, OnlyIf
+from openmultistack.ledger.ending import Destroyed, Gone, OnlyIf
 from openmultistack.ledger.ledger import Ledger
-from openmultistack.ledger.observing import Meaning
+from openmultistack.ledger.observing import Meaning, Seen
 from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting, Wish
 from openmultistack.ledger.queue import Queued
 
@@ -15,6 +15,7 @@ __all__ = [
     "Admitted",
     "Attempt",
     "Destroyed",
+    "Gone",
     "Key",
     "Ledger",
     "Meaning",
@@ -22,6 +23,7 @@ __all__ = [
     "OnlyIf",
     "Pick",
     "Queued",
+    "Seen",
     "Served",
     "Slot",
     "View",

@@ -7,6 +7,9 @@ from typing import Any, Literal, NamedTuple, cast
 from openmultistack.ledger.reading import Readings
 from openmultistack.models import Offer
 
+# What one script does at most of what may be many: others wait for it meanwhile, some 3 ms.
+AT_ONCE = 100
+
 Pick = Literal["freest", "first", "fullest"]
 
 
@@ -33,9 +36,21 @@ class Acting(Readings):
         return self._keys.region(attempt.region), self._keys.slots(attempt.region)
 
 
-def candidate(offer: Offer) -> dict[str, object]:
-    """Return an offer as the scripts take it."""
-    return {"region": offer.region, **need_of(offer)}
+def candidates(offers: Sequence[Offer]) -> dict[str, object]:
+    """Return ranked offers as the scripts take them; what many have in common is told once."""
+    kinds: list[dict[str, object]] = []
+    told = []
+    for offer in offers:
+        kind = need_of(offer)
+        if kind not in kinds:
+            kinds.append(kind)
+        told.append({"region": offer.region, "kind": kinds.index(kind) + 1})
+    return {"candidates": told, "kinds": kinds}
+
+
+def compact(value: object) -> str:
+    """Return a value as JSON that takes the least room."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def need_of(offer: Offer) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """The acts of the end: destroy, release, forget; and renew, which puts it off."""
 
-from collections.abc import Iterable
-from typing import Literal, cast
+import json
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, cast
 
-from openmultistack.ledger.acts import Acting, Attempt
+from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt
 from openmultistack.models import Instance
 
 Destroyed = Literal["DELETING", "EMPTY", "DELETED", "MOVED", "WANTED", "MISSING"]
@@ -11,6 +12,16 @@ OnlyIf = Literal["due", "unpromised", ""]
 
 # How long a DELETED instance can still be shown and listed.
 REMEMBER_MS = 24 * 3600 * 1000
+
+
+class Gone(NamedTuple):
+    """An attempt whose server the cloud does not have; see Ending.release."""
+
+    attempt: Attempt
+    owner: str
+    instance: Instance | None
+    why: str
+    end: bool = False
 
 
 class Ending(Acting):
@@ -51,26 +62,47 @@ class Ending(Acting):
         `instance` is what the ledger knows of it (its owner and labels never change); with `end`
         an instance in ERROR is over as well.
         """
-        keys = self._keys
-        return bool(
-            self._scripts.run(
-                "release",
-                [
-                    *self._place_keys(attempt),
-                    keys.usage(owner),
-                    *self._story(attempt.instance_id),
-                    keys.due,
-                    keys.gone(owner),
-                    *(keys.indices(owner, instance.labels) if instance else ()),
-                ],
-                attempt.instance_id,
-                attempt.number,
-                attempt.region,
-                why,
-                REMEMBER_MS,
-                "end" if end else "",
-            )
-        )
+        (freed,) = self.release_all([Gone(attempt, owner, instance, why, end)])
+        return freed
+
+    def release_all(self, gone: Sequence[Gone]) -> list[bool]:
+        """Free the slots of attempts in one region, many at a time; tell of each if it was held."""
+        freed: list[bool] = []
+        for start in range(0, len(gone), AT_ONCE):
+            freed += self._release_some(gone[start : start + AT_ONCE])
+        return freed
+
+    def _release_some(self, gone: Sequence[Gone]) -> list[bool]:
+        region = gone[0].attempt.region
+        keys = [self._keys.region(region), self._keys.slots(region), self._keys.due]
+        places = {key: place for place, key in enumerate(keys, start=1)}
+        ask = {
+            "region": region,
+            "keep_ms": REMEMBER_MS,
+            "attempts": [self._leave(it, places) for it in gone],
+        }
+        answer = self._scripts.run("release", list(places), json.dumps(ask))
+        return [bool(it) for it in cast("list[int]", answer)]
+
+    def _leave(self, it: Gone, places: dict[str, int]) -> dict[str, object]:
+        """Return what release.lua is told of an attempt; its keys get their places."""
+
+        def place(key: str) -> int:
+            return places.setdefault(key, len(places) + 1)
+
+        keys, (instance_id, number, _) = self._keys, it.attempt
+        indices = keys.indices(it.owner, it.instance.labels) if it.instance else ()
+        return {
+            "id": instance_id,
+            "attempt": number,
+            "why": it.why,
+            "end": it.end,
+            "usage": place(keys.usage(it.owner)),
+            "record": place(keys.record(instance_id)),
+            "events": place(keys.events(instance_id)),
+            "gone": place(keys.gone(it.owner)),
+            "indices": [place(key) for key in indices],
+        }
 
     def renew(self, instance_id: str, ttl_ms: int) -> bool:
         """Move the expiry to ttl from now; False if the instance lives no more."""

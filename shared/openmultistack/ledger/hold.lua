@@ -8,9 +8,9 @@
 -- Safe to repeat.
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
-take(KEYS[1], KEYS[2], KEYS[3], ask.id .. '/' .. ask.attempt, {owner = ask.owner,
+owned(KEYS[3], take(KEYS[1], KEYS[2], {ask.id .. '/' .. ask.attempt}, {owner = ask.owner,
   vcpus = ask.need.vcpus, ram_mb = ask.need.ram_mb, since_ms = now, server_id = ask.server_id,
-  building = ask.building or nil})
+  building = ask.building or nil}))
 local it = redis.call('HMGET', KEYS[4], 'status', 'attempt', 'queue')
 local known, older = it[1], (tonumber(it[2]) or 0) < ask.attempt
 if known and (known == 'DELETED' or known == 'DELETING' or not older) then return 0 end

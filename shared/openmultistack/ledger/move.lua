@@ -2,7 +2,7 @@
 -- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
 --       the failed attempt (hashes), then region and slots of each candidate in rank order (hashes)
 -- ARGV  1 JSON {id, attempt, from, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
---         candidates: [{region, need: {vcpus, ram_mb}, fields}]}
+--         candidates: [{region, kind}], kinds: [{need: {vcpus, ram_mb}, fields}]}
 --       keep: leaves the old slot held, as a server of that attempt may exist
 --       blame: the region failed this instance, and is not tried again for it
 --       promised: the client knows the instance; if its lease runs out it is tried again
@@ -10,7 +10,7 @@
 -- Returns  JSON {outcome, region}: `moved` to region; `queued`; `none` has room (the instance is in
 --       ERROR); `ended` as it is wanted no more (the next sweep releases it) or has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
-local ask = cjson.decode(ARGV[1])
+local ask = kinds_told(cjson.decode(ARGV[1]))
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
@@ -23,7 +23,7 @@ if not ask.keep and held and current and it[1] == 'DELETING' then
   held.server_id, held.lease_until_ms = nil, now
   redis.call('HSET', KEYS[6], slot, cjson.encode(held))
 elseif not ask.keep then
-  drop(KEYS[5], KEYS[6], KEYS[3], slot)
+  drop(KEYS[5], KEYS[6], {slot}, {KEYS[3]})
 end
 if not current or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
 
@@ -57,9 +57,9 @@ elseif not chosen then
 end
 
 local candidate, attempt = ask.candidates[chosen], ask.attempt + 1
-start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], KEYS[3], ask.id .. '/' .. attempt, {
+owned(KEYS[3], start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], {ask.id .. '/' .. attempt}, {
   owner = ask.owner, vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
-  lease_until_ms = now + ask.lease_ms}, now)
+  lease_until_ms = now + ask.lease_ms}, now))
 redis.call('HSET', record, 'attempt', attempt, 'region', candidate.region, 'nonce', ask.nonce)
 if ask.promised then redis.call('HSET', record, 'promised', 1) end
 set_all(record, candidate.fields)

@@ -5,14 +5,14 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from redis.exceptions import LockError
 
-from openmultistack.ledger.acts import Acting, Attempt
+from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
 from openmultistack.ledger.placing import KEEP_KEY_MS
 from openmultistack.ledger.scripts import FOREIGN, unavailable
-from openmultistack.models import Catalogue, Instance, Resources, Status
+from openmultistack.models import Address, Catalogue, Instance, Resources, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,23 +23,32 @@ LOCK_S = 15.0
 Meaning = Literal["down", "full", "stale", "doubt", "paused", ""]
 
 
+class Seen(NamedTuple):
+    """An attempt's server as the cloud shows it."""
+
+    attempt: Attempt
+    server_id: str
+    status: Status
+    addresses: Sequence[Address]
+
+
 class Observing(Acting):
     """The acts of a sweep and of operators."""
 
     def observe(
-        self, attempt: Attempt, *, server_id: str, status: Status, addresses: Sequence[Any]
+        self, attempt: Attempt, *, server_id: str, status: Status, addresses: Sequence[Address]
     ) -> None:
         """Write down what the cloud shows of an attempt's server; see observe.lua."""
-        self._scripts.run(
-            "observe",
-            [*self._story(attempt.instance_id), *self._place_keys(attempt)],
-            attempt.instance_id,
-            attempt.number,
-            attempt.region,
-            server_id,
-            status,
-            json.dumps([address.model_dump() for address in addresses]),
-        )
+        self.observe_all([Seen(attempt, server_id, status, addresses)])
+
+    def observe_all(self, seen: Sequence[Seen]) -> None:
+        """Write down what the cloud shows of servers in one region, many at a time."""
+        for start in range(0, len(seen), AT_ONCE):
+            some = seen[start : start + AT_ONCE]
+            stories = [key for it in some for key in self._story(it.attempt.instance_id)]
+            ask = {"region": some[0].attempt.region, "attempts": [_seen(it) for it in some]}
+            keys = [*self._place_keys(some[0].attempt), *stories]
+            self._scripts.run("observe", keys, json.dumps(ask))
 
     def hold(self, found: Instance, need: Resources, *, building: bool = False) -> bool:
         """Count a marked server that holds no slot; True if its instance was adopted."""
@@ -141,11 +150,21 @@ class Observing(Acting):
                 _give_back(lock)
 
 
+def _seen(it: Seen) -> dict[str, object]:
+    return {
+        "id": it.attempt.instance_id,
+        "attempt": it.attempt.number,
+        "server_id": it.server_id,
+        "status": it.status,
+        "addresses": compact([address.model_dump() for address in it.addresses]),
+    }
+
+
 def _fields(found: Instance) -> dict[str, object]:
     return {
         "owner": found.owner,
         "name": found.name,
-        "labels": json.dumps(dict(found.labels)),
+        "labels": compact(dict(found.labels)),
         "image": found.image,
         "flavor": found.flavor,
         "created_at_ms": found.created_at_ms,

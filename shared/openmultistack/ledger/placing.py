@@ -5,9 +5,12 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from openmultistack.ledger.acts import Acting, Attempt, Pick, candidate, need_of
+from openmultistack.ledger.acts import Acting, Attempt, Pick, candidates, compact, need_of
 from openmultistack.ledger.queue import member_of
 from openmultistack.models import CreateInstances, Instance, Offer, Quota, Status
+
+# What an instance is tried again by, beside what its record says of it anyway.
+ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy", "on_full"}
 
 # How long an idempotency key stands for what it made.
 KEEP_KEY_MS = 24 * 3600 * 1000
@@ -101,23 +104,15 @@ class Placing(Acting):
 
     def _wish(self, wish: Wish) -> dict[str, object]:
         command, key = wish.command, wish.key
-        fields = {
-            "owner": wish.owner,
-            "name": command.name,
-            "labels": json.dumps(command.labels),
-            "order": command.model_dump_json(),
-            "quota": wish.quota.model_dump_json(exclude_none=True),
-            "has_keypair": "1" if command.ssh_public_key else "0",
-        }
         ask: dict[str, object] = {
             "pick": wish.pick,
             "partial": command.partial,
             "lease_ms": self._lease_ms,
             "ttl_ms": wish.ttl_ms,
             "ids": wish.ids,
-            "fields": fields,
+            "fields": _fields(wish),
             "quota": wish.quota.model_dump(exclude_none=True),
-            "candidates": [candidate(offer) for offer in wish.offers],
+            **candidates(wish.offers),
         }
         if key:
             mark = f"{key.digest}:{key.body}"
@@ -169,7 +164,7 @@ class Placing(Acting):
             "pick": pick,
             "lease_ms": self._lease_ms,
             "nonce": secrets.token_hex(8),
-            "candidates": [candidate(offer) for offer in offers],
+            **candidates(offers),
         }
         keys = [
             *self._story(attempt.instance_id),
@@ -239,6 +234,26 @@ class Placing(Acting):
 
     def _keyed(self, owner: str, key: Key, ids: Sequence[str]) -> list[str]:
         return [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]
+
+
+def _fields(wish: Wish) -> dict[str, str]:
+    """Return what the records of a command's instances have in common.
+
+    What is usual is left out: while no value is longer than 64 bytes, Redis keeps a record in half
+    the memory (`hash-max-listpack-value`).
+    """
+    command = wish.command
+    fields = {
+        "owner": wish.owner,
+        "name": command.name,
+        "labels": compact(command.labels),
+        "order": command.model_dump_json(include=ORDERED, exclude_defaults=True),
+    }
+    if command.ssh_public_key:
+        fields["has_keypair"] = "1"
+    if wish.quota != Quota():
+        fields["quota"] = wish.quota.model_dump_json(exclude_none=True)
+    return fields
 
 
 def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:

@@ -1,23 +1,50 @@
--- The cloud is known to have no server for an attempt: free its slot. If that was the instance's
--- current attempt, the instance is over too (one in ERROR stays, to be seen).
--- KEYS  region, slots, usage (hashes: the last is the owner's), record (hash), events (list), due
---       (zset), gone (zset: the owner's ended instances), then the indices that list it while it
---       lives (zsets)
--- ARGV  1 id, 2 attempt, 3 region, 4 why, 5 ms to remember an ended instance, 6 `end`: an
---       instance in ERROR is over as well
--- Returns  1 if a slot was freed, else 0
+-- The cloud is known to have no server for attempts in a region: free their slots. Where that was
+-- the instance's current attempt, the instance is over too (one in ERROR stays, to be seen).
+-- KEYS  region, slots (hashes), due (zset), then what the attempts refer to by its place in KEYS:
+--       usage (hash: the owner's), record (hash), events (list), gone (zset: the owner's ended
+--       instances), and the indices that list an instance while it lives (zsets)
+-- ARGV  1 JSON {region, keep_ms: for so long an ended instance is remembered,
+--         attempts: [{id, attempt, why, usage, record, events, gone, indices: [...],
+--           end: an instance in ERROR is over as well}]}
+-- Returns  of each attempt 1 if a slot was freed, else 0
 -- Safe to repeat.
-local now, id = now_ms(), ARGV[1]
-local freed = drop(KEYS[1], KEYS[2], KEYS[3], id .. '/' .. ARGV[2])
-local it = redis.call('HMGET', KEYS[4], 'status', 'attempt')
-if it[2] ~= ARGV[2] or it[1] == 'DELETED' or it[1] == 'QUEUED' then return freed end
-redis.call('HDEL', KEYS[4], 'server_id')
-if it[1] == 'ERROR' and ARGV[6] ~= 'end' then return freed end
+local ask, now, names, usages = cjson.decode(ARGV[1]), now_ms(), {}, {}
+for i, it in ipairs(ask.attempts) do
+  names[i], usages[i] = it.id .. '/' .. it.attempt, KEYS[it.usage]
+end
+local freed = drop(KEYS[1], KEYS[2], names, usages)
 
-redis.call('HSET', KEYS[4], 'status', 'DELETED', 'addresses', '[]')
-redis.call('HDEL', KEYS[4], 'order')
-tell(KEYS[5], {at_ms = now, what = 'deleted', region = ARGV[3], attempt = tonumber(ARGV[2]), why = ARGV[4]})
-redis.call('ZADD', KEYS[6], now + ARGV[5], id)
-redis.call('ZADD', KEYS[7], 0, id)
-for index = 8, #KEYS do redis.call('ZREM', KEYS[index], id) end
+local function is_over(it)
+  local was = redis.call('HMGET', KEYS[it.record], 'status', 'attempt')
+  if was[2] ~= tostring(it.attempt) or was[1] == 'DELETED' or was[1] == 'QUEUED' then return false end
+  redis.call('HDEL', KEYS[it.record], 'server_id')
+  return was[1] ~= 'ERROR' or it['end']
+end
+
+local events = {}
+local function event_of(it)
+  local same = it.attempt .. it.why
+  events[same] = events[same] or cjson.encode({at_ms = now, what = 'deleted', region = ask.region,
+    attempt = it.attempt, why = it.why})
+  return events[same]
+end
+
+local dues, unlisted, gone = {}, {}, {}
+for _, it in ipairs(ask.attempts) do
+  if is_over(it) then
+    redis.call('HSET', KEYS[it.record], 'status', 'DELETED')
+    redis.call('HDEL', KEYS[it.record], 'order', 'addresses')
+    tell_text(KEYS[it.events], event_of(it))
+    push(dues, now + ask.keep_ms, it.id)
+    gone[it.gone] = gone[it.gone] or {}
+    push(gone[it.gone], 0, it.id)
+    for _, index in ipairs(it.indices) do
+      unlisted[index] = unlisted[index] or {}
+      table.insert(unlisted[index], it.id)
+    end
+  end
+end
+if #dues > 0 then redis.call('ZADD', KEYS[3], unpack(dues)) end
+for key, members in pairs(gone) do redis.call('ZADD', KEYS[key], unpack(members)) end
+for key, members in pairs(unlisted) do redis.call('ZREM', KEYS[key], unpack(members)) end
 return freed

@@ -25,7 +25,17 @@ from openmultistack.fleet import Fleet, FleetFile
 from openmultistack.fleet.config import Region
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
-from openmultistack.ledger import Attempt, Key, Ledger, Waiting, Wish, connect, read_address
+from openmultistack.ledger import (
+    Attempt,
+    Gone,
+    Key,
+    Ledger,
+    Seen,
+    Waiting,
+    Wish,
+    connect,
+    read_address,
+)
 from openmultistack.models import (
     Catalogue,
     CreateInstances,
@@ -244,6 +254,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "observe": lambda it: it.observe(
         FIRST, server_id="srv-1", status=Status.ACTIVE, addresses=[]
     ),
+    "observe_all": lambda it: it.observe_all([Seen(FIRST, "srv-1", Status.ACTIVE, [])]),
     "move": lambda it: it.move(
         SECOND, owner="alice", why="full", keep=False, blame=True, promised=False, wait=False,
         offers=[offer(B)], pick="freest",
@@ -261,6 +272,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "release": lambda it: it.release(
         Attempt("i-3", 1, B), owner="alice", instance=THIRD, why="gone"
     ),
+    "release_all": lambda it: it.release_all([Gone(Attempt("i-3", 1, B), "alice", THIRD, "gone")]),
     "sweeping": take_lock,
     "forget": lambda it: it.forget([THIRD]),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
