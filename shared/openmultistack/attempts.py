@@ -26,7 +26,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick
-from openmultistack.models import CreateInstances, Instance, Offer, RegionState
+from openmultistack.models import CreateInstances, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like
@@ -103,18 +103,15 @@ class Ending(NamedTuple):
     only_full: bool
 
 
-def candidates(
-    ledger: Ledger, fleet: Fleet, command: CreateInstances
-) -> tuple[list[RegionState], Offers]:
-    """Return the state of the regions a command may go to, and what it means in each.
+def candidates(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Offers:
+    """Return what a command means in each of the regions that it may go to.
 
     Raises:
         Invalid, NoRegionReady: there is no candidate; says why.
     """
     regions = regions_matching(fleet, command.regions)
-    states = ledger.regions([region.name for region in regions])
-    catalogues = ledger.catalogues(states)
-    return states, offers(fleet, regions, catalogues, command.image, command.size)
+    catalogues = ledger.catalogues([region.name for region in regions])
+    return offers(fleet, regions, catalogues, command.image, command.size)
 
 
 def wanted_again(
@@ -152,7 +149,7 @@ def wanted_again(
 
 def _able(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Sequence[Offer]:
     try:
-        _, found = candidates(ledger, fleet, command)
+        found = candidates(ledger, fleet, command)
     except (Invalid, NoRegionReady):
         return ()
     return ranked(fleet, command, found.able)

@@ -87,7 +87,7 @@ class Creating:
         ttl = rule.default_ttl if command.ttl is None else command.ttl
         refuse_long_ttl(ttl, rule.max_ttl)
         _refuse_unknown_strategy(command)
-        states, found = candidates(self._ledger, self._fleet, command)
+        found = candidates(self._ledger, self._fleet, command)
         quota = rule.quota.within(caller.quota)
         queue = self._fleet.file.queue
         wish = Wish(
@@ -103,7 +103,7 @@ class Creating:
             if command.on_full == "queue"
             else None,
         )
-        refusals = Refusals(self._ledger, wish, found, states)
+        refusals = Refusals(self._ledger, wish, found)
         refusals.refuse_what_never_fits()
         return wish, refusals
 

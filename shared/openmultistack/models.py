@@ -286,7 +286,6 @@ class RegionState(Frozen):
     last_error: str | None = None
     last_error_at_ms: int | None = None
     swept_at_ms: int | None = None
-    catalogue_version: str = ""
 
     @property
     def provider(self) -> str:

@@ -25,13 +25,10 @@ QUOTA_RETRY_S = 15
 class Refusals:
     """What can be said to one command when it is not admitted."""
 
-    def __init__(
-        self, ledger: Ledger, wish: Wish, found: Offers, states: Sequence[RegionState]
-    ) -> None:
+    def __init__(self, ledger: Ledger, wish: Wish, found: Offers) -> None:
         self._ledger = ledger
         self._wish = wish
         self._found = found
-        self._states = {state.region: state for state in states}
 
     def refuse_what_never_fits(self) -> None:
         """Raise OwnerQuotaExceeded for what would not be admitted at any time."""
@@ -75,10 +72,9 @@ class Refusals:
 
     def _no_room(self) -> Problem:
         """Return why: no free slots, or no region that is up."""
-        said = dict(self._found.unable)
-        for offer in self._wish.offers:
-            said[offer.region] = _why_no_room(self._states[offer.region])
-        if all(self._states[offer.region].state != "up" for offer in self._wish.offers):
+        states = self._ledger.regions([offer.region for offer in self._wish.offers])
+        said = dict(self._found.unable) | {it.region: _why_no_room(it) for it in states}
+        if all(it.state != "up" for it in states):
             return NoRegionReady("no region that can serve this is up", said)
         count = self._wish.command.count
         return CapacityExhausted(

@@ -105,7 +105,6 @@ def decode_region(
         last_error=fields.get("last_error"),
         last_error_at_ms=number("last_error_at_ms"),
         swept_at_ms=number("swept_at_ms"),
-        catalogue_version=fields.get("catalogue_version", ""),
     )
 
 

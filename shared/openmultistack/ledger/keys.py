@@ -1,7 +1,16 @@
 """The names of all keys, under one hash tag so that a Cluster keeps them on one node."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
+
+# Regions are named again and again in every create, more than once each.
+QUOTED_KEPT = 4096
+
+
+@lru_cache(QUOTED_KEPT)
+def _quoted(region: str) -> str:
+    return quote(region, safe="")
 
 
 class Keys:
@@ -12,22 +21,24 @@ class Keys:
         self.regions = self._prefix + "regions"
         self.due = self._prefix + "due"
         self.queue = self._prefix + "queue"
+        # Hash: region to the version of its catalogue.
+        self.versions = self._prefix + "versions"
 
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
-        return f"{self._prefix}region:{quote(region, safe='')}"
+        return f"{self._prefix}region:{_quoted(region)}"
 
     def slots(self, region: str) -> str:
         """Hash: `<instance id>/<attempt>` to JSON of the slot."""
-        return f"{self._prefix}slots:{quote(region, safe='')}"
+        return f"{self._prefix}slots:{_quoted(region)}"
 
     def catalogue(self, region: str) -> str:
         """String: the region's catalogue as JSON."""
-        return f"{self._prefix}catalogue:{quote(region, safe='')}"
+        return f"{self._prefix}catalogue:{_quoted(region)}"
 
     def sweep_lock(self, region: str) -> str:
         """redis-py Lock: one sweep of a region at a time."""
-        return f"{self._prefix}sweep:{quote(region, safe='')}"
+        return f"{self._prefix}sweep:{_quoted(region)}"
 
     def record(self, instance_id: str) -> str:
         """Hash: the instance."""

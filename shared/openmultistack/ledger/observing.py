@@ -103,7 +103,7 @@ class Observing(Acting):
         keys = self._keys
         self._scripts.run(
             "survey",
-            [keys.regions, keys.region(region), keys.catalogue(region)],
+            [keys.regions, keys.region(region), keys.catalogue(region), keys.versions],
             region,
             json.dumps(fields),
             catalogue.model_dump_json() if catalogue else "",

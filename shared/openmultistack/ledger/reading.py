@@ -1,7 +1,7 @@
 """What can be asked of the ledger: readings change nothing, and may be stale at once."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,22 +48,26 @@ class Readings:
             for name, fields, held in zip(wanted, answers[::2], answers[1::2], strict=True)
         ]
 
-    def catalogues(self, regions: Iterable[RegionState]) -> dict[str, Catalogue]:
-        """Return the catalogues of these regions; only changed ones are read."""
-        stale = []
-        regions = list(regions)
-        for state in regions:
-            known = self._catalogues.get(state.region)
-            if state.catalogue_version and (not known or known[0] != state.catalogue_version):
-                stale.append(state)
+    def catalogues(self, regions: Sequence[str]) -> dict[str, Catalogue]:
+        """Return the catalogues of those of these regions that have one, in one or two round trips.
+
+        Only what changed since the last time is read.
+        """
+        with self._pipeline() as pipe:
+            pipe.hgetall(self._keys.versions)
+            versions: Mapping[str, str] = pipe.execute()[0]
+        there, known = [it for it in regions if it in versions], self._catalogues
+        stale = [it for it in there if it not in known or known[it][0] != versions[it]]
         if stale:
-            with self._pipeline() as pipe:
-                for state in stale:
-                    pipe.get(self._keys.catalogue(state.region))
-                for state, text in zip(stale, pipe.execute(), strict=True):
-                    parsed = Catalogue.model_validate_json(text or "{}")
-                    self._catalogues[state.region] = (state.catalogue_version, parsed)
-        return {s.region: self._catalogues[s.region][1] for s in regions if s.catalogue_version}
+            self._read_catalogues({it: versions[it] for it in stale})
+        return {it: known[it][1] for it in there}
+
+    def _read_catalogues(self, versions: Mapping[str, str]) -> None:
+        with self._pipeline() as pipe:
+            for region in versions:
+                pipe.get(self._keys.catalogue(region))
+            for (region, version), text in zip(versions.items(), pipe.execute(), strict=True):
+                self._catalogues[region] = (version, Catalogue.model_validate_json(text or "{}"))
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""

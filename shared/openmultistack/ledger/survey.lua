@@ -1,5 +1,5 @@
 -- A sweep saw a region well: its caps and bounds, and what others use there.
--- KEYS  regions (set of names), region (hash), catalogue (string: JSON)
+-- KEYS  regions (set of names), region (hash), catalogue (string: JSON), versions (hash: of catalogues)
 -- ARGV  1 region, 2 JSON {field: value} for the region ('' takes the field away), 3 catalogue as
 --       JSON, or '' to keep it
 -- Returns  1
@@ -12,6 +12,7 @@ redis.call('HSET', KEYS[2], 'state', 'up', 'swept_at_ms', now_ms())
 redis.call('HDEL', KEYS[2], 'full')
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[3], ARGV[3])
-  redis.call('HSET', KEYS[2], 'catalogue_version', redis.sha1hex(ARGV[3]), 'catalogue_at_ms', now_ms())
+  redis.call('HSET', KEYS[4], ARGV[1], redis.sha1hex(ARGV[3]))
+  redis.call('HSET', KEYS[2], 'catalogue_at_ms', now_ms())
 end
 return 1

@@ -60,7 +60,7 @@ def test_an_attempt_under_its_lease_is_left_alone_by_a_clock_that_is_ahead(
     """A reaper an hour ahead does not take a lease of a minute for over."""
     command = CreateInstances(**BODY)
     fleet = load_fleet(shifted.sim.clouds_file, None)
-    _, found = candidates(shifted.ledger, fleet, command)
+    found = candidates(shifted.ledger, fleet, command)
     instance_id = f"i-pending-{time.monotonic_ns()}"
     offers = found.able[:1]
     shifted.ledger.place(Wish("alice", command, [instance_id], offers, "first", 600_000))

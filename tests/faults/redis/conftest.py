@@ -230,7 +230,7 @@ def take_lock(it: Ledger) -> bool:
 ACTS: dict[str, Callable[[Ledger], Any]] = {
     "survey": lambda it: it.survey(A, cap=CAP, foreign=Resources(), catalogue=catalogue_of(A)),
     "survey more": lambda it: it.survey(B, cap=CAP, foreign=Resources(), catalogue=None),
-    "catalogues": lambda it: it.catalogues(it.regions()),
+    "catalogues": lambda it: it.catalogues([A]),
     "catalogue_age_ms": lambda it: it.catalogue_age_ms(A) is None,
     "place": lambda it: it.place(
         Wish("alice", COMMAND, ["i-1", "i-2"], [offer(A), offer(B)], "first", 9**9, key=KEY)
