@@ -28,7 +28,7 @@ from openmultistack.errors import (
     Unauthenticated,
 )
 from openmultistack.models import Principal
-from openmultistack.principal import Issuer, demand, principal, verify
+from openmultistack.principal import Callers, Issuer, demand
 
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
@@ -80,13 +80,14 @@ def door(
     issuers: Callable[[], Mapping[str, Issuer]],
 ) -> Handler:
     """Return a function's handler; `issuers` is asked at the first request, not before."""
+    callers = Callers(issuers)
 
     def handle(request: flask.Request) -> flask.Response:
         began = time.monotonic()
         request_id = _request_id(request)
         line: dict[str, object] = {"request_id": request_id, "action": action}
         try:
-            reply = _answer(request, endpoints, issuers, line)
+            reply = _answer(request, endpoints, callers, line)
         except Problem as problem:
             reply = _problem(problem, request_id)
             line["outcome"] = problem.slug
@@ -105,13 +106,13 @@ def door(
 def _answer(
     request: flask.Request,
     endpoints: Sequence[Endpoint],
-    issuers: Callable[[], Mapping[str, Issuer]],
+    callers: Callers,
     line: dict[str, object],
 ) -> Reply:
     endpoint, parameters = _find(endpoints, request.method, request.path)
     caller = NOBODY
     if endpoint.scope is not None:
-        caller = _caller(request, issuers())
+        caller = callers.named_by(_token(request))
         line["owner"] = caller.owner
         demand(caller, endpoint.scope)
     reply = endpoint.run(
@@ -152,11 +153,11 @@ def _find(
     raise MethodNotAllowed(f"{method[:16]} is not possible here, expected {allowed}")
 
 
-def _caller(request: flask.Request, issuers: Mapping[str, Issuer]) -> Principal:
+def _token(request: flask.Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("expected the header `Authorization: Bearer TOKEN`")
-    return principal(*verify(token.strip(), issuers))
+    return token.strip()
 
 
 def parse(model: type[Command], body: bytes) -> Command:

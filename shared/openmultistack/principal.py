@@ -4,11 +4,12 @@ python-jose takes a token without `aud`, `exp`, `iss` or `sub` for a good one un
 otherwise, so all four are required here and the algorithms of each issuer are fixed.
 """
 
+import hashlib
 import itertools
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NewType
@@ -36,6 +37,8 @@ LOCAL_AUDIENCE = "openmultistack"
 ASYMMETRIC = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 # An owner is written into Nova metadata, whose values end at 255 characters.
 OWNER_CHARS = 200
+# Tokens that a process remembers as proven.
+TOKENS_KEPT = 1000
 
 SignedClaims = NewType("SignedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and time were verified: only `verify` makes them."""
@@ -150,6 +153,35 @@ def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Iss
     return SignedClaims(claims), issuer
 
 
+class Callers:
+    """Names callers by their tokens; one that was proven is not proven again while it lasts.
+
+    Keeps digests of tokens, and a bounded number. Safe to share between threads.
+    """
+
+    def __init__(self, issuers: Callable[[], Mapping[str, Issuer]]) -> None:
+        self._issuers = issuers
+        # By a token's digest: whom it names, and until when (seconds since 1970).
+        self._proven: dict[bytes, tuple[Principal, float]] = {}
+
+    def named_by(self, token: str) -> Principal:
+        """Return whom a token names.
+
+        Raises:
+            Unauthenticated: it is not valid now, or names nobody.
+        """
+        digest = hashlib.sha256(token.encode()).digest()
+        known, until = self._proven.get(digest, (None, 0.0))
+        if known and time.time() < until:
+            return known
+        claims, issuer = verify(token, self._issuers())
+        named = principal(claims, issuer)
+        if len(self._proven) >= TOKENS_KEPT:
+            self._proven.clear()
+        self._proven[digest] = (named, float(claims["exp"]))
+        return named
+
+
 def principal(claims: SignedClaims, issuer: Issuer) -> Principal:
     """Return whom verified claims name and what they may do.
 
@@ -210,8 +242,6 @@ def make_signing_key(directory: Path) -> None:
 
 
 def _public_jwk(pem: bytes) -> dict[str, str]:
-    import hashlib  # noqa: PLC0415  only when a key is made or used
-
     public = jwk.construct(pem.decode(), "ES256").public_key().to_dict()
     named = {k: v.decode() if isinstance(v, bytes) else v for k, v in public.items()}
     # RFC 7638: the thumbprint over the required members, in this order, without white space.
