@@ -6,7 +6,7 @@ does not know is adopted; one without is somebody else's and is only counted.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
 from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
 from openmultistack.leaving import Leaver, Leaving
-from openmultistack.ledger import Attempt, Ledger, Slot, View
+from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.models import Instance, Resources, Status
 
 # What a region offers changes rarely; what proves stale is read again at once.
@@ -30,6 +30,15 @@ class Act(NamedTuple):
 
     what: Literal["observe", "delete", "release", "retry", "fail", "mark"]
     why: str
+
+
+class Case(NamedTuple):
+    """A slot with what ledger and cloud show of it, and what is to be done."""
+
+    slot: Slot
+    instance: Instance | None
+    server: Server | None
+    act: Act
 
 
 def judge(
@@ -133,17 +142,20 @@ class Sweep:
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
         self._take(survey)
+        self._do_all(list(self._judged(survey, view, started_ms)))
+        self._forget_keypairs(survey, view)
+        self._see_them_gone()
+
+    def _judged(self, survey: Survey, view: View, started_ms: int) -> Iterator[Case]:
+        """Give the slots about which something is to be done."""
         build_timeout_ms = 1000 * self._fleet.regions[self._region].rule.build_timeout
-        by_id = {server.id: server for server in survey.servers}
+        by_id, marked = {server.id: server for server in survey.servers}, _marked(survey)
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
-                with self._one_of_many():
-                    self._do(act, slot, instance, server)
-        self._forget_keypairs(survey, view)
-        self._see_them_gone()
+                yield Case(slot, instance, server, act)
 
     def _take(self, survey: Survey) -> None:
         """Write down caps, foreign usage and, when it is old, the catalogue."""
@@ -174,7 +186,8 @@ class Sweep:
             (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
         }
         unknown = [server for key, server in marked.items() if key not in known]
-        strays = [it for it in unknown if self._cloud.show(it.id) is not None]
+        present = self._cloud.present() if unknown else ()
+        strays = [it for it in unknown if it.id in present or self._cloud.show(it.id)]
         for server in strays:
             self.done["adopted"] += self._ledger.hold(
                 _found(self._region, server),
@@ -193,41 +206,57 @@ class Sweep:
         except CloudError as error:
             self._ledger.report(self._region, str(error), "")
 
+    def _do_all(self, cases: Sequence[Case]) -> None:
+        """Do first what concerns the ledger alone, all at once; then ask the cloud, one by one."""
+        self._observe([it for it in cases if it.act.what == "observe"])
+        self._release([it for it in cases if it.act.what == "release"])
+        for it in cases:
+            with self._one_of_many():
+                self._do(it.act, it.slot, it.instance, it.server)
+
+    def _attempt(self, slot: Slot) -> Attempt:
+        return Attempt(slot.instance_id, slot.attempt, self._region)
+
+    def _observe(self, cases: Sequence[Case]) -> None:
+        self._ledger.observe_all(
+            [
+                Seen(self._attempt(it.slot), it.server.id, it.server.status, it.server.addresses)
+                for it in cases
+                if it.server
+            ]
+        )
+        for slot, instance, server, _ in cases:
+            active = server is not None and server.status == Status.ACTIVE
+            built = active and instance is not None and instance.status == Status.BUILD
+            self.done["adopted"] += slot.server_id is None
+            self.done["activated"] += built
+
+    def _release(self, cases: Sequence[Case]) -> None:
+        freed = self._ledger.release_all(
+            [Gone(self._attempt(it.slot), it.slot.owner, it.instance, it.act.why) for it in cases]
+        )
+        self.done["released"] += sum(freed)
+
     def _do(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
-        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
-        if act.what == "release":
-            self.done["released"] += self._ledger.release(
-                attempt, owner=slot.owner, instance=instance, why=act.why
-            )
-        elif act.what == "retry" and instance:
-            self._retry(attempt, slot, instance, server, act.why)
+        if act.what == "retry" and instance:
+            self._retry(self._attempt(slot), slot, instance, server, act.why)
         elif act.what == "fail":
-            self._ledger.fail(attempt, act.why)
+            self._ledger.fail(self._attempt(slot), act.why)
             self.done["failed"] += 1
         elif act.what == "delete" and server:
             self._delete(slot, instance, server)
-        elif act.what == "observe" and server and instance:
-            self._observe(attempt, slot, instance, server)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks.model_copy(update={"expires_at_ms": instance.expires_at_ms})
             self._cloud.mark(server.id, marks)
 
-    def _observe(self, attempt: Attempt, slot: Slot, instance: Instance, server: Server) -> None:
-        self._ledger.observe(
-            attempt, server_id=server.id, status=server.status, addresses=server.addresses
-        )
-        self.done["adopted"] += slot.server_id is None
-        self.done["activated"] += server.status == Status.ACTIVE and instance.status == Status.BUILD
-
     def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+        attempt = self._attempt(slot)
         if slot.server_id is None:
             # Found: its slot comes back when the server is gone, and waits for no lease.
-            attempt = Attempt(slot.instance_id, slot.attempt, self._region)
             self._ledger.observe(
                 attempt, server_id=server.id, status=server.status, addresses=server.addresses
             )
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
-        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
         self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
         self.done["deleted"] += 1
 
