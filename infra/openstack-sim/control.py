@@ -1,5 +1,6 @@
 """What `/sim/` serves: what happened, what there is, and how regions behave."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from http import HTTPStatus
@@ -31,6 +32,7 @@ class Control:
         yield web.get(place, self.show)
         yield web.patch(place, self.change)
         yield web.post(f"{place}/servers", self.make_foreign)
+        yield web.patch(f"{place}/servers", self.change_servers)
 
     def _regions(self) -> Iterator[Region]:
         for provider in self._providers.values():
@@ -48,6 +50,7 @@ class Control:
         document = {
             "regions": {it.label: _stats(it) for it in self._regions()},
             "providers": {name: it.keystone.calls for name, it in self._providers.items()},
+            "cpu_s": time.process_time(),
         }
         return Answer(HTTPStatus.OK, document).response()
 
@@ -81,13 +84,25 @@ class Control:
         return Answer(HTTPStatus.OK, asdict(region.conduct)).response()
 
     async def make_foreign(self, request: web.Request) -> web.Response:
-        """Make a server without marks, within the quota."""
+        """Make servers that no client asked for, within the quota: one, or a list of them."""
         region = self._region(request)
         try:
-            server = region.make(_foreign(region, parsed(await request.read()) or {}))
+            asked = parsed(await request.read())
+            several = asked if isinstance(asked, list) else [asked or {}]
+            made = [_view(region, region.make(_foreign(region, it))) for it in several]
         except Fault as fault:
             return refused(fault).response()
-        return Answer(HTTPStatus.CREATED, _view(region, server)).response()
+        return Answer(HTTPStatus.CREATED, made if isinstance(asked, list) else made[0]).response()
+
+    async def change_servers(self, request: web.Request) -> web.Response:
+        """Have servers be built, or be gone, at once; what is there no more is left out."""
+        region = self._region(request)
+        asked = parsed(await request.read()) or {}
+        for name, act in (("built", region.built), ("gone", region.gone)):
+            for server_id in asked.get(name, ()):
+                if server := region.servers.get(server_id):
+                    act(server)
+        return Answer(HTTPStatus.NO_CONTENT).response()
 
 
 def changed(conduct: Conduct, asked: object) -> Conduct:

@@ -142,7 +142,17 @@ class Region:
             return
         server.task_state, server.changed_at = "deleting", time.time()
         spawning_s = max(0.0, server.boots_at - server.changed_at)
-        _later(spawning_s + self.conduct.delete_s, lambda: self._gone(server))
+        _later(spawning_s + self.conduct.delete_s, lambda: self.gone(server))
+
+    def built(self, server: Server) -> None:
+        """Have a server's boot be over now."""
+        server.boots_at = time.time()
+        _booted(server, fails=False)
+
+    def gone(self, server: Server) -> None:
+        """Have a server be gone now."""
+        server.gone_at = time.time()
+        self.servers.pop(server.id, None)
 
     def _admit(self, flavor: Flavor) -> None:
         used, limits = self.used(), self.limits()
@@ -159,10 +169,6 @@ class Region:
             address = str(network.cidr.network_address + 1 + self._next_host)
             if address not in held:
                 return address
-
-    def _gone(self, server: Server) -> None:
-        server.gone_at = time.time()
-        self.servers.pop(server.id, None)
 
 
 def _booted(server: Server, *, fails: bool) -> None:

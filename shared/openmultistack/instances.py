@@ -180,10 +180,12 @@ def list_instances(
     """
     found: list[Instance] = []
     scanned = 0
-    index = next(iter(sorted(labels.items())), None)
     gone = status == Status.DELETED
+    index = None if gone else ledger.rarest(owner, labels)
+    # One more than fits shows that there is a next page.
+    lot = limit + 1
     while scanned < SCAN_MAX:
-        ids = ledger.page(owner, label=index, gone=gone, after=after, limit=limit)
+        ids = ledger.page(owner, label=index, gone=gone, after=after, limit=lot)
         for instance in ledger.get(ids):
             if len(found) == limit:
                 return Page(found, after)
@@ -191,7 +193,7 @@ def list_instances(
             if _passes(instance, owner, labels, status, region):
                 found.append(instance)
         scanned += len(ids)
-        if len(ids) < limit:
+        if len(ids) < lot:
             return Page(found, None)
         after = ids[-1]
     return Page(found, after)

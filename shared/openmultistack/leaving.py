@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from openmultistack.clouds import Clouds
 from openmultistack.errors import CloudError, LedgerUnavailable
-from openmultistack.ledger import Attempt, Ledger
+from openmultistack.ledger import Attempt, Gone, Ledger
 from openmultistack.models import Instance
 
 POLL_S = 0.5
@@ -101,11 +101,6 @@ class Leaving:
         gone = [
             it for it in leavers if it.server_id not in present and cloud.show(it.server_id) is None
         ]
-        for it in gone:
-            self._ledger.release(
-                it.attempt,
-                owner=it.owner,
-                instance=it.instance,
-                why="the cloud has no such server any more",
-            )
+        why = "the cloud has no such server any more"
+        self._ledger.release_all([Gone(it.attempt, it.owner, it.instance, why) for it in gone])
         return gone

@@ -18,8 +18,10 @@ from openmultistack.sweep import Sweep
 
 # A sweep that takes longer gives its lock up; the next one goes on from what is there.
 SWEEP_BUDGET_S = 120.0
-SWEEPS_SIDE_BY_SIDE = 16
-DUE_AT_ONCE = 500
+# They wait for their clouds nearly all the time; some wait for one that hangs.
+SWEEPS_SIDE_BY_SIDE = 64
+# What is due is read so many at a time, and so many times at most.
+DUE_AT_ONCE, DUE_LOTS = 500, 20
 ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
 
 
@@ -49,16 +51,26 @@ class Reaping:
 
     def reap(self) -> dict[str, Any]:
         """End what is due and sweep every region, side by side; safe to repeat and to race."""
-        due = self._ledger.get(self._ledger.due(DUE_AT_ONCE))
-        ended = [it for it in due if it.status == Status.DELETED]
-        expired = [it for it in due if it.status != Status.DELETED]
-        self._expire(expired)
-        if ended:
-            self._ledger.forget(ended)
+        expired, forgotten = self._end_due()
         names = list(self._fleet.regions)
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             swept = list(pool.map(self.sweep, names))
-        return {"regions": swept, "expired": len(expired), "forgotten": len(ended)}
+        return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _end_due(self) -> tuple[int, int]:
+        """End what is due; return how many instances expired, and how many were forgotten."""
+        expired = forgotten = 0
+        for _ in range(DUE_LOTS):
+            ids = self._ledger.due(DUE_AT_ONCE)
+            due = self._ledger.get(ids)
+            ended = [it for it in due if it.status == Status.DELETED]
+            self._expire([it for it in due if it.status != Status.DELETED])
+            if ended:
+                self._ledger.forget(ended)
+            expired, forgotten = expired + len(due) - len(ended), forgotten + len(ended)
+            if len(ids) < DUE_AT_ONCE:
+                break
+        return expired, forgotten
 
     def _expire(self, instances: Sequence[Instance]) -> None:
         """Mark for their end those whose time is up; the sweeps that follow delete them."""

@@ -6,16 +6,16 @@ does not know is adopted; one without is somebody else's and is only counted.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
 
 from openmultistack.attempts import Pursuit, wanted_again
 from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
 from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
+from openmultistack.judging import Act, Case, judge
 from openmultistack.leaving import Leaver, Leaving
-from openmultistack.ledger import Attempt, Ledger, Slot, View
+from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.models import Instance, Resources, Status
 
 # What a region offers changes rarely; what proves stale is read again at once.
@@ -23,74 +23,6 @@ CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
 # How long a sweep stays to see its own deletions come true, so that slots come back with it.
 GONE_WITHIN_S = 3.0
 GONE_POLL_S = 0.4
-
-
-class Act(NamedTuple):
-    """One thing that a sweep does about one slot."""
-
-    what: Literal["observe", "delete", "release", "retry", "fail", "mark"]
-    why: str
-
-
-def judge(
-    region: str,
-    slot: Slot,
-    instance: Instance | None,
-    server: Server | None,
-    started_ms: int,
-    build_timeout_ms: int,
-) -> Act | None:
-    """Return what to do about a slot, from what ledger and cloud each show; None: nothing.
-
-    `started_ms` is when the cloud was asked, by Redis' clock: what is younger than that cannot be
-    missing from the answer.
-    """
-    if server is None:
-        return _judge_missing(region, slot, instance, started_ms)
-    if instance is None or server.status == Status.DELETED:
-        return None
-    if (instance.attempt, instance.region) != (slot.attempt, region):
-        return Act("delete", "a later attempt took its place")
-    if instance.status in (Status.DELETING, Status.DELETED):
-        return Act("delete", "its instance is wanted no more")
-    if instance.status == Status.ERROR:
-        # Failed while it was built: of no use to anybody. Failed later: its owner decides.
-        return Act("delete", "it failed there") if region in instance.tried else None
-    if server.status == Status.ERROR:
-        what: Literal["retry", "fail"] = "retry" if instance.status == Status.BUILD else "fail"
-        return Act(what, server.fault or "the cloud shows ERROR")
-    if _news(slot, instance, server):
-        return Act("observe", "")
-    if server.status == instance.status == Status.BUILD:
-        # As when the cloud's own message to build it got lost.
-        late = started_ms - slot.since_ms > build_timeout_ms
-        return Act("retry", f"was not built within {build_timeout_ms // 1000} s") if late else None
-    if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
-        return Act("mark", "its expiry moved")
-    return None
-
-
-def _judge_missing(
-    region: str, slot: Slot, instance: Instance | None, started_ms: int
-) -> Act | None:
-    if slot.lease_until_ms is None:
-        young = slot.since_ms >= started_ms
-        return None if young else Act("release", "the cloud has no such server")
-    if slot.lease_until_ms > started_ms:
-        return None
-    current = instance and (instance.attempt, instance.region) == (slot.attempt, region)
-    if instance and current and instance.promised and instance.status == Status.BUILD:
-        return Act("retry", "nothing was made within its lease")
-    return Act("release", "its creation was cut short; nothing was made")
-
-
-def _news(slot: Slot, instance: Instance, server: Server) -> bool:
-    return (
-        slot.server_id != server.id
-        or instance.server_id != server.id
-        or (instance.status == Status.BUILD and server.status == Status.ACTIVE)
-        or (server.status == Status.ACTIVE and instance.addresses != server.addresses)
-    )
 
 
 class Sweep:
@@ -133,17 +65,20 @@ class Sweep:
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
         self._take(survey)
+        self._do_all(list(self._judged(survey, view, started_ms)))
+        self._forget_keypairs(survey, view)
+        self._see_them_gone()
+
+    def _judged(self, survey: Survey, view: View, started_ms: int) -> Iterator[Case]:
+        """Give the slots about which something is to be done."""
         build_timeout_ms = 1000 * self._fleet.regions[self._region].rule.build_timeout
-        by_id = {server.id: server for server in survey.servers}
+        by_id, marked = {server.id: server for server in survey.servers}, _marked(survey)
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
-                with self._one_of_many():
-                    self._do(act, slot, instance, server)
-        self._forget_keypairs(survey, view)
-        self._see_them_gone()
+                yield Case(slot, instance, server, act)
 
     def _take(self, survey: Survey) -> None:
         """Write down caps, foreign usage and, when it is old, the catalogue."""
@@ -174,7 +109,8 @@ class Sweep:
             (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
         }
         unknown = [server for key, server in marked.items() if key not in known]
-        strays = [it for it in unknown if self._cloud.show(it.id) is not None]
+        present = self._cloud.present() if unknown else ()
+        strays = [it for it in unknown if it.id in present or self._cloud.show(it.id)]
         for server in strays:
             self.done["adopted"] += self._ledger.hold(
                 _found(self._region, server),
@@ -193,41 +129,57 @@ class Sweep:
         except CloudError as error:
             self._ledger.report(self._region, str(error), "")
 
+    def _do_all(self, cases: Sequence[Case]) -> None:
+        """Do first what concerns the ledger alone, all at once; then ask the cloud, one by one."""
+        self._observe([it for it in cases if it.act.what == "observe"])
+        self._release([it for it in cases if it.act.what == "release"])
+        for it in cases:
+            with self._one_of_many():
+                self._do(it.act, it.slot, it.instance, it.server)
+
+    def _attempt(self, slot: Slot) -> Attempt:
+        return Attempt(slot.instance_id, slot.attempt, self._region)
+
+    def _observe(self, cases: Sequence[Case]) -> None:
+        self._ledger.observe_all(
+            [
+                Seen(self._attempt(it.slot), it.server.id, it.server.status, it.server.addresses)
+                for it in cases
+                if it.server
+            ]
+        )
+        for slot, instance, server, _ in cases:
+            active = server is not None and server.status == Status.ACTIVE
+            built = active and instance is not None and instance.status == Status.BUILD
+            self.done["adopted"] += slot.server_id is None
+            self.done["activated"] += built
+
+    def _release(self, cases: Sequence[Case]) -> None:
+        freed = self._ledger.release_all(
+            [Gone(self._attempt(it.slot), it.slot.owner, it.instance, it.act.why) for it in cases]
+        )
+        self.done["released"] += sum(freed)
+
     def _do(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
-        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
-        if act.what == "release":
-            self.done["released"] += self._ledger.release(
-                attempt, owner=slot.owner, instance=instance, why=act.why
-            )
-        elif act.what == "retry" and instance:
-            self._retry(attempt, slot, instance, server, act.why)
+        if act.what == "retry" and instance:
+            self._retry(self._attempt(slot), slot, instance, server, act.why)
         elif act.what == "fail":
-            self._ledger.fail(attempt, act.why)
+            self._ledger.fail(self._attempt(slot), act.why)
             self.done["failed"] += 1
         elif act.what == "delete" and server:
             self._delete(slot, instance, server)
-        elif act.what == "observe" and server and instance:
-            self._observe(attempt, slot, instance, server)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks.model_copy(update={"expires_at_ms": instance.expires_at_ms})
             self._cloud.mark(server.id, marks)
 
-    def _observe(self, attempt: Attempt, slot: Slot, instance: Instance, server: Server) -> None:
-        self._ledger.observe(
-            attempt, server_id=server.id, status=server.status, addresses=server.addresses
-        )
-        self.done["adopted"] += slot.server_id is None
-        self.done["activated"] += server.status == Status.ACTIVE and instance.status == Status.BUILD
-
     def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+        attempt = self._attempt(slot)
         if slot.server_id is None:
             # Found: its slot comes back when the server is gone, and waits for no lease.
-            attempt = Attempt(slot.instance_id, slot.attempt, self._region)
             self._ledger.observe(
                 attempt, server_id=server.id, status=server.status, addresses=server.addresses
             )
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
-        attempt = Attempt(slot.instance_id, slot.attempt, self._region)
         self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
         self.done["deleted"] += 1
 

@@ -45,6 +45,7 @@ class Stub:
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[str] = []
+        self.queries: dict[str, list[str]] = {}
         self.bodies: list[Any] = []
         self.tokens: list[str | None] = []
         self.over = threading.Event()
@@ -101,10 +102,12 @@ class Stub:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
-        asked = f"{handler.command} {handler.path.partition('?')[0]}"
+        path, _, query = handler.path.partition("?")
+        asked = f"{handler.command} {path}"
         length = int(handler.headers.get("Content-Length") or 0)
         text = handler.rfile.read(length)
         self.requests.append(asked)
+        self.queries.setdefault(asked, []).append(query)
         self.tokens.append(handler.headers.get("X-Auth-Token"))
         self.bodies.append(json.loads(text) if text else None)
         told = self.answers.get(asked) or self._usual(asked)

@@ -105,6 +105,23 @@ def test_all_servers_of_the_project_are_present(
     assert connect(stub).present() == {"s-1", "s-2"}
 
 
+def test_a_list_is_read_to_its_last_page_whatever_host_its_links_name(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    def page(*servers: str, after: str | None = None) -> Any:
+        document: dict[str, Any] = {"servers": [shown(it, order.marks) for it in servers]}
+        if after:
+            href = f"http://known-inside-only:8774/v2.1/servers/detail?marker={after}"
+            document["servers_links"] = [{"rel": "next", "href": href}]
+        return stub_module.Answer(200, json.dumps(document))
+
+    pages = iter([page("s-1", "s-2", after="s-2"), page("s-3", after="s-3"), page()])
+    stub.answers[DETAIL] = lambda: next(pages)
+    assert [it.id for it in connect(stub).survey().servers] == ["s-1", "s-2", "s-3"]
+    assert stub.requests.count(DETAIL) == 3
+    assert stub.queries[DETAIL] == ["", "marker=s-2", "marker=s-3"]
+
+
 @pytest.mark.parametrize("path", [BRIEF, KEYPAIRS, DETAIL])
 def test_a_rate_limit_comes_through_on_lists(
     stub: Stub, connect: Any, stub_module: ModuleType, path: str

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds import ServerOrder
+from openmultistack.clouds import ServerOrder, documents
 from openmultistack.clouds import openstack as adapter
 from openmultistack.errors import (
     AccountBroken,
@@ -316,7 +316,7 @@ def test_a_survey_reads_the_quota_and_minus_one_is_boundless(stub: Stub, connect
     survey = connect(stub).survey()
     assert survey.servers == ()
     assert (survey.quota.instances, survey.quota.vcpus) == (20, 40)
-    assert survey.quota.ram_mb == adapter.UNLIMITED
+    assert survey.quota.ram_mb == documents.UNLIMITED
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, Server
+from openmultistack.judging import judge
 from openmultistack.ledger import Slot
 from openmultistack.models import Address, Instance, Resources, Status
-from openmultistack.sweep import judge
 
 HERE, THERE = "alpha/One", "beta/One"
 NOW, EXPIRES = 1_000_000, 2_000_000

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openmultistack import instances
 from openmultistack.errors import Invalid, NotFound, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import list_instances, owned, renew, story
@@ -18,9 +19,9 @@ def page(house: House, owner: str = "alice", **filters: Any) -> Any:
     return list_instances(house.ledger, owner, labels=filters.pop("labels", {}), **filters)
 
 
-def ids(instances: Any) -> list[str]:
+def ids(listed: Any) -> list[str]:
     """Return the instances' ids."""
-    return [it.id for it in instances]
+    return [it.id for it in listed]
 
 
 # ---------------------------------------------------------------- list
@@ -54,6 +55,31 @@ def test_pages_meet_under_filters_as_well(make_house: Any) -> None:
         if after is None:
             break
     assert seen == sorted(odd_in_a, reverse=True)
+
+
+def test_a_list_by_two_labels_goes_through_those_with_the_rarer_one(
+    make_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "SCAN_MAX", 2)
+    house = make_house({A: 20})
+    rare = house.one(labels={"os": "x", "run": "1"})
+    for _ in range(6):
+        house.one(labels={"os": "x"})
+    found = page(house, labels={"os": "x", "run": "1"}, limit=2)
+    assert (ids(found.instances), found.next) == ([rare.id], None)
+
+
+def test_a_full_page_reads_one_instance_more_to_know_of_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, read = house.create(5), []
+    get = house.ledger.get
+    monkeypatch.setattr(house.ledger, "get", lambda ids: read.extend(ids) or get(ids))
+    found = page(house, limit=2)
+    assert (len(found.instances), found.next) == (2, found.instances[-1].id)
+    assert len(read) == 3
+    assert page(house, limit=5).next is None
+    assert len(page(house, limit=5).instances) == len(made)
 
 
 def test_filters_narrow_a_list(house: House) -> None:

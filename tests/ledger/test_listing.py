@@ -58,6 +58,16 @@ def test_a_walk_by_label_meets_only_those_that_have_it(desk: Desk, many: list[st
         assert walk(desk, "alice", 7, label=other) == []
 
 
+@pytest.mark.usefixtures("many")
+def test_of_several_labels_the_one_that_fewest_have_is_told(desk: Desk) -> None:
+    desk.placed(A, labels={"a": "1", "job": "7"})
+    assert desk.ledger.rarest("alice", {"job": "7", "a": "1"}) == ("a", "1")
+    assert desk.ledger.rarest("alice", {"job": "7", "nobody": "has"}) == ("nobody", "has")
+    assert desk.ledger.rarest("bob", {"job": "7", "a": "1"}) in (("a", "1"), ("job", "7"))
+    assert desk.ledger.rarest("alice", {"job": "7"}) == ("job", "7")
+    assert desk.ledger.rarest("alice", {}) is None
+
+
 def test_a_cursor_survives_the_end_of_the_instance_it_names(desk: Desk, many: list[str]) -> None:
     page = desk.ledger.page("alice", label=None, gone=False, after=None, limit=10)
     for instance in desk.ledger.get(page):

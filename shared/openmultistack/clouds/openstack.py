@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import Any, cast
 
 import openstack
+from keystoneauth1.access import AccessInfo
 from openstack import utils
-from openstack.compute.v2 import server as compute_server
 
 from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
+from openmultistack.clouds.documents import (
+    asked,
+    flavor_of,
+    image_of,
+    listed,
+    network_of,
+    quota_of,
+    server_of,
+)
 from openmultistack.clouds.failures import refusal, said, translate
 from openmultistack.clouds.logins import Login, SharingSession
-from openmultistack.clouds.marks import keypair_attempt, marks_of, metadata_of, tag_of
+from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
 from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
-from openmultistack.models import (
-    Address,
-    Catalogue,
-    Flavor,
-    Image,
-    Network,
-    Resources,
-    Status,
-)
+from openmultistack.models import Catalogue
 
 READ_TIMEOUT_S = 30.0
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
@@ -39,8 +40,6 @@ LOOK_TIMEOUT_S = 10.0
 # (2021) to be common, and what a cloud does not know is left out.
 MICROVERSION = "2.90"
 TAGS_SINCE = (2, 52)
-# Nova's -1; far beyond any fleet, and still an exact number in Lua.
-UNLIMITED = 10**9
 
 
 class OpenStackClouds:
@@ -110,6 +109,10 @@ class OpenStackCloud:
         self._connect = connect
         self._fleet = fleet
         self._connecting = threading.Lock()
+        # The login by which Nova was located, what clouds.yaml says of that, and what it speaks.
+        self._located_by: AccessInfo | None = None
+        self._override: str | None = None
+        self._version: str | None = None
 
     @cached_property
     def _connection(self) -> tuple[Any, Login]:
@@ -126,7 +129,7 @@ class OpenStackCloud:
             with self._connecting:
                 connection, login = self._connection
             token = login.ready(connection.session)
-            connection.compute.get_endpoint_data()
+            self._locate(connection.compute, token)
             sent = sending
             try:
                 yield connection
@@ -134,6 +137,22 @@ class OpenStackCloud:
                 login.noticed(connection.session, token)
         except Exception as error:
             raise translate(error, sent=sent) from error
+
+    def _locate(self, nova: Any, token: AccessInfo | None) -> None:  # noqa: ANN401  untyped
+        """Find Nova and what it speaks, once for a login.
+
+        Left to itself keystoneauth copies the catalog of all regions, several times a call.
+        """
+        if token is None or token is not self._located_by:
+            if self._located_by is None:
+                self._override = nova.endpoint_override
+            nova.endpoint_override = self._override
+            found = nova.get_endpoint_data()
+            self._version = utils.maximum_supported_microversion(nova, MICROVERSION)
+            # One that did not say what it speaks may do so the next time.
+            if found and self._version:
+                nova.endpoint_override = found.url
+                self._located_by = token
 
     def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
         """Make a server and return its id; sends the POST once, and not after its time."""
@@ -151,20 +170,20 @@ class OpenStackCloud:
 
     def _create_server(self, order: ServerOrder, not_after: float) -> str:
         with self._session(sending=True) as connection:
-            body = self._body(connection, order)
+            body = self._body(order)
             if time.monotonic() > not_after:
                 raise TooLate("not sent: its lease was nearly over")
             answer = connection.compute.post(
                 "/servers",
                 json={"server": body},
-                microversion=self._microversion(connection),
+                microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
             if answer.status_code != HTTPStatus.ACCEPTED:
                 raise refusal(answer.status_code, answer.text, answer.headers)
             return _made_id(answer)
 
-    def _body(self, connection: Any, order: ServerOrder) -> dict[str, Any]:  # noqa: ANN401
+    def _body(self, order: ServerOrder) -> dict[str, Any]:
         offer, marks = order.offer, order.marks
         body: dict[str, Any] = {
             "name": marks.server_name,
@@ -173,7 +192,7 @@ class OpenStackCloud:
             "networks": [{"uuid": offer.network.id}],
             "metadata": metadata_of(marks),
         }
-        if _supports(self._microversion(connection), TAGS_SINCE):
+        if _supports(self._version, TAGS_SINCE):
             body["tags"] = [tag_of(marks.fleet)]
         if order.user_data is not None:
             body["user_data"] = base64.b64encode(order.user_data.encode()).decode()
@@ -203,22 +222,24 @@ class OpenStackCloud:
     def forget_keypair(self, name: str) -> None:
         """Delete a keypair; one that is gone is no error."""
         with self._session() as connection:
-            connection.compute.delete_keypair(name, ignore_missing=True)
+            _delete(connection, f"/os-keypairs/{name}")
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
         with self._session() as connection:
-            connection.compute.delete_server(server_id, ignore_missing=True)
+            _delete(connection, f"/servers/{server_id}")
             if keypair:
-                connection.compute.delete_keypair(keypair, ignore_missing=True)
+                _delete(connection, f"/os-keypairs/{keypair}")
 
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""
         with self._session() as connection:
+            path, version = f"/servers/{server_id}", self._version
             try:
-                return self._server(connection.compute.get_server(server_id))
+                found = asked(connection.compute, path, microversion=version)
             except openstack.exceptions.NotFoundException:
                 return None
+            return server_of(found["server"], self._fleet)
 
     def find(self, marks: Marks) -> Server | None:
         """Return the server that carries these marks' instance and attempt, if there is one yet.
@@ -226,16 +247,16 @@ class OpenStackCloud:
         Nova takes the name for a regular expression; the marks decide, not the name.
         """
         with self._session() as connection:
-            answer = connection.compute.get(
+            found = asked(
+                connection.compute,
                 "/servers/detail",
                 params={"name": f"^{marks.server_name}$"},
-                microversion=self._microversion(connection),
+                microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-            openstack.exceptions.raise_from_response(answer)
-            named = [compute_server.Server.existing(**it) for it in answer.json()["servers"]]
+            named = [server_of(it, self._fleet) for it in found["servers"]]
         wanted = (marks.instance_id, marks.attempt)
-        for server in map(self._server, named):
+        for server in named:
             if server.marks and (server.marks.instance_id, server.marks.attempt) == wanted:
                 return server
         return None
@@ -243,62 +264,45 @@ class OpenStackCloud:
     def present(self) -> frozenset[str]:
         """Return the ids of all servers of the project."""
         with self._session() as connection:
-            return frozenset(it.id for it in connection.compute.servers(details=False))
+            return frozenset(it["id"] for it in listed(connection.compute, "/servers"))
 
     def survey(self) -> Survey:
         """Return all there is and the quota, in three calls (more pages aside)."""
         with self._session() as connection:
-            servers = tuple(self._server(it) for it in connection.compute.servers(details=True))
-            keypairs = [it.name for it in connection.compute.keypairs()]
-            answer = connection.compute.get("/limits")
-            openstack.exceptions.raise_from_response(answer)
-            limits = answer.json()["limits"]["absolute"]
-        return Survey(
-            servers=servers,
-            quota=Resources(
-                instances=_limit(limits["maxTotalInstances"]),
-                vcpus=_limit(limits["maxTotalCores"]),
-                ram_mb=_limit(limits["maxTotalRAMSize"]),
-            ),
-            keypairs=frozenset(it for it in keypairs if keypair_attempt(it, self._fleet)),
-        )
+            nova = connection.compute
+            found = listed(nova, "/servers/detail", microversion=self._version)
+            servers = tuple(server_of(it, self._fleet) for it in found)
+            keypairs = [it["keypair"]["name"] for it in listed(nova, "/os-keypairs")]
+            quota = quota_of(asked(nova, "/limits"))
+        ours = frozenset(it for it in keypairs if keypair_attempt(it, self._fleet))
+        return Survey(servers=servers, quota=quota, keypairs=ours)
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers to servers."""
         with self._session() as connection:
+            flavors = listed(connection.compute, "/flavors/detail")
+            images = listed(connection.image, "/images", params={"status": "active"})
+            networks = listed(connection.network, "/networks")
             return Catalogue(
-                flavors=tuple(_flavor(it) for it in connection.compute.flavors()),
-                images=tuple(_image(it) for it in connection.image.images(status="active")),
-                networks=tuple(
-                    Network(id=it.id, name=it.name, shared=bool(it.is_shared))
-                    for it in connection.network.networks()
-                    if not it.is_router_external
-                ),
+                flavors=tuple(map(flavor_of, flavors)),
+                images=tuple(map(image_of, images)),
+                networks=tuple(network_of(it) for it in networks if not it.get("router:external")),
             )
 
     def mark(self, server_id: str, marks: Marks) -> None:
         """Write a server's marks anew."""
         with self._session() as connection:
-            connection.compute.set_server_metadata(server_id, **metadata_of(marks))
+            answer = connection.compute.post(
+                f"/servers/{server_id}/metadata", json={"metadata": metadata_of(marks)}
+            )
+            openstack.exceptions.raise_from_response(answer)
 
-    def _microversion(self, connection: Any) -> str | None:  # noqa: ANN401  the sdk is untyped
-        found: str | None = utils.maximum_supported_microversion(connection.compute, MICROVERSION)
-        return found
 
-    def _server(self, it: Any) -> Server:  # noqa: ANN401  the sdk is untyped
-        flavor = it.flavor or {}
-        return Server(
-            id=it.id,
-            status=_status(it.status),
-            flavor=flavor.get("original_name") or flavor.get("id") or "",
-            image=(it.image or {}).get("id") or "",
-            need=Resources(
-                instances=1, vcpus=flavor.get("vcpus") or 0, ram_mb=flavor.get("ram") or 0
-            ),
-            addresses=tuple(_addresses(it.addresses or {})),
-            fault=(it.fault or {}).get("message") if it.status == "ERROR" else None,
-            marks=marks_of(it.metadata or {}, self._fleet),
-        )
+def _delete(connection: Any, path: str) -> None:  # noqa: ANN401  the sdk is untyped
+    """Delete something of Nova's; what is gone is no error."""
+    answer = connection.compute.delete(path)
+    if answer.status_code != HTTPStatus.NOT_FOUND:
+        openstack.exceptions.raise_from_response(answer)
 
 
 def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response
@@ -308,45 +312,5 @@ def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response
         raise InDoubt("202, and a body that names no server") from error
 
 
-def _limit(value: int) -> int:
-    return UNLIMITED if value < 0 else value
-
-
 def _supports(microversion: str | None, since: tuple[int, int]) -> bool:
     return microversion is not None and tuple(map(int, microversion.split("."))) >= since
-
-
-def _status(nova: str) -> Status:
-    """Return our word for Nova's: whatever has been built and did not fail is ACTIVE."""
-    if nova in ("BUILD", "REBUILD", "UNKNOWN"):
-        return Status.BUILD
-    if nova in ("ERROR", "DELETED"):
-        return Status(nova)
-    return Status.DELETED if nova == "SOFT_DELETED" else Status.ACTIVE
-
-
-def _addresses(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Iterator[Address]":
-    for network, addresses in networks.items():
-        for it in addresses:
-            yield Address(address=it["addr"], version=it["version"], network=network)
-
-
-def _flavor(it: Any) -> Flavor:  # noqa: ANN401  the sdk is untyped
-    return Flavor(id=it.id, name=it.name, vcpus=it.vcpus, ram_mb=it.ram, disk_gb=it.disk)
-
-
-def _image(it: Any) -> Image:  # noqa: ANN401  the sdk is untyped
-    named = {
-        "os_distro": it.os_distro,
-        "os_version": it.os_version,
-        "architecture": it.architecture,
-    }
-    free = it.properties or {}
-    return Image(
-        id=it.id,
-        name=it.name or "",
-        created_at=it.created_at or "",
-        min_ram_mb=it.min_ram or 0,
-        min_disk_gb=it.min_disk or 0,
-        properties={k: v for k, v in {**free, **named}.items() if isinstance(v, str)},
-    )

@@ -104,6 +104,19 @@ class Readings:
             )
             return cast("list[str]", pipe.execute()[0])
 
+    def rarest(self, owner: str, labels: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return which of these labels fewest of an owner's living instances have, if any is given.
+
+        The ledger is asked only when there are several.
+        """
+        pairs = sorted(labels.items())
+        if len(pairs) <= 1:
+            return next(iter(pairs), None)
+        with self._pipeline() as pipe:
+            for key, value in pairs:
+                pipe.zcard(self._keys.labelled(owner, key, value))
+            return min(zip(pipe.execute(), pairs, strict=True))[1]
+
     def due(self, limit: int) -> list[str]:
         """Return ids whose time is up: to be destroyed, or if ended to be forgotten."""
         with self._pipeline() as pipe:

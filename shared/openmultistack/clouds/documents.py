@@ -1,0 +1,134 @@
+"""What Nova, Glance and Neutron answer, as values: from their JSON, without the sdk's objects.
+
+The sdk makes an object of some hundred attributes of each server, image or flavor, in milliseconds
+each; a sweep reads thousands and needs a few fields of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from openstack import exceptions
+
+from openmultistack.clouds.marks import marks_of
+from openmultistack.clouds.port import Server
+from openmultistack.models import Address, Flavor, Image, Network, Resources, Status
+
+Document = Mapping[str, Any]
+
+# Nova's -1; far beyond any fleet, and still an exact number in Lua.
+UNLIMITED = 10**9
+# What Glance says of every image in text; all other text is a property that somebody gave it.
+IMAGE_FIELDS = {
+    "id", "name", "status", "visibility", "owner", "checksum", "os_hash_algo", "os_hash_value",
+    "created_at", "updated_at", "container_format", "disk_format", "file", "schema", "self",
+    "direct_url",
+}  # fmt: skip
+
+
+def asked(adapter: Any, path: str, **more: Any) -> Any:  # noqa: ANN401  the sdk is untyped
+    """Return the document at a path; an error answer is raised as the sdk does."""
+    answer = adapter.get(path, **more)
+    exceptions.raise_from_response(answer)
+    return answer.json()
+
+
+def listed(
+    adapter: Any,  # noqa: ANN401  the sdk is untyped
+    path: str,
+    *,
+    params: Document | None = None,
+    microversion: str | None = None,
+) -> Iterator[Document]:
+    """Give the things in a list, page after page.
+
+    Of the link to the next page only the query counts: its host may be one that is known inside
+    the cloud alone.
+    """
+    field = path.strip("/").partition("/")[0].removeprefix("os-")
+    query: Document | None = params or {}
+    while query is not None:
+        page = asked(adapter, path, params=query, microversion=microversion)
+        yield from page[field]
+        following = _next_query(page, field)
+        query = None if following is None else {**query, **following}
+
+
+def _next_query(page: Document, field: str) -> Mapping[str, str] | None:
+    """Return the query of the next page: a link beside the list, or Glance's `next`."""
+    links = {it["rel"]: it["href"] for it in page.get(f"{field}_links", ())}
+    href = links.get("next") or page.get("next")
+    return dict(parse_qsl(urlsplit(href).query)) if href and page[field] else None
+
+
+def server_of(it: Document, fleet: str) -> Server:
+    """Return a server; its flavor's numbers are there from microversion 2.47 on."""
+    flavor = it.get("flavor") or {}
+    return Server(
+        id=it["id"],
+        status=status_of(it["status"]),
+        flavor=flavor.get("original_name") or flavor.get("id") or "",
+        # Of a server that boots from a volume it is an empty text.
+        image=(it.get("image") or {}).get("id") or "",
+        need=Resources(instances=1, vcpus=flavor.get("vcpus") or 0, ram_mb=flavor.get("ram") or 0),
+        addresses=tuple(_addresses(it.get("addresses") or {})),
+        fault=(it.get("fault") or {}).get("message") if it["status"] == "ERROR" else None,
+        marks=marks_of(it.get("metadata") or {}, fleet),
+    )
+
+
+def status_of(nova: str) -> Status:
+    """Return our word for Nova's: whatever has been built and did not fail is ACTIVE."""
+    if nova in ("BUILD", "REBUILD", "UNKNOWN"):
+        return Status.BUILD
+    if nova in ("ERROR", "DELETED"):
+        return Status(nova)
+    return Status.DELETED if nova == "SOFT_DELETED" else Status.ACTIVE
+
+
+def _addresses(networks: Mapping[str, Sequence[Document]]) -> Iterator[Address]:
+    for network, addresses in networks.items():
+        for it in addresses:
+            yield Address(address=it["addr"], version=it["version"], network=network)
+
+
+def quota_of(limits: Document) -> Resources:
+    """Return the quota in the answer to /limits."""
+    absolute = limits["limits"]["absolute"]
+    return Resources(
+        instances=_limit(absolute["maxTotalInstances"]),
+        vcpus=_limit(absolute["maxTotalCores"]),
+        ram_mb=_limit(absolute["maxTotalRAMSize"]),
+    )
+
+
+def _limit(value: int) -> int:
+    return UNLIMITED if value < 0 else value
+
+
+def flavor_of(it: Document) -> Flavor:
+    """Return a flavor."""
+    return Flavor(
+        id=it["id"], name=it["name"], vcpus=it["vcpus"], ram_mb=it["ram"], disk_gb=it["disk"]
+    )
+
+
+def image_of(it: Document) -> Image:
+    """Return an image."""
+    return Image(
+        id=it["id"],
+        name=it.get("name") or "",
+        created_at=it.get("created_at") or "",
+        min_ram_mb=it.get("min_ram") or 0,
+        min_disk_gb=it.get("min_disk") or 0,
+        properties={
+            name: value
+            for name, value in it.items()
+            if name not in IMAGE_FIELDS and isinstance(value, str)
+        },
+    )
+
+
+def network_of(it: Document) -> Network:
+    """Return a network."""
+    return Network(id=it["id"], name=it["name"], shared=bool(it.get("shared")))
