@@ -143,9 +143,9 @@ class OpenStackCloud:
 
         Left to itself keystoneauth copies the catalog of all regions, several times a call.
         """
-        if token is not None and token is self._located_by:
-            return
         with self._connecting:
+            if token is not None and token is self._located_by:
+                return
             if self._located_by is None:
                 self._override = nova.endpoint_override
             nova.endpoint_override = self._override
