@@ -180,9 +180,10 @@ def _report(asked: argparse.Namespace, found: dict[int, Sides], cost: Costs) -> 
         said=f"""
             `POST /v1/instances` through Envoy (one replica of each function, JWT checked by both)
             beside a bare `POST /servers` of the same size by a warm keystoneauth session, to one
-            simulated OpenStack, in turn by one client (the API's is the standard library's). Of {ALONE} creates that nothing else ran
-            beside: {cost.posts:g} POST of a server and {cost.calls:g} calls of the cloud in all for
-            each, and {cost.round_trips:g} round trips to the ledger (reads that Valkey counted).
+            simulated OpenStack, in turn by one client; the API's is the standard library's. Of
+            {ALONE} creates that nothing else ran beside: {cost.posts:g} POST of a server and
+            {cost.calls:g} calls of the cloud in all for each, and {cost.round_trips:g} round trips
+            to the ledger (reads that Valkey counted).
             """,
         tables=[
             Table(
