@@ -1,10 +1,11 @@
-"""A sweep of 20, 200 and 1,000 regions of 20 instances each, by one process.
+"""A sweep of 20, 200 and 400 regions (or any) of 20 instances each, by one process.
 
-    python bench/sweeping.py [--regions 20 200 1000] [--rounds 2]
+    python bench/sweeping.py [--regions 20 200 400] [--rounds 2]
 
 Each fleet has a simulated OpenStack of its own (10 regions a provider, 150 ms latency a call) and
-its keys on one Valkey. Servers carry the fleet's marks and the ledger is empty: the first sweep
-adopts them all. Then sweeps find nothing changed, and at last two of twenty in every region.
+its keys on one Valkey. Servers carry the fleet's marks, and the ledger knows none of them: the
+first sweep adopts them all. Then sweeps find nothing changed, and at last two of twenty in every
+region. With `--regions 20 200 1000` it takes some two minutes.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from openmultistack.fleet import load_fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
+from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 
@@ -39,8 +41,14 @@ LATENCY_MS, LEASE_MS, DAY_S = 150, 60_000, 86_400
 # What has changed in a region: two of these, in turn.
 CHANGES = ("gone", "built", "expired")
 KINDS = ("adopting", "nothing changed", "10 % changed")
-SMALL, LARGE = 200, 1000
-WALL_S, CALLS, LINEAR = 10.0, 3.0, 6.0
+OF_TARGET = 200
+# LINEAR: so much more than regions may a sweep of the largest fleet take.
+WALL_S, CALLS, LINEAR = 10.0, 3.0, 1.2
+OFFERED = Catalogue(
+    flavors=(Flavor(id="f", name="m1.tiny", vcpus=1, ram_mb=512, disk_gb=1),),
+    images=(Image(id="i", name="debian-12"),),
+    networks=(Network(id="n", name="ci-net"),),
+)
 
 
 class Counted(Connection):
@@ -128,6 +136,9 @@ class Reaper:
         self.regions = len(regions)
         self.sky = sky
         self.spent: dict[str, list[Spent]] = {it: [] for it in KINDS}
+        # What regions offer is read every ten minutes only, and not the matter here.
+        for it in regions:
+            self.ledger.survey(it, cap=Resources(), foreign=Resources(), catalogue=OFFERED)
         self._reaping = Reaping(
             *of_fleet, clouds, attempts, destroying=destroying, serving=serving, leaving=leaving
         )
@@ -143,7 +154,7 @@ class Reaper:
         if failed:
             raise RuntimeError(f"{len(failed)} sweeps failed: {failed[0]}")
         done = sum((Counter(it["actions"]) for it in swept), Counter[str]())
-        calls, logins = _calls(after, "regions") - _calls(before, "regions"), Counter[str]()
+        calls = _calls(after, "regions") - _calls(before, "regions")
         logins = _calls(after, "providers") - _calls(before, "providers")
         sim_cpu_s = after["cpu_s"] - before["cpu_s"]
         self.spent[kind].append(Spent(wall_s, cpu_s, sim_cpu_s, calls, logins.total(), sent, done))
@@ -222,13 +233,13 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
     ]  # fmt: skip
     for kind in KINDS:
         wall_s = {it.regions: it.best(kind).wall_s for it in reapers}
-        if SMALL in wall_s:
-            what = f"wall of {SMALL} regions, {kind}, s"
-            targets.append(Target(what, round(wall_s[SMALL], 2), "<=", WALL_S))
-        if {SMALL, LARGE} <= wall_s.keys():
-            ratio = round(wall_s[LARGE] / wall_s[SMALL], 2)
-            what = f"wall of {LARGE} / {SMALL} regions, {kind}"
-            targets.append(Target(what, ratio, "<=", LINEAR))
+        if OF_TARGET in wall_s:
+            what = f"wall of {OF_TARGET} regions, {kind}, s"
+            targets.append(Target(what, round(wall_s[OF_TARGET], 2), "<=", WALL_S))
+            if (largest := max(wall_s)) > OF_TARGET:
+                ratio, bound = wall_s[largest] / wall_s[OF_TARGET], LINEAR * largest / OF_TARGET
+                what = f"wall of {largest} / {OF_TARGET} regions, {kind}"
+                targets.append(Target(what, round(ratio, 2), "<=", round(bound, 1)))
     return Report(
         name="sweeping",
         title="A sweep of many regions",
@@ -236,11 +247,12 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
         said=f"""
             One process sweeps each fleet in turn: {A_PROVIDER} regions a provider, {INSTANCES}
             instances a region, {LATENCY_MS} ms latency of every call; a simulated OpenStack for
-            each fleet, one Valkey for all. *Adopting*: the process is new, and the ledger knows
-            none of the servers. *Nothing changed*: the quickest of {asked.rounds} sweeps after
-            that, which take turns between the fleets. *10 % changed*: in every region two of these:
-            a server was destroyed behind its back, a build became ACTIVE, an instance expired. Of
-            what expired the sweep sees the end, which takes the cloud 0.1 s.
+            each fleet, one Valkey for all. *Adopting*: the process is new and makes its first
+            connections, and the ledger knows none of the servers (but what the regions offer).
+            *Nothing changed*: the quickest of {asked.rounds} sweeps after that, which take turns
+            between the fleets. *10 % changed*: in every region two of these: a server was destroyed
+            behind its back, a build became ACTIVE, an instance expired. Of what expired the sweep
+            sees the end, which takes the cloud 0.1 s.
 
             CPU is that of the sweeping process. Round trips are what it sent to the ledger (a
             script or a pipeline is one). *Simulation busy*: its processor time divided by the wall;
@@ -267,7 +279,7 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--regions", type=int, nargs="+", default=[20, 200])
+    asking.add_argument("--regions", type=int, nargs="+", default=[20, 200, 400])
     asking.add_argument("--rounds", type=int, default=2)
     publish(asking.parse_args(), measure)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from keystoneauth1 import access
@@ -124,6 +125,10 @@ class Login:
 
 
 def _token(kept: AccessInfo, life_ms: int, left_ms: int) -> Token:
+    if kept.has_service_catalog():
+        # It is copied whole whenever an endpoint is looked up, with those of all regions.
+        catalog = kept.service_catalog
+        catalog.normalize_catalog = cache(catalog.normalize_catalog)  # type: ignore[method-assign]
     now = time.monotonic()
     renew_in_ms = left_ms - life_ms * RENEWED_AT
     return Token(kept, until=now + left_ms / 1000, renew_at=now + renew_in_ms / 1000)
