@@ -87,6 +87,21 @@ def test_a_second_process_neither_logs_in_nor_asks_what_there_is(
     assert (asked(stub, LOGIN), asked(stub, *DISCOVERIES)) == (1, before)
 
 
+def test_an_endpoint_that_moved_is_found_with_the_next_login(stub: Any, process: Process) -> None:
+    region = process(shelf=None)
+    region.survey()
+    old = "GET /v2.1/servers/detail"
+    stub.answers[old] = stub._usual(old)._replace(status=401)  # noqa: SLF001
+    stub.compute_url = f"{stub.url}/moved/v2.1"
+    for path in ("", "/", "/servers/detail", "/os-keypairs", "/limits"):
+        stub.answers[f"GET /moved/v2.1{path}"] = stub._usual(f"GET /v2.1{path}")  # noqa: SLF001
+    with pytest.raises(AccountBroken):
+        region.survey()
+    region.survey()
+    assert asked(stub, "GET /moved/v2.1/servers/detail") == 1
+    assert asked(stub, LOGIN) == 2
+
+
 def test_without_a_shelf_each_process_logs_in(stub: Any, process: Process) -> None:
     for _ in range(2):
         process(shelf=None).present()

@@ -75,6 +75,22 @@ def test_a_server_that_failed_says_why_and_counts_until_it_is_deleted(
     region.make()
 
 
+def test_servers_are_made_by_a_list_and_are_built_or_gone_behind_everybodys_back(
+    region: Region, control: Control
+) -> None:
+    control.change(boot_s=3600)
+    place = f"{control.url}/regions/p2/RegionTwo/servers"
+    asked = [{"name": it, "metadata": {"of": it}} for it in ("a", "b", "c")]
+    made = {it["name"]: it["id"] for it in control.http.post(place, json=asked).json()}
+    assert region.show(made["b"])["metadata"] == {"of": "b"}
+    changes = {"built": [made["a"]], "gone": [made["b"], "not-there"]}
+    assert control.http.patch(place, json=changes).status_code == HTTPStatus.NO_CONTENT
+    assert region.show(made["a"])["status"] == "ACTIVE"
+    assert region.show(made["c"])["status"] == "BUILD"
+    assert region.ask("GET", f"/servers/{made['b']}").status_code == HTTPStatus.NOT_FOUND
+    assert sorted(region.names("")) == ["a", "c"]
+
+
 def test_cores_are_a_quota_too_and_minus_one_is_none(region: Region, control: Control) -> None:
     control.change(cores=2, instances=-1)
     region.make()

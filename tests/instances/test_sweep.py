@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from openmultistack import reaper as reaper_module
 from openmultistack import sweep as sweep_module
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.errors import InDoubt, RegionFull, Unreachable
@@ -332,6 +333,18 @@ def test_a_create_younger_than_the_listing_is_not_taken_for_missing(house: House
     assert house.get(made[0]).status == Status.ACTIVE
 
 
+def test_strangers_are_asked_for_together_and_only_the_missing_one_by_one(house: House) -> None:
+    made, cloud = house.create(4, regions=[A]), house.clouds[A]
+    house.redis.flushdb()
+    survey, ghost = cloud.survey(), cloud.ours()[made[0].id, 1]
+    del cloud.servers[ghost.id]
+    cloud.survey = lambda: survey  # it was still there when the sweep began
+    cloud.calls.clear()
+    assert house.sweep(A)["adopted"] == 3
+    assert (cloud.calls.count("present"), cloud.calls.count("show")) == (1, 1)
+    assert {it for it, _ in house.slots(A)} == {it.id for it in made[1:]}
+
+
 # ---------------------------------------------------------------- time
 
 
@@ -364,6 +377,21 @@ def test_what_does_not_go_in_time_is_left_to_the_next_sweep(
     house.settle()
     house.reaping.reap()
     assert house.get(made).status == Status.DELETED
+
+
+def test_all_that_is_due_ends_in_one_run_however_many_are_read_at_a_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper_module, "DUE_AT_ONCE", 2)
+    made = house.create(5, ttl=1)
+    wait(1.1)
+    assert house.reaping.reap()["expired"] == 5
+    assert {house.get(it).status for it in made} == {Status.DELETING}
+    house.come_to_rest()
+    for it in made:
+        house.redis.zadd(house.keys.due, {it.id: 1})  # a day later
+    monkeypatch.setattr(reaper_module, "DUE_LOTS", 2)
+    assert [house.reaping.reap()["forgotten"] for _ in range(3)] == [4, 1, 0]
 
 
 def test_an_instance_renewed_just_before_it_is_marked_lives_on(house: House) -> None:
