@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from openmultistack.errors import AccountBroken, InDoubt, Unreachable
@@ -54,6 +55,27 @@ def test_one_act_that_its_cloud_refuses_does_not_stop_the_others(house: House) -
     assert house.sweep(A) == {"activated": 2}
     assert "409: is locked" in house.state(A).last_error
     assert house.state(A).state == "up"
+
+
+def test_a_sweep_asks_the_ledger_as_often_about_many_as_about_one(
+    house: House, round_trips: Callable[[], int]
+) -> None:
+    def asked(region: str, done: dict[str, int]) -> int:
+        round_trips()
+        assert house.sweep(region) == done
+        return round_trips()
+
+    # C first: Redis is told each script once.
+    counts = {C: 1, A: 1, B: 4}
+    for region, count in counts.items():
+        house.create(count, regions=[region])
+    house.settle()
+    _, one, many = [asked(region, {"activated": n}) for region, n in counts.items()]
+    assert one == many
+    for region in counts:
+        house.clouds[region].servers.clear()
+    _, one, many = [asked(region, {"released": n}) for region, n in counts.items()]
+    assert one == many
 
 
 def test_two_sweeps_of_one_region_do_not_run_at_once(house: House) -> None:
