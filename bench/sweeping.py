@@ -32,6 +32,7 @@ from openmultistack.fleet import load_fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
+from openmultistack.ledger.connect import CONNECTIONS_MAX
 from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
@@ -181,7 +182,8 @@ def fleets(sizes: Sequence[int]) -> Iterator[list[Reaper]]:
     with ExitStack() as open_:
         home = Path(open_.enter_context(tempfile.TemporaryDirectory()))
         url = open_.enter_context(stage.valkey(home))
-        pool = ConnectionPool.from_url(url, connection_class=Counted, decode_responses=True)
+        options = {"max_connections": CONNECTIONS_MAX, "decode_responses": True}
+        pool = ConnectionPool.from_url(url, connection_class=Counted, **options)
         open_.callback(pool.disconnect)
         control = open_.enter_context(httpx.Client(timeout=60))
         made = []

@@ -80,6 +80,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "get": lambda it: it.get(["i-1"]),
     "events": lambda it: it.events("i-1"),
     "page": lambda it: it.page("o", label=None, gone=False, after=None, limit=5),
+    "rarest": lambda it: it.rarest("o", {"a": "b", "c": "d"}),
     "queue": lambda it: it.queue(),
     "usage": lambda it: it.usage(["o"]),
     "due": lambda it: it.due(5),

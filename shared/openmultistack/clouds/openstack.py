@@ -65,8 +65,6 @@ class OpenStackClouds:
         self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
         self._lock = threading.Lock()
-        # The sdk stays: without this the collector goes through its objects, for 0.1 s each time.
-        gc.freeze()
 
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
@@ -154,6 +152,10 @@ class OpenStackCloud:
             # One that did not say what it speaks may do so the next time.
             if found and self._version:
                 nova.endpoint_override = found.url
+                if self._located_by is None:
+                    # The sdk and this connection stay: the collector need not go through them
+                    # again and again, a hundred thousand objects and some hundred a region.
+                    gc.freeze()
                 self._located_by = token
 
     def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:

@@ -17,6 +17,8 @@ from openmultistack.ledger.scripts import FOREIGN, unavailable
 REDIS_TIMEOUT_S = 5.0
 # One that is gone must not cost what it takes to ask the next: they are asked in turn.
 SENTINEL_TIMEOUT_S = 1.0
+# Of one process to one server: far beyond the threads that it has at work, and Redis has 10,000.
+CONNECTIONS_MAX = 500
 
 
 def connect(address: Address) -> "Redis":
@@ -27,7 +29,12 @@ def connect(address: Address) -> "Redis":
     Raises:
         LedgerUnavailable: no node of a Cluster answers.
     """
-    options = {**_bounds(REDIS_TIMEOUT_S), **address.options, "decode_responses": True}
+    options = {
+        "max_connections": CONNECTIONS_MAX,
+        **_bounds(REDIS_TIMEOUT_S),
+        **address.options,
+        "decode_responses": True,
+    }
     if address.form == "server":
         return Redis.from_pool(ConnectionPool(**options, retry=_once_more()))
     if address.tls:
