@@ -6,6 +6,7 @@ import pytest
 
 from openmultistack.errors import ConfigurationError
 from openmultistack.ledger import connect, read_address
+from openmultistack.reaper import SWEEPS_SIDE_BY_SIDE
 
 SECRET = "hunter2"
 
@@ -80,3 +81,13 @@ def test_a_bad_url_is_refused_and_its_password_is_not_told(url: str, expected: s
 def test_an_address_that_is_shown_shows_no_password() -> None:
     url = f"redis+sentinel://:{SECRET}@s1/ledger?sentinel_password={SECRET}"
     assert SECRET not in repr(read_address(url))
+
+
+def test_sweeps_side_by_side_do_not_run_out_of_connections_unless_the_url_says_so() -> None:
+    def bound(url: str) -> int:
+        return int(connect(read_address(url)).connection_pool.max_connections)
+
+    # A sweep has one, the thread that keeps its lock another, and who looks after leavers a third.
+    assert bound("redis://127.0.0.1:1/0") >= 3 * SWEEPS_SIDE_BY_SIDE
+    assert bound("redis+sentinel://127.0.0.1:1/main") >= 3 * SWEEPS_SIDE_BY_SIDE
+    assert bound("redis://127.0.0.1:1/0?max_connections=7") == 7
