@@ -120,17 +120,15 @@ def _fill(ledger: Ledger, owner: str, count: int, labels: dict[str, str]) -> Non
 
 
 def fill_all(url: str) -> float:
-    """Fill all fleets, the largest by several processes; return instances a second of that one."""
-    for size in SIZES[:-1]:
-        fill(Lot(url, f"n{size}", OWNER, size, PARTS))
-    for size in SIZES:
-        fill(Lot(url, f"n{size}", OTHER, OTHERS, 0))
-    lots = [Lot(url, f"n{SIZES[-1]}", OWNER, SIZES[-1] // FILLERS, PARTS // FILLERS)] * FILLERS
+    """Fill all fleets, by several processes; return instances a second of the largest."""
     with multiprocessing.get_context("spawn").Pool(FILLERS) as pool:
-        pool.map(abs, range(FILLERS), chunksize=1)
-        began = time.monotonic()
-        pool.map(fill, lots, chunksize=1)
-        return SIZES[-1] / (time.monotonic() - began)
+        others = [Lot(url, f"n{size}", OTHER, OTHERS, 0) for size in SIZES]
+        pool.map(fill, others, chunksize=1)
+        for size in SIZES:
+            began = time.monotonic()
+            lot = Lot(url, f"n{size}", OWNER, size // FILLERS, PARTS // FILLERS)
+            pool.map(fill, [lot] * FILLERS, chunksize=1)
+        return size / (time.monotonic() - began)
 
 
 def believed(home: Path) -> tuple[dict[str, str], dict[str, str]]:
