@@ -23,7 +23,16 @@ HERE = Path(__file__).parent
 README = HERE / "README.md"
 PLOTS = HERE / "plots"
 # In the order of the page.
-MEASUREMENTS = ("dead_provider", "ledger", "ledger_memory", "listing", "sweeping")
+MEASUREMENTS = (
+    "dead_provider",
+    "ledger",
+    "ledger_memory",
+    "listing",
+    "sweeping",
+    "cold_start",
+    "memory",
+    "lab",
+)
 ABOUT = """# Measurements
 
 Ratios taken side by side in one run; a machine's own figures mean little, and none is compared

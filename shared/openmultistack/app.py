@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openmultistack import endpoints
-from openmultistack.attempts import Attempts
-from openmultistack.creating import Creating
-from openmultistack.draining import Draining
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
 from openmultistack.http import Handler, door
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
 from openmultistack.ledger import Address, Ledger, connect, read_address
 from openmultistack.principal import Issuer, load_issuers
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
 from openmultistack.settings import Settings, load_settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported by those who need it, at their first request: a cold start is short
+    from openmultistack.attempts import Attempts
     from openmultistack.clouds import Clouds
+    from openmultistack.creating import Creating
+    from openmultistack.draining import Draining
+    from openmultistack.instances import Destroying
+    from openmultistack.leaving import Leaving
+    from openmultistack.reaper import Reaping
+    from openmultistack.serving import Serving
 
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
@@ -84,50 +84,68 @@ def clouds_file() -> Path:
 
 @cache
 def clouds() -> "Clouds":
-    """Return the regions' clouds; openstacksdk is imported here, by those who need it."""
-    from openmultistack.clouds.openstack import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
+    """Return the regions' clouds; openstacksdk is imported when the first one is called."""
+    from openmultistack.clouds import LateClouds
 
-    # The sdk logs addresses and its own retries; what failed is in our own line.
-    for name in ("openstack", "keystoneauth"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     regions = {it.name: (it.provider, it.region) for it in fleet().regions.values()}
-    return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet, shelf=ledger())
+
+    def opened() -> "Clouds":
+        from openmultistack.clouds.openstack import OpenStackClouds
+
+        # The sdk logs addresses and its own retries; what failed is in our own line.
+        for name in ("openstack", "keystoneauth"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet, shelf=ledger())
+
+    return LateClouds(list(regions), opened)
 
 
 @cache
-def attempts() -> Attempts:
+def attempts() -> "Attempts":
     """Return what runs attempts, with the process' bound on each region."""
+    from openmultistack.attempts import Attempts
+
     lease_ms = settings().lease_s * 1000
     return Attempts(ledger(), clouds(), lease_ms=lease_ms, call_budget_s=CREATE_CALL_BUDGET_S)
 
 
 @cache
-def serving() -> Serving:
+def serving() -> "Serving":
     """Return what fills free slots from the queue."""
+    from openmultistack.serving import Serving
+
     return Serving(ledger(), fleet(), settings().fleet, attempts())
 
 
 @cache
-def leaving() -> Leaving:
+def leaving() -> "Leaving":
     """Return what looks after servers that are leaving, in this process."""
-    return Leaving(ledger(), clouds(), serving().serve)
+    from openmultistack.leaving import Leaving
+
+    return Leaving(ledger(), clouds(), lambda region: serving().serve(region))
 
 
 @cache
-def destroying() -> Destroying:
+def destroying() -> "Destroying":
     """Return the use case destroy."""
+    from openmultistack.instances import Destroying
+
     return Destroying(ledger(), clouds(), settings().fleet, leaving())
 
 
 @cache
-def creating() -> Creating:
+def creating() -> "Creating":
     """Return the use case create."""
+    from openmultistack.creating import Creating
+
     return Creating(ledger(), fleet(), settings().fleet, clouds(), attempts(), destroying())
 
 
 @cache
-def reaping() -> Reaping:
+def reaping() -> "Reaping":
     """Return the use case reap."""
+    from openmultistack.reaper import Reaping
+
     return Reaping(
         ledger(),
         fleet(),
@@ -141,8 +159,10 @@ def reaping() -> Reaping:
 
 
 @cache
-def draining() -> Draining:
+def draining() -> "Draining":
     """Return the use case of operators who drain and open regions."""
+    from openmultistack.draining import Draining
+
     return Draining(ledger(), fleet(), serving())
 
 

@@ -29,9 +29,12 @@ _SSH_KEY = re.compile(r"^(?P<type>[a-z0-9@.-]+) (?P<blob>[A-Za-z0-9+/]+={0,2})(?
 
 
 class Frozen(BaseModel):
-    """A value: unknown fields are refused, nothing changes later."""
+    """A value: unknown fields are refused, nothing changes later.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Its validator is built when it is first used: a process uses few of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Status(StrEnum):

@@ -163,7 +163,41 @@ def test_importing_a_function_opens_nothing_and_does_not_pay_for_openstack(
     assert done.returncode == 0, done.stderr
     modules = set(done.stdout.split())
     assert "openmultistack" in modules
-    assert not modules & {"openstack", "keystoneauth1", "requests"}
+    assert not modules & {"openstack", "keystoneauth1", "requests", "rich"}
+
+
+REFUSED = """
+import runpy, sys, flask
+handle = runpy.run_path(sys.argv[1])["handle"]
+asked = {"method": sys.argv[2], "data": sys.argv[4], "headers": {"Authorization": sys.argv[5]}}
+with flask.Flask("one").test_request_context(sys.argv[3], **asked):
+    answer = handle(flask.request)
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(answer.status_code, *sorted(loaded & {"openmultistack", "openstack", "keystoneauth1"}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body", "status"),
+    [
+        ("destroy", "DELETE", "/v1/instances/i-x", "", 404),
+        ("destroy", "DELETE", "/v1/instances?label=a:b", "", 202),
+        ("create", "POST", "/v1/instances", '{"size": "small"}', 422),
+    ],
+)
+def test_a_request_that_calls_no_cloud_does_not_pay_for_openstack(
+    house: House, token: str, name: str, method: str, path: str, body: str, status: int
+) -> None:
+    door = str(ROOT / "functions" / f"{name}.py")
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, door, method, path, body, f"Bearer {token}"],
+        env=house.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{status} openmultistack"], done.stderr
 
 
 @pytest.mark.parametrize("name", ["list", "renew"])
