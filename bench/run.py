@@ -24,14 +24,16 @@ README = HERE / "README.md"
 PLOTS = HERE / "plots"
 # In the order of the page.
 MEASUREMENTS = (
+    "overhead",
+    "lab",
     "dead_provider",
-    "ledger",
-    "ledger_memory",
+    "cold_start",
     "listing",
     "sweeping",
-    "cold_start",
+    "throughput",
+    "ledger",
     "memory",
-    "lab",
+    "ledger_memory",
 )
 ABOUT = """# Measurements
 

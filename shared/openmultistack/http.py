@@ -8,12 +8,11 @@ import json
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import flask
+import structlog
 from pydantic import BaseModel, ValidationError
 from ulid import ULID
 
@@ -96,9 +95,9 @@ def door(
         except Exception:  # noqa: BLE001  the last line of defence: a bare 500
             reply = _problem(Problem("something went wrong here; the log has it"), request_id)
             line["outcome"] = Problem.slug
-            _log("error", "unexpected", line)
+            _log().exception("unexpected", **line)
         line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
-        _log("info", "request", line)
+        _log().info("request", **line)
         return _response(reply, request_id)
 
     return handle
@@ -223,12 +222,16 @@ def _request_id(request: flask.Request) -> str:
     return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
 
 
-def _log(level: str, event: str, line: Mapping[str, object]) -> None:
-    """Write a line to the log, as JSON; inside an `except`, with what was raised."""
-    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    written = {**line, "event": event, "level": level, "timestamp": at}
-    if sys.exc_info()[0]:
-        written["exception"] = traceback.format_exc().rstrip()
-    # One write: lines of threads do not mix.
-    sys.stdout.write(json.dumps(written, default=repr) + "\n")
-    sys.stdout.flush()
+def _log() -> Any:  # noqa: ANN401  structlog's own type
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+            cache_logger_on_first_use=True,
+        )
+    return structlog.get_logger()
