@@ -1,6 +1,6 @@
 """A sweep of 20, 200 and 400 regions (or any) of 20 instances each, by one process.
 
-    python bench/sweeping.py [--regions 20 200 400] [--rounds 2]
+    python bench/sweeping.py [--regions 20 200 400] [--rounds 1]
 
 Each fleet has a simulated OpenStack of its own (10 regions a provider, 150 ms latency a call) and
 its keys on one Valkey. Servers carry the fleet's marks, and the ledger knows none of them: the
@@ -282,7 +282,7 @@ def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
     asking.add_argument("--regions", type=int, nargs="+", default=[20, 200, 400])
-    asking.add_argument("--rounds", type=int, default=2)
+    asking.add_argument("--rounds", type=int, default=1)
     publish(asking.parse_args(), measure)
 
 
