@@ -24,6 +24,7 @@ import httpx
 from redis import Redis
 
 from openmultistack import creating, sweep
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
 from openmultistack.clouds.openstack import OpenStackClouds
@@ -151,13 +152,14 @@ class Functions:
         clouds: Any = WatchedClouds(place.clouds(), fuse)
         ledger: Any = Watched(place.ledger(), "ledger", fuse)
         of_fleet = (ledger, fleet, place.fleet)
-        attempts = Attempts(ledger, clouds, lease_ms=LEASE_MS, call_budget_s=0)
+        arriving = Arriving(ledger, clouds)
+        attempts = Attempts(ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=0)
         serving = Serving(*of_fleet, attempts)
         self._place = place
         self._regions = clouds.names()
         self._leaving = Leaving(ledger, clouds, serving.serve)
         self.destroying = Destroying(ledger, clouds, place.fleet, self._leaving)
-        self.creating = Creating(*of_fleet, clouds, attempts, self.destroying)
+        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self.destroying, serving=serving, leaving=self._leaving,
