@@ -80,7 +80,7 @@ def test_all_of_a_region_are_looked_for_by_one_call(
 
 def test_it_happens_without_anybodys_doing_and_then_the_threads_end(followed: House) -> None:
     before = set(threading.enumerate())
-    made = followed.create(12)
+    made = followed.create(9)
     started = {it for it in threading.enumerate() if it.name == "arriving"} - before
     assert len(started) == 3  # one a region
     followed.settle()

@@ -272,7 +272,7 @@ class OpenStackCloud:
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-        return [server_of(it, self._fleet) for it in found["servers"]]
+            return [server_of(it, self._fleet) for it in found["servers"]]
 
     def present(self) -> frozenset[str]:
         """Return the ids of all servers of the project."""
