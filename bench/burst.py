@@ -9,6 +9,7 @@ the moment they have read that it is ACTIVE.
 """
 
 import argparse
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -193,7 +194,7 @@ def by_nodepool(home: Path, sim: stage.Sim, orders: int, each: int, within_s: fl
     try:
         nodepool = Nodepool(sim, home, slots=SLOTS)
         return taken(sim, run, lambda: nodepool.act(orders, each, within_s))
-    except NotFetched as error:
+    except (NotFetched, TimeoutError, subprocess.SubprocessError) as error:
         run.said = f"not measured: {error}"
     return run
 

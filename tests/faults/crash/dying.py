@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import httpx
 from redis import Redis
 
+from openmultistack import arriving as arriving_module
 from openmultistack import creating, sweep
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
@@ -40,6 +41,9 @@ from openmultistack.serving import Serving
 
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30
+# Nobody looks after what is being built: a step is taken only when a test has it taken, and no
+# thread runs beside one that dies.
+arriving_module.FOLLOWED_MAX = 0
 # What only looks changes nothing: a death after it is the death after the step before.
 LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
