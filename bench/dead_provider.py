@@ -22,6 +22,7 @@ import yaml
 from redis import Redis
 from report import Report, Table, Target, parser, publish
 
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds.openstack import CONNECT_TIMEOUT_S, OpenStackClouds
 from openmultistack.creating import Creating
@@ -69,11 +70,12 @@ class Side:
         regions = {it.name: (it.provider, it.region) for it in self._fleet.regions.values()}
         clouds = OpenStackClouds(clouds_file, regions, fleet=self.name)
         of_fleet = (self._ledger, self._fleet, self.name)
-        attempts = Attempts(self._ledger, clouds, lease_ms=LEASE_MS, call_budget_s=35)
+        arriving = Arriving(self._ledger, clouds)
+        attempts = Attempts(self._ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
         serving = Serving(*of_fleet, attempts)
         leaving = Leaving(self._ledger, clouds, serving.serve)
         self._destroying = Destroying(self._ledger, clouds, self.name, leaving)
-        self._creating = Creating(*of_fleet, clouds, attempts, self._destroying)
+        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self._destroying, serving=serving, leaving=leaving,

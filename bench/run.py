@@ -25,6 +25,7 @@ PLOTS = HERE / "plots"
 # In the order of the page.
 MEASUREMENTS = (
     "overhead",
+    "burst",
     "lab",
     "dead_provider",
     "cold_start",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ulid import ULID
 
 from openmultistack import app
-from openmultistack.clouds import ServerOrder
+from openmultistack.clouds import Server, ServerOrder
 
 
 class InstantCloud:
@@ -16,6 +16,10 @@ class InstantCloud:
         """Return the id of a server that was never made."""
         del order, not_after
         return str(ULID())
+
+    def active(self) -> Sequence[Server]:
+        """Return what has been built: nothing ever is."""
+        return ()
 
 
 class InstantClouds:

@@ -15,6 +15,7 @@ from openmultistack.principal import Issuer, load_issuers
 from openmultistack.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # imported by those who need it, at their first request: a cold start is short
+    from openmultistack.arriving import Arriving
     from openmultistack.attempts import Attempts
     from openmultistack.clouds import Clouds
     from openmultistack.creating import Creating
@@ -101,12 +102,22 @@ def clouds() -> "Clouds":
 
 
 @cache
+def arriving() -> "Arriving":
+    """Return what looks after servers that are being built, in this process."""
+    from openmultistack.arriving import Arriving
+
+    return Arriving(ledger(), clouds())
+
+
+@cache
 def attempts() -> "Attempts":
     """Return what runs attempts, with the process' bound on each region."""
     from openmultistack.attempts import Attempts
 
     lease_ms = settings().lease_s * 1000
-    return Attempts(ledger(), clouds(), lease_ms=lease_ms, call_budget_s=CREATE_CALL_BUDGET_S)
+    return Attempts(
+        ledger(), clouds(), arriving(), lease_ms=lease_ms, call_budget_s=CREATE_CALL_BUDGET_S
+    )
 
 
 @cache
@@ -138,7 +149,7 @@ def creating() -> "Creating":
     """Return the use case create."""
     from openmultistack.creating import Creating
 
-    return Creating(ledger(), fleet(), settings().fleet, clouds(), attempts(), destroying())
+    return Creating(ledger(), fleet(), settings().fleet, arriving(), attempts(), destroying())
 
 
 @cache

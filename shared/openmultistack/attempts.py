@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Literal, NamedTuple
 
+from openmultistack.arriving import Arriving
 from openmultistack.clouds import Cloud, Clouds, Marks, ServerOrder, keypair_name
 from openmultistack.errors import (
     AccountBroken,
@@ -174,10 +175,17 @@ class Attempts:
     """Runs attempts side by side, bounded in each region; safe to share between threads."""
 
     def __init__(
-        self, ledger: Ledger, clouds: Clouds, *, lease_ms: int, call_budget_s: float
+        self,
+        ledger: Ledger,
+        clouds: Clouds,
+        arriving: Arriving,
+        *,
+        lease_ms: int,
+        call_budget_s: float,
     ) -> None:
         self._ledger = ledger
         self._clouds = clouds
+        self._arriving = arriving
         # What is sent later than that might be answered when its lease is over and its slot freed.
         self._start_within_s = lease_ms / 1000 - call_budget_s
         self._gates = {name: BoundedSemaphore(SIDE_BY_SIDE) for name in clouds.names()}
@@ -190,10 +198,11 @@ class Attempts:
             _Chase(self._ledger, self._clouds, self._gates, self._start_within_s, answered, it)
             for it in pursuits
         ]
-        if len(chases) <= 1:
-            return [chase.run() for chase in chases]
-        with ThreadPoolExecutor(max_workers=len(chases)) as pool:
-            return list(pool.map(lambda chase: chase.run(), chases))
+        endings = _run(chases)
+        self._arriving.follow(
+            {it.attempt: it.server_id for it in endings if it.how == "made" and it.server_id}
+        )
+        return endings
 
 
 class _Chase:
@@ -321,6 +330,13 @@ class _Chase:
         except CloudError as error:
             self._ledger.report(attempt.region, str(error), "")
         return False
+
+
+def _run(chases: Sequence[_Chase]) -> list[Ending]:
+    if len(chases) <= 1:
+        return [chase.run() for chase in chases]
+    with ThreadPoolExecutor(max_workers=len(chases)) as pool:
+        return list(pool.map(lambda chase: chase.run(), chases))
 
 
 def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:

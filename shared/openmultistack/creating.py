@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ulid import ULID
 
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts, Ending, Pursuit, Wanted, candidates, ranked
-from openmultistack.clouds import Clouds
-from openmultistack.errors import CloudError, Invalid
+from openmultistack.errors import Invalid
 from openmultistack.fleet import Fleet, nearest
 from openmultistack.instances import Destroying, refuse_long_ttl
 from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
@@ -18,8 +18,8 @@ from openmultistack.models import CreateInstances, Instance, Offer, Principal, S
 from openmultistack.placement import STRATEGIES
 from openmultistack.refusals import Refusals, why_not
 
-# A client that waits polls the clouds this often, and this long at most.
-WAIT_POLL_S = 1.0
+# For a client that waits the ledger is read this often, and this long at most.
+WAIT_POLL_S = 0.5
 WAIT_MAX_S = 60
 # How long a repeated command waits for the one that came first to know its servers. If that one
 # has died, a sweep makes what is missing.
@@ -42,14 +42,14 @@ class Creating:
         ledger: Ledger,
         fleet: Fleet,
         fleet_name: str,
-        clouds: Clouds,
+        arriving: Arriving,
         attempts: Attempts,
         destroying: Destroying,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
-        self._clouds = clouds
+        self._arriving = arriving
         self._attempts = attempts
         self._destroying = destroying
 
@@ -179,34 +179,25 @@ class Creating:
     def _wait(self, instances: Sequence[Instance], wait_s: float) -> list[Instance]:
         """Return the instances as they are when all are built, or the time is over."""
         until = time.monotonic() + min(wait_s, WAIT_MAX_S)
+        # Those of a repeated command may be somebody else's, who has died.
+        self._arriving.follow(_under_way(instances))
         while True:
-            for instance in instances:
-                if instance.status == Status.BUILD:
-                    self._look(instance)
             instances = self._ledger.get([it.id for it in instances])
             left_s = until - time.monotonic()
             if left_s <= 0 or not any(it.status in _COMING for it in instances):
                 return list(instances)
             time.sleep(min(WAIT_POLL_S, left_s))
 
-    def _look(self, instance: Instance) -> None:
-        """Take an ACTIVE server into the ledger; whatever else there is, the sweep deals with."""
-        try:
-            server = instance.server_id and self._clouds.region(instance.region).show(
-                instance.server_id
-            )
-        except CloudError:
-            return
-        if server and server.status == Status.ACTIVE:
-            self._ledger.observe(
-                Attempt(instance.id, instance.attempt, instance.region),
-                server_id=server.id,
-                status=server.status,
-                addresses=server.addresses,
-            )
-
 
 _COMING = (Status.QUEUED, Status.BUILD)
+
+
+def _under_way(instances: Sequence[Instance]) -> dict[Attempt, str]:
+    return {
+        Attempt(it.id, it.attempt, it.region): it.server_id
+        for it in instances
+        if it.status == Status.BUILD and it.server_id
+    }
 
 
 def _key(key: str, command: CreateInstances) -> Key:

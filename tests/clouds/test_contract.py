@@ -213,6 +213,7 @@ def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer
     assert (active.status, active.fault) == (Status.ACTIVE, None)
     assert {it.version for it in active.addresses} <= {4, 6}
     assert found(ground, server_id) == active
+    assert active in ground.cloud.active()
 
     later = marks.model_copy(update={"expires_at_ms": marks.expires_at_ms + 60_000})
     ground.cloud.mark(server_id, later)

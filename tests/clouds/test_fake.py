@@ -55,6 +55,17 @@ def test_what_leaves_is_present_and_found_until_it_is_gone(
     assert cloud.find(wanted.marks) is None
 
 
+def test_what_is_built_is_active_and_nothing_else_is(cloud: FakeCloud, order: ServerOrder) -> None:
+    server_id = cloud.create(of(order, fleet=FLEET))
+    assert cloud.active() == []
+    cloud.settle()
+    assert [it.id for it in cloud.active()] == [server_id]
+    cloud.build_fault = "no valid host"
+    cloud.create(of(order, fleet=FLEET, attempt=2))
+    cloud.settle()
+    assert [it.id for it in cloud.active()] == [server_id]
+
+
 def test_keypairs_of_this_fleet_are_surveyed_and_any_can_be_forgotten(cloud: FakeCloud) -> None:
     cloud.keypairs |= {OURS, "laptop", OURS.replace("oms-f", "oms-g")}
     assert cloud.survey().keypairs == {OURS}
@@ -64,7 +75,7 @@ def test_keypairs_of_this_fleet_are_surveyed_and_any_can_be_forgotten(cloud: Fak
     assert len(cloud.keypairs) == 2
 
 
-@pytest.mark.parametrize("call", ["find", "present", "forget_keypair"])
+@pytest.mark.parametrize("call", ["find", "active", "present", "forget_keypair"])
 def test_each_call_is_noted_and_can_fail(cloud: FakeCloud, order: ServerOrder, call: str) -> None:
     cloud.fault = lambda name: Unreachable("away") if name == call else None
     more = {"find": [order.marks], "forget_keypair": [OURS]}

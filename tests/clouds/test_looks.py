@@ -122,6 +122,14 @@ def test_a_list_is_read_to_its_last_page_whatever_host_its_links_name(
     assert stub.queries[DETAIL] == ["", "marker=s-2", "marker=s-3"]
 
 
+def test_of_what_is_active_nova_sends_nothing_else(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    stub.answers[DETAIL] = listing(stub_module, shown("s-1", order.marks, status="ACTIVE"))
+    assert [(it.id, it.marks) for it in connect(stub).active()] == [("s-1", order.marks)]
+    assert stub.queries[DETAIL] == ["status=ACTIVE"]
+
+
 @pytest.mark.parametrize("path", [BRIEF, KEYPAIRS, DETAIL])
 def test_a_rate_limit_comes_through_on_lists(
     stub: Stub, connect: Any, stub_module: ModuleType, path: str

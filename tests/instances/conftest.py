@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ import pytest
 from redis import Connection, ConnectionPool, Redis
 from ulid import ULID
 
+from openmultistack import arriving, leaving, sweep
 from openmultistack import attempts as attempts_module
-from openmultistack import leaving, sweep
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
@@ -77,6 +78,12 @@ class Sky(FakeCloud):
         if self.prompt:
             self.settle()
         return super().show(server_id)
+
+    def active(self) -> Sequence[Server]:
+        """Return the servers that are ACTIVE by now."""
+        if self.prompt:
+            self.settle()
+        return super().active()
 
     def present(self) -> frozenset[str]:
         """Return the servers that there are by now."""
@@ -147,12 +154,15 @@ class House:
         self.ledger = Ledger(redis, self.name, lease_ms=lease_ms)
         self.keys = Keys(self.name)
         fakes = FakeClouds(dict(self.clouds))
-        attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=call_budget_s)
+        self.arriving = Arriving(self.ledger, fakes)
+        attempts = Attempts(
+            self.ledger, fakes, self.arriving, lease_ms=lease_ms, call_budget_s=call_budget_s
+        )
         of_fleet = (self.ledger, self.fleet, self.name)
         self.serving = Serving(*of_fleet, attempts)
         self.leaving = Leaving(self.ledger, fakes, self.serving.serve)
         self.destroying = Destroying(self.ledger, fakes, self.name, self.leaving)
-        self.creating = Creating(*of_fleet, fakes, attempts, self.destroying)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying)
         self.draining = Draining(self.ledger, self.fleet, self.serving)
         self.reaping = Reaping(
             *of_fleet,
@@ -333,5 +343,6 @@ def house(make_house: Callable[..., House]) -> House:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from openmultistack import arriving
 from openmultistack.errors import (
     AccountBroken,
     CapacityExhausted,
@@ -119,7 +120,8 @@ def test_bounded_creates_of_one_command_in_each_region(
     assert 1 < most <= 5
 
 
-def test_waiting_returns_when_all_are_active(house: House) -> None:
+def test_waiting_returns_when_all_are_active(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 2000)
     for cloud in house.clouds.values():
         cloud.prompt = True
     made = house.create(3, wait_s=10)

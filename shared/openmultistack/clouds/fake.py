@@ -103,6 +103,12 @@ class FakeCloud:
                     return it
             return None
 
+    def active(self) -> Sequence[Server]:
+        """Return the servers that are ACTIVE."""
+        with self._lock:
+            self._called("active")
+            return [it for it in self.servers.values() if it.status == Status.ACTIVE]
+
     def present(self) -> frozenset[str]:
         """Return the ids of all servers."""
         with self._lock:

@@ -88,6 +88,9 @@ class Cloud(Protocol):
     def present(self) -> frozenset[str]:
         """Return the ids of all servers of the project."""
 
+    def active(self) -> Sequence[Server]:
+        """Return the project's servers that the cloud shows ACTIVE."""
+
     def survey(self) -> Survey:
         """Return all servers of the project, its quota, and the keypairs that this fleet made."""
 

@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 import httpx
 from redis import Redis
 
+from openmultistack import arriving as arriving_module
 from openmultistack import creating, sweep
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
 from openmultistack.clouds.openstack import OpenStackClouds
@@ -39,6 +41,9 @@ from openmultistack.serving import Serving
 
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30
+# Nobody looks after what is being built: a step is taken only when a test has it taken, and no
+# thread runs beside one that dies.
+arriving_module.FOLLOWED_MAX = 0
 # What only looks changes nothing: a death after it is the death after the step before.
 LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
@@ -151,13 +156,14 @@ class Functions:
         clouds: Any = WatchedClouds(place.clouds(), fuse)
         ledger: Any = Watched(place.ledger(), "ledger", fuse)
         of_fleet = (ledger, fleet, place.fleet)
-        attempts = Attempts(ledger, clouds, lease_ms=LEASE_MS, call_budget_s=0)
+        arriving = Arriving(ledger, clouds)
+        attempts = Attempts(ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=0)
         serving = Serving(*of_fleet, attempts)
         self._place = place
         self._regions = clouds.names()
         self._leaving = Leaving(ledger, clouds, serving.serve)
         self.destroying = Destroying(ledger, clouds, place.fleet, self._leaving)
-        self.creating = Creating(*of_fleet, clouds, attempts, self.destroying)
+        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self.destroying, serving=serving, leaving=self._leaving,

