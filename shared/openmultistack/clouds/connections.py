@@ -34,6 +34,23 @@ class Hosts:
             self._gone[host] = time.monotonic() + GONE_FOR_S
 
 
+class HostSession(requests.Session):
+    """Looks up once for a host what the environment says of it: proxies, certificates."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[object, ...], dict[str, Any]] = {}
+        super().__init__()
+
+    def merge_environment_settings(self, url: Any, proxies: Any, *how: Any) -> Any:  # noqa: ANN401  as the one above
+        """Return the settings for a request; one with proxies of its own is looked up each time."""
+        if proxies:
+            return super().merge_environment_settings(url, proxies, *how)
+        key = (*url.split("/", 3)[:3], *how)
+        if key not in self._said:
+            self._said[key] = super().merge_environment_settings(url, {}, *how)
+        return dict(self._said[key])
+
+
 class ImpatientAdapter(TCPKeepAliveAdapter):
     """Waits for a connection for a short time only, and not for each step of a call."""
 

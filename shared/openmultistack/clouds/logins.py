@@ -19,6 +19,7 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
+from openmultistack.clouds.connections import HostSession
 from openmultistack.clouds.sealing import SealedShelf
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.
@@ -139,7 +140,9 @@ class SharingSession(Session):
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401  keystoneauth's
         self.discoveries = Discoveries()
-        super().__init__(**given | {"discovery_cache": self.discoveries})
+        own = {"discovery_cache": self.discoveries, "session": HostSession()}
+        super().__init__(**given | own)
+        self._session = self.session  # closed with this one, as if it had made it
 
 
 class Discoveries(dict[str, Discover]):
