@@ -31,6 +31,8 @@ LATENCIES_MS = (0, 50, 200)
 SHARE_OF_PAIRS = {0: 1.0, 50: 0.75, 200: 0.4}
 WARM = 5
 ALONE = 40
+# What is being built is looked after every second.
+STILL_S = 2.5
 ROOM = 1_000_000
 
 
@@ -133,8 +135,24 @@ class Costs(NamedTuple):
     round_trips: float
 
 
+def until_still(sim: stage.Sim) -> None:
+    """Wait until nobody calls the cloud any more."""
+
+    def calls() -> int:
+        return sum(sum(it["calls"].values()) for it in sim.ask("stats")["regions"].values())
+
+    before = -1
+    while (now := calls()) != before:
+        before = now
+        time.sleep(STILL_S)
+
+
 def costs(sim: stage.Sim, redis: "Redis", create: Callable[[], object]) -> Costs:
-    """Count what creates ask for, nothing else being done meanwhile."""
+    """Count what creates ask for, nothing else being done meanwhile.
+
+    What is being built is looked after with a list of each region every second, from a second
+    after a create on: it begins when there is none of that left, and is over before the next.
+    """
 
     def counted() -> tuple[int, int, int]:
         stats = sim.ask("stats")
@@ -144,6 +162,7 @@ def costs(sim: stage.Sim, redis: "Redis", create: Callable[[], object]) -> Costs
         reads = int(redis.info("stats")["total_reads_processed"])
         return calls + logins, sum(it["posts"] for it in regions), reads
 
+    until_still(sim)
     before = counted()
     for _ in range(ALONE):
         create()

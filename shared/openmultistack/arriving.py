@@ -46,8 +46,8 @@ class Arriving:
     def _watch(self, region: str) -> None:
         took_s = 0.0
         while True:
-            # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
-            time.sleep(max(POLL_S, 4 * took_s))
+            # A cloud that is slow to answer is busy enough: this is a tenth of its time at most.
+            time.sleep(max(POLL_S, 9 * took_s))
             began = time.monotonic()
             self.look(region)
             took_s = time.monotonic() - began
