@@ -21,10 +21,6 @@ class InstantCloud:
         """Return what has been built: nothing ever is."""
         return ()
 
-    def active(self) -> Sequence[Server]:
-        """Return nothing: looks after what is built are not what is measured."""
-        return ()
-
 
 class InstantClouds:
     """Regions that are all alike."""
