@@ -35,7 +35,7 @@ POLL_S = 1.0
 GIVES_UP_S = 120.0
 TIMES_FASTER = 5
 # How long those who are slower are let run at most.
-PATIENCE_S = 60.0
+PATIENCE_S = 75.0
 # Servers made by the command line.
 SAMPLE = 3
 SAID = f"""
