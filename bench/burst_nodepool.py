@@ -32,13 +32,13 @@ class Nodepool:
         self._bin = fetched.environment("nodepool", *REQUIREMENTS)
 
     def act(self, orders: int, each: int, within_s: float) -> list[float]:
-        """Return when each node was seen to be ready; of the performance counter."""
+        """Return when each node was seen to be ready, seconds from the first order."""
         with zookeeper(self._home) as keeper:
             configuration = self._home / "nodepool.yaml"
             configuration.write_text(yaml.safe_dump(self._configuration(keeper)))
             command = [str(self._bin / "nodepool-launcher"), "-f", "--no-webapp"]
             command += ["-c", str(configuration), "-p", str(self._home / "pid")]
-            environment = {"OS_CLIENT_CONFIG_FILE": str(self._sim.clouds_file)}
+            environment = {"OS_CLIENT_CONFIG_FILE": str(self._clouds_file())}
             with stage.running(command, environment, self._home / "launcher.log"):
                 time.sleep(STARTS_S)
                 return self._order(keeper, orders, each, within_s)
@@ -54,6 +54,15 @@ class Nodepool:
             timeout=within_s + STOPS_WITHIN_S,
         )
         return [float(it) for it in json.loads(done.stdout)]
+
+    def _clouds_file(self) -> Path:
+        """Write a clouds.yaml by which servers are reached at the only address they have."""
+        document = yaml.safe_load(self._sim.clouds_file.read_text())
+        for cloud in document["clouds"].values():
+            cloud["private"] = True
+        path = self._home / "clouds.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
 
     def _configuration(self, keeper: ZooKeeper) -> dict[str, object]:
         clouds = yaml.safe_load(self._sim.clouds_file.read_text())["clouds"]

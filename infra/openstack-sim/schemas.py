@@ -31,6 +31,8 @@ NETWORKS = {
         {"type": "string", "enum": ["none", "auto"]},
     ]
 }
+# A POST makes one server here, and as the sdk's cloud layer does it may say so.
+ONE = {"enum": [1, "1"]}
 SERVER = {
     "name": NAME,
     "flavorRef": {"type": ["string", "integer"], "minLength": 1},
@@ -44,6 +46,8 @@ SERVER = {
     "security_groups": {"type": "array", "items": {"type": "object"}},
     "availability_zone": NAME,
     "config_drive": {},
+    "min_count": ONE,
+    "max_count": ONE,
     "OS-DCF:diskConfig": {"type": "string", "enum": ["AUTO", "MANUAL"]},
 }
 SINCE: Mapping[Microversion, Mapping[str, Any]] = {
