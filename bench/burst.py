@@ -208,9 +208,10 @@ def by_command_line(sim: stage.Sim, wanted: int) -> Run:
     try:
         line = CommandLine(sim)
         sample = taken(sim, run, lambda: line.act(SAMPLE))
-    except NotFetched as error:
+    except (NotFetched, subprocess.SubprocessError) as error:
         run.said = f"not measured: {error}"
         return run
+    sample.known_s = []  # it has not waited for them
     sample.extrapolated_s = sample.took_s / SAMPLE * wanted + BOOT_S
     sample.said = f"extrapolated from {SAMPLE}, told where there is room"
     return sample

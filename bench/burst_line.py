@@ -17,7 +17,7 @@ class CommandLine:
         self._bin = fetched.environment("openstackclient", *REQUIREMENTS)
 
     def act(self, servers: int) -> list[float]:
-        """Make servers one after the other where there is room; return when each was ACTIVE."""
+        """Make servers one after the other where there is room; return when each was accepted."""
         return [self._create(number) for number in range(servers)]
 
     def _create(self, number: int) -> float:

@@ -33,6 +33,12 @@ NETWORKS = {
 }
 # A POST makes one server here, and as the sdk's cloud layer does it may say so.
 ONE = {"enum": [1, "1"]}
+# What the command line says of a server that boots from an image and has no volume.
+IMAGE_ON_DISK = {
+    "type": "object",
+    "properties": {"source_type": {"const": "image"}, "destination_type": {"const": "local"}},
+    "required": ["source_type", "destination_type"],
+}
 SERVER = {
     "name": NAME,
     "flavorRef": {"type": ["string", "integer"], "minLength": 1},
@@ -48,6 +54,7 @@ SERVER = {
     "config_drive": {},
     "min_count": ONE,
     "max_count": ONE,
+    "block_device_mapping_v2": {"type": "array", "items": IMAGE_ON_DISK, "maxItems": 1},
     "OS-DCF:diskConfig": {"type": "string", "enum": ["AUTO", "MANUAL"]},
 }
 SINCE: Mapping[Microversion, Mapping[str, Any]] = {
