@@ -1,6 +1,6 @@
 """Cold starts: from a process' start to its first answer, beside functions-framework's hello world.
 
-    python bench/cold_start.py [--rounds 5]
+    python bench/cold_start.py [--rounds 3]
 
 Each function is started as the platforms start it, and asked until it answers; one at a time, all
 of them in turn, in several rounds. The fleet is in use: its logins and what its endpoints offer
@@ -89,7 +89,7 @@ def _report(asked: argparse.Namespace, took: Mapping[Case, Sequence[float]], log
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--rounds", type=int, default=5)
+    asking.add_argument("--rounds", type=int, default=3)
     publish(asking.parse_args(), measure)
 
 

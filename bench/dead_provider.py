@@ -1,6 +1,6 @@
 """What a dead provider costs: creates with one of two providers gone, beside creates with both.
 
-    python bench/dead_provider.py [--creates 100]
+    python bench/dead_provider.py [--creates 60]
 
 Both fleets have the same regions of a simulated OpenStack and a ledger each on one Valkey. For one
 of them provider p2 stops to answer after its first sweep: its compute endpoint takes no connection
@@ -156,7 +156,7 @@ def _report(asked: argparse.Namespace, whole: Side, maimed: Side) -> Report:
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--creates", type=int, default=100)
+    asking.add_argument("--creates", type=int, default=60)
     publish(asking.parse_args(), measure)
 
 

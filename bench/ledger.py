@@ -1,6 +1,6 @@
 """The ledger alone: place, commit and release of instances, by the `count` of a command.
 
-    python bench/ledger.py [--seconds 1.5] [--clients 2]
+    python bench/ledger.py [--seconds 1] [--clients 2]
 
 Client processes use the library's own Ledger on one Valkey, which writes down what it is told; each
 fills a fleet of 50 regions x 20 by commands, then frees it region by region. Valkey's processor
@@ -255,7 +255,7 @@ def _report(asked: argparse.Namespace, found: dict[tuple[int, str], Found]) -> R
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--seconds", type=float, default=1.5)
+    asking.add_argument("--seconds", type=float, default=1)
     asking.add_argument("--clients", type=int, default=2)
     publish(asking.parse_args(), measure)
 

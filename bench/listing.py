@@ -1,6 +1,6 @@
 """The first page of a list, among 100, 10,000 and 100,000 instances of one owner.
 
-    python bench/listing.py [--rounds 30]
+    python bench/listing.py [--rounds 20]
 
 One fleet of each size on one Valkey, with a `list` function each, asked over HTTP with a token that
 it verifies. Instances are placed by count of 100 and seen ACTIVE by the ledger's own scripts. Of
@@ -248,7 +248,7 @@ def _report(
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--rounds", type=int, default=30)
+    asking.add_argument("--rounds", type=int, default=20)
     publish(asking.parse_args(), measure)
 
 

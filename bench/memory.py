@@ -1,6 +1,6 @@
 """Memory of each function, warm, beside functions-framework's hello world.
 
-    python bench/memory.py [--requests 30]
+    python bench/memory.py [--requests 20]
 
 Each function is started as the platforms start it, answers so many requests, and is then looked at:
 what its processes hold in memory, pages that they share counted once (proportional set size).
@@ -84,7 +84,7 @@ def _report(asked: argparse.Namespace, held: Mapping[Case, float]) -> Report:
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--requests", type=int, default=30)
+    asking.add_argument("--requests", type=int, default=20)
     publish(asking.parse_args(), measure)
 
 

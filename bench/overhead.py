@@ -1,6 +1,6 @@
 """What OMS adds to a create: `POST /v1/instances` through Envoy beside the bare `POST /servers`.
 
-    python bench/overhead.py [--pairs 80]
+    python bench/overhead.py [--pairs 60]
 
 One client does both in turn, over warm connections: the API's create on a whole stack of one
 replica, and a POST of the same server by a keystoneauth session that is logged in. The cloud is
@@ -235,7 +235,7 @@ def _report(asked: argparse.Namespace, found: dict[int, Sides], cost: Costs) -> 
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--pairs", type=int, default=80)
+    asking.add_argument("--pairs", type=int, default=60)
     publish(asking.parse_args(), measure)
 
 

@@ -1,6 +1,6 @@
-"""A sweep of 20, 200 and 400 regions (or any) of 20 instances each, by one process.
+"""A sweep of 20 and 200 regions (or any number) of 20 instances each, by one process.
 
-    python bench/sweeping.py [--regions 20 200 400] [--rounds 1]
+    python bench/sweeping.py [--regions 20 200] [--rounds 1]
 
 Each fleet has a simulated OpenStack of its own (10 regions a provider, 150 ms latency a call) and
 its keys on one Valkey. Servers carry the fleet's marks, and the ledger knows none of them: the
@@ -238,10 +238,11 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
         if OF_TARGET in wall_s:
             what = f"wall of {OF_TARGET} regions, {kind}, s"
             targets.append(Target(what, round(wall_s[OF_TARGET], 2), "<=", WALL_S))
-            if (largest := max(wall_s)) > OF_TARGET:
-                ratio, bound = wall_s[largest] / wall_s[OF_TARGET], LINEAR * largest / OF_TARGET
-                what = f"wall of {largest} / {OF_TARGET} regions, {kind}"
-                targets.append(Target(what, round(ratio, 2), "<=", round(bound, 1)))
+        most, fewer = max(wall_s), OF_TARGET if max(wall_s) > OF_TARGET else min(wall_s)
+        if most > fewer:
+            ratio, bound = wall_s[most] / wall_s[fewer], LINEAR * most / fewer
+            what = f"wall of {most} / {fewer} regions, {kind}"
+            targets.append(Target(what, round(ratio, 2), "<=", round(bound, 1)))
     return Report(
         name="sweeping",
         title="A sweep of many regions",
@@ -281,7 +282,7 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--regions", type=int, nargs="+", default=[20, 200, 400])
+    asking.add_argument("--regions", type=int, nargs="+", default=[20, 200])
     asking.add_argument("--rounds", type=int, default=1)
     publish(asking.parse_args(), measure)
 

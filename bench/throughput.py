@@ -1,6 +1,6 @@
 """Decisions a second: creates before instant clouds, beside a function that only counts.
 
-    python bench/throughput.py [--seconds 2]
+    python bench/throughput.py [--seconds 1.5]
 
 The create function is the product's own, its clouds accept every server at once. What it is
 compared with is functions-framework's hello world with one INCR. Both run 1, 2 and 4 processes,
@@ -198,7 +198,7 @@ def _report(asked: argparse.Namespace, found: Sequence[Found]) -> Report:
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--seconds", type=float, default=2)
+    asking.add_argument("--seconds", type=float, default=1.5)
     publish(asking.parse_args(), measure)
 
 
