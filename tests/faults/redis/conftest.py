@@ -267,6 +267,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "report": lambda it: it.report(B, "is ill", "down"),
     "events": lambda it: [event["what"] for event in it.events("i-2")],
     "page": lambda it: it.page("alice", label=("k", "v"), gone=False, after=None, limit=9),
+    "rarest": lambda it: it.rarest("alice", {"k": "v", "other": "w"}),
     "due": lambda it: it.due(9),
     "view": lambda it: sorted(it.view(B, ["i-1"]).instances),
     "now_ms": lambda it: it.now_ms() > 0,
