@@ -141,11 +141,6 @@ def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:
     def metrics(_: Call) -> Reply:
         return Reply(200, _metrics(ledger().regions(), len(ledger().queue())))
 
-    def description(_: Call) -> Reply:
-        from openmultistack import openapi  # noqa: PLC0415  rarely asked for
-
-        return Reply(200, openapi.document())
-
     return [
         Endpoint("GET", "/instances", "instances:read", page),
         Endpoint("GET", "/instances/{id}", "instances:read", one),
@@ -153,8 +148,14 @@ def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:
         Endpoint("GET", "/regions", "fleet:read", regions),
         Endpoint("GET", "/healthz", None, healthz),
         Endpoint("GET", "/metrics", None, metrics),
-        Endpoint("GET", "/openapi.json", None, description),
+        Endpoint("GET", "/openapi.json", None, _description),
     ]
+
+
+def _description(_: Call) -> Reply:
+    from openmultistack import openapi  # noqa: PLC0415  rarely asked for
+
+    return Reply(200, openapi.document())
 
 
 class _Asked:
