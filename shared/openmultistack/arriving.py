@@ -44,19 +44,21 @@ class Arriving:
                 ).start()
 
     def _watch(self, region: str) -> None:
-        took_s = 0.0
+        took_s = age_s = 0.0
         while True:
             # A cloud that is slow to answer is busy enough: this is a tenth of its time at most.
-            time.sleep(max(POLL_S, 9 * took_s))
+            # What takes long to build, or never comes, is looked for less and less often.
+            time.sleep(max(POLL_S, 9 * took_s, age_s / 10))
             began = time.monotonic()
             self.look(region)
-            took_s = time.monotonic() - began
             with self._lock:
                 now = time.monotonic()
                 self._followed = {k: v for k, v in self._followed.items() if v[1] > now}
-                if not any(it.region == region for it in self._followed):
+                left_s = [v[1] - now for k, v in self._followed.items() if k.region == region]
+                if not left_s:
                     self._watched.discard(region)
                     return
+            took_s, age_s = now - began, FOLLOW_S - max(left_s)
 
     def look(self, region: str) -> None:
         """Look once after a region's: those that are ACTIVE go into the ledger."""

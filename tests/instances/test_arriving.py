@@ -153,3 +153,14 @@ def test_who_repeats_a_command_and_waits_sees_what_a_dead_one_had_made(
     repeated = dead.another().create(2, key="k", wait_s=10)
     assert [it.id for it in repeated] == [it.id for it in made]
     assert {it.status for it in repeated} == {Status.ACTIVE}
+
+
+def test_what_never_comes_is_looked_for_less_and_less_often(
+    followed: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving_module, "POLL_S", 0.005)
+    lists = count_calls(followed, monkeypatch, "active")
+    followed.one()
+    threading.Event().wait(1.5)
+    # Ten for each time that its age is multiplied by e, and not one every 5 ms.
+    assert 5 < len(lists) < 90
