@@ -25,12 +25,13 @@ from report import Report, Table, Target, parser, publish
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds.openstack import CONNECT_TIMEOUT_S, OpenStackClouds
+from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
 from openmultistack.fleet import load_fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
-from openmultistack.models import CreateInstances, Principal
+from openmultistack.models import Principal
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 

@@ -25,18 +25,10 @@ from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, percentile, publish
 from ulid import ULID
 
+from openmultistack.commands import CreateInstances
 from openmultistack.ledger import Ledger, Seen, Wish
 from openmultistack.ledger.keys import Keys
-from openmultistack.models import (
-    Address,
-    CreateInstances,
-    Flavor,
-    Image,
-    Network,
-    Offer,
-    Resources,
-    Status,
-)
+from openmultistack.models import Address, Flavor, Image, Network, Offer, Resources, Status
 from openmultistack.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,

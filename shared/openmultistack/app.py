@@ -6,22 +6,22 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openmultistack import endpoints
 from openmultistack.errors import ConfigurationError
-from openmultistack.fleet import Fleet, FleetFile, load_fleet, load_fleet_file
-from openmultistack.http import Handler, door
-from openmultistack.ledger import Address, Ledger, connect, read_address
-from openmultistack.principal import Issuer, load_issuers
 from openmultistack.settings import Settings, load_settings
+from openmultistack.starting import lean_imports
 
-if TYPE_CHECKING:  # imported by those who need it, at their first request: a cold start is short
+if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a cold start is short
     from openmultistack.arriving import Arriving
     from openmultistack.attempts import Attempts
     from openmultistack.clouds import Clouds
     from openmultistack.creating import Creating
     from openmultistack.draining import Draining
+    from openmultistack.fleet import Fleet, FleetFile
+    from openmultistack.http import Handler
     from openmultistack.instances import Destroying
     from openmultistack.leaving import Leaving
+    from openmultistack.ledger import Address, Ledger
+    from openmultistack.principal import Issuer
     from openmultistack.reaper import Reaping
     from openmultistack.serving import Serving
 
@@ -36,8 +36,10 @@ def settings() -> Settings:
 
 
 @cache
-def issuers() -> Mapping[str, Issuer]:
+def issuers() -> "Mapping[str, Issuer]":
     """Return who is believed, their keys read; without a file: nobody."""
+    from openmultistack.principal import load_issuers
+
     path = settings().issuers_file
     believed = load_issuers(path) if path else {}
     for issuer in believed.values():
@@ -46,28 +48,36 @@ def issuers() -> Mapping[str, Issuer]:
 
 
 @cache
-def redis_address() -> Address:
+def redis_address() -> "Address":
     """Return where Redis is."""
+    from openmultistack.ledger import read_address
+
     return read_address(settings().redis_url)
 
 
 @cache
-def ledger() -> Ledger:
+def ledger() -> "Ledger":
     """Return the ledger."""
+    from openmultistack.ledger import Ledger, connect
+
     client = connect(redis_address())
     return Ledger(client, settings().fleet, lease_ms=settings().lease_s * 1000)
 
 
 @cache
-def fleet_file() -> FleetFile:
+def fleet_file() -> "FleetFile":
     """Return what the operator says of the fleet; it holds no secrets."""
+    from openmultistack.fleet import FleetFile, load_fleet_file
+
     path = settings().fleet_file
     return load_fleet_file(path) if path else FleetFile()
 
 
 @cache
-def fleet() -> Fleet:
+def fleet() -> "Fleet":
     """Return the configured fleet."""
+    from openmultistack.fleet import load_fleet
+
     return load_fleet(clouds_file(), settings().fleet_file)
 
 
@@ -84,21 +94,28 @@ def clouds_file() -> Path:
 
 
 @cache
+def regions() -> Mapping[str, tuple[str, str]]:
+    """Return all regions of clouds.yaml: by name, provider and region."""
+    from openmultistack.files import load_regions
+
+    return load_regions(clouds_file())
+
+
+@cache
 def clouds() -> "Clouds":
     """Return the regions' clouds; openstacksdk is imported when the first one is called."""
     from openmultistack.clouds import LateClouds
 
-    regions = {it.name: (it.provider, it.region) for it in fleet().regions.values()}
-
     def opened() -> "Clouds":
-        from openmultistack.clouds.openstack import OpenStackClouds
+        with lean_imports():
+            from openmultistack.clouds.openstack import OpenStackClouds
 
         # The sdk logs addresses and its own retries; what failed is in our own line.
         for name in ("openstack", "keystoneauth"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        return OpenStackClouds(clouds_file(), regions, fleet=settings().fleet, shelf=ledger())
+        return OpenStackClouds(clouds_file(), regions(), fleet=settings().fleet, shelf=ledger())
 
-    return LateClouds(list(regions), opened)
+    return LateClouds(list(regions()), opened)
 
 
 @cache
@@ -177,34 +194,50 @@ def draining() -> "Draining":
     return Draining(ledger(), fleet(), serving())
 
 
-def create() -> Handler:
+def create() -> "Handler":
     """Return the handler of functions/create.py."""
-    refuse_bad_configuration(redis_address, issuers, fleet)
-    return door("create", endpoints.create_endpoints(creating), issuers)
+    with lean_imports():
+        from openmultistack import creating as _  # noqa: F401  at start, not later
+        from openmultistack import endpoints, http
+
+        refuse_bad_configuration(redis_address, issuers, fleet)
+        return http.door("create", endpoints.create_endpoints(creating), issuers)
 
 
-def destroy() -> Handler:
-    """Return the handler of functions/destroy.py."""
-    refuse_bad_configuration(redis_address, issuers, fleet)
-    return door("destroy", endpoints.destroy_endpoints(destroying), issuers)
+def destroy() -> "Handler":
+    """Return the handler of functions/destroy.py; fleet.yaml is read when a slot is given on."""
+    with lean_imports():
+        from openmultistack import endpoints, http
+
+        refuse_bad_configuration(redis_address, issuers, regions)
+        return http.door("destroy", endpoints.destroy_endpoints(destroying), issuers)
 
 
-def list_() -> Handler:
+def list_() -> "Handler":
     """Return the handler of functions/list.py."""
-    refuse_bad_configuration(redis_address, issuers)
-    return door("list", endpoints.list_endpoints(ledger), issuers)
+    with lean_imports():
+        from openmultistack import endpoints, http
+
+        refuse_bad_configuration(redis_address, issuers)
+        return http.door("list", endpoints.list_endpoints(ledger), issuers)
 
 
-def renew() -> Handler:
+def renew() -> "Handler":
     """Return the handler of functions/renew.py."""
-    refuse_bad_configuration(redis_address, issuers, fleet_file)
-    return door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
+    with lean_imports():
+        from openmultistack import endpoints, http
+
+        refuse_bad_configuration(redis_address, issuers, fleet_file)
+        return http.door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
 
 
-def reap() -> Handler:
+def reap() -> "Handler":
     """Return the handler of functions/reap.py."""
-    refuse_bad_configuration(redis_address, issuers, fleet)
-    return door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
+    with lean_imports():
+        from openmultistack import endpoints, http
+
+        refuse_bad_configuration(redis_address, issuers, fleet)
+        return http.door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from openmultistack.arriving import Arriving
 from openmultistack.clouds import Cloud, Clouds, Marks, ServerOrder, keypair_name
+from openmultistack.commands import CreateInstances
 from openmultistack.errors import (
     AccountBroken,
     CatalogueStale,
@@ -27,7 +28,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick
-from openmultistack.models import CreateInstances, Instance, Offer
+from openmultistack.models import Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like

@@ -10,11 +10,12 @@ from ulid import ULID
 
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts, Ending, Pursuit, Wanted, candidates, ranked
+from openmultistack.commands import CreateInstances
 from openmultistack.errors import Invalid
 from openmultistack.fleet import Fleet, nearest
 from openmultistack.instances import Destroying, refuse_long_ttl
 from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
-from openmultistack.models import CreateInstances, Instance, Offer, Principal, Status
+from openmultistack.models import Instance, Offer, Principal, Status
 from openmultistack.placement import STRATEGIES
 from openmultistack.refusals import Refusals, why_not
 
@@ -88,7 +89,7 @@ class Creating:
         refuse_long_ttl(ttl, rule.max_ttl)
         _refuse_unknown_strategy(command)
         found = candidates(self._ledger, self._fleet, command)
-        quota = rule.quota.within(caller.quota)
+        quota = rule.quota.quota().within(caller.quota)
         queue = self._fleet.file.queue
         wish = Wish(
             owner=caller.owner,

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openmultistack.errors import Invalid, Malformed
 from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
 from openmultistack.instances import list_instances, owned, place_in_queue, renew, story
-from openmultistack.models import (
-    CreateInstances,
-    DrainRegions,
-    Instance,
-    OpenRegions,
-    RegionState,
-    RenewInstance,
-    Resources,
-    Status,
-    rfc3339,
-)
+from openmultistack.models import Instance, RegionState, Resources, Status, rfc3339
 
 if TYPE_CHECKING:  # a function has only its own use case
     from openmultistack.creating import Creating
@@ -35,6 +25,7 @@ KEY_CHARS = 255
 
 def create_endpoints(creating: "Callable[[], Creating]") -> list[Endpoint]:
     """`POST /instances`."""
+    from openmultistack.commands import CreateInstances
 
     def create(call: Call) -> Reply:
         command = parse(CreateInstances, call.body)
@@ -79,6 +70,7 @@ def renew_endpoints(
     ledger: "Callable[[], Ledger]", fleet: "Callable[[], FleetFile]"
 ) -> list[Endpoint]:
     """`PATCH /instances/{id}`."""
+    from openmultistack.commands import RenewInstance
 
     def run(call: Call) -> Reply:
         command = parse(RenewInstance, call.body)
@@ -92,6 +84,7 @@ def reap_endpoints(
     reaping: "Callable[[], Reaping]", draining: "Callable[[], Draining]"
 ) -> list[Endpoint]:
     """`POST /reap`, and what else is the operators'."""
+    from openmultistack.commands import DrainRegions, OpenRegions
 
     def drain(call: Call) -> Reply:
         command = parse(DrainRegions, call.body)
@@ -153,7 +146,7 @@ def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:
 
 
 def _description(_: Call) -> Reply:
-    from openmultistack import openapi  # noqa: PLC0415  rarely asked for
+    from openmultistack import openapi
 
     return Reply(200, openapi.document())
 
@@ -232,7 +225,7 @@ def _region(state: RegionState) -> dict[str, Any]:
                 ("free", free),
             )
         }
-        for what in Resources.model_fields
+        for what in Resources._fields
     }
     return {
         "region": state.region,

@@ -9,11 +9,9 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flask
-import structlog
-from pydantic import BaseModel, ValidationError
 from ulid import ULID
 
 from openmultistack.errors import (
@@ -30,11 +28,14 @@ from openmultistack.errors import (
 from openmultistack.models import Principal
 from openmultistack.principal import Callers, Issuer, demand
 
+if TYPE_CHECKING:  # imported by functions that take commands, at the first one
+    from pydantic import BaseModel
+
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
 
-Command = TypeVar("Command", bound=BaseModel)
+Command = TypeVar("Command", bound="BaseModel")
 
 
 class Reply(NamedTuple):
@@ -97,8 +98,10 @@ def door(
             line["outcome"] = Problem.slug
             _log().exception("unexpected", **line)
         line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
-        _log().info("request", **line)
-        return _response(reply, request_id)
+        response = _response(reply, request_id)
+        # When the answer is sent: nobody waits for it, nor for structlog to be imported.
+        response.call_on_close(lambda: _log().info("request", **line))
+        return response
 
     return handle
 
@@ -167,6 +170,8 @@ def parse(model: type[Command], body: bytes) -> Command:
         Malformed: it is not a JSON object.
         Invalid: it is one, and wrong.
     """
+    from pydantic import ValidationError  # noqa: PLC0415  as above
+
     try:
         raw = json.loads(body)
     except (ValueError, RecursionError):
@@ -223,6 +228,8 @@ def _request_id(request: flask.Request) -> str:
 
 
 def _log() -> Any:  # noqa: ANN401  structlog's own type
+    import structlog  # noqa: PLC0415  costs a cold start 25 ms and more
+
     if not structlog.is_configured():
         structlog.configure(
             processors=[

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openmultistack.clouds import Clouds, keypair_name
 from openmultistack.errors import CloudError, Invalid, NotFound
-from openmultistack.fleet import FleetFile
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Destroyed, Ledger, OnlyIf
 from openmultistack.models import Instance, Resources, Status, rfc3339
+
+if TYPE_CHECKING:  # a function that only lists needs no pydantic
+    from openmultistack.fleet import FleetFile
 
 # How many destroys of one command are under way at once.
 DESTROYS_SIDE_BY_SIDE = 8
@@ -138,9 +140,9 @@ def place_in_queue(ledger: Ledger, instance: Instance) -> Place | None:
     if instance.id not in order:
         return None
     used = ledger.usage([instance.owner])[instance.owner]
-    bounds = instance.quota.model_dump(exclude_none=True)
+    bounds = instance.quota.bounds()
     reached = [
-        what for what in Resources.model_fields if getattr(used, what) >= bounds.get(what, math.inf)
+        what for what in Resources._fields if getattr(used, what) >= bounds.get(what, math.inf)
     ]
     why = (
         f"the quota of its owner is used up: {bounds[reached[0]]} {reached[0]}"
@@ -150,7 +152,7 @@ def place_in_queue(ledger: Ledger, instance: Instance) -> Place | None:
     return Place(order.index(instance.id) + 1, len(order), why)
 
 
-def renew(ledger: Ledger, fleet: FleetFile, owner: str, instance_id: str, ttl: int) -> Instance:
+def renew(ledger: Ledger, fleet: "FleetFile", owner: str, instance_id: str, ttl: int) -> Instance:
     """Move an instance's expiry to `ttl` seconds from now.
 
     Raises:

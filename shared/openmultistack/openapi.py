@@ -4,14 +4,8 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from openmultistack import errors
-from openmultistack.models import (
-    CreateInstances,
-    DrainRegions,
-    OpenRegions,
-    RegionHealth,
-    RenewInstance,
-    Status,
-)
+from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions, RenewInstance
+from openmultistack.models import RegionHealth, Status
 
 Json = dict[str, Any]
 

@@ -8,10 +8,10 @@ To add a strategy: write a function that orders offers, and add one line to STRA
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from openmultistack.models import Frozen, Offer
+from openmultistack.models import Offer
 
 
-class Ranked(Frozen):
+class Ranked(NamedTuple):
     """What a rule may look at: an offer and what the operator says of its region."""
 
     offer: Offer

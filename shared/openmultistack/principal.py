@@ -9,18 +9,18 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NewType
+from typing import Any, NewType
 
 import yaml
 from jose import jwk, jwt
 from jose.exceptions import JOSEError
-from pydantic import Field, StringConstraints, ValidationError
 
 from openmultistack.errors import ConfigurationError, InsufficientScope, Unauthenticated
-from openmultistack.models import Frozen, Principal, Quota
+from openmultistack.models import Principal, Quota
 
 SCOPES = (
     "instances:create",
@@ -46,12 +46,13 @@ SignedClaims = NewType("SignedClaims", Mapping[str, Any])
 _REQUIRED = {f"require_{claim}": True for claim in ("aud", "exp", "iss", "sub")}
 
 
-class Issuer(Frozen):
+@dataclass(frozen=True)
+class Issuer:
     """One party whose tokens are believed, and what its claims mean."""
 
-    issuer: Annotated[str, StringConstraints(min_length=1)]
-    audience: Annotated[str, StringConstraints(min_length=1)]
-    algorithms: tuple[str, ...] = Field(min_length=1)
+    issuer: str
+    audience: str
+    algorithms: Sequence[str]
     jwks_file: Path
     owner_claim: str = "sub"
     # Keeps the owners of two issuers apart: each issuer needs its own.
@@ -87,22 +88,41 @@ def load_issuers(path: Path) -> dict[str, Issuer]:
     """
     try:
         raw = yaml.safe_load(path.read_text()) or {}
-        entries = raw["issuers"] or []
-        issuers = [
-            Issuer(**{**entry, "jwks_file": path.parent / entry["jwks_file"]}) for entry in entries
-        ]
+        issuers = [_issuer(path, **entry) for entry in raw["issuers"] or []]
     except OSError as error:
         raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = "issuers." + ".".join(map(str, fault["loc"]))
-        raise ConfigurationError(str(path), key, fault["msg"]) from error
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ConfigurationError(
             str(path), "issuers", "expected a list of {issuer, audience, algorithms, jwks_file}"
         ) from error
     _refuse_confusable(path, issuers)
     return {issuer.issuer: issuer for issuer in issuers}
+
+
+def _issuer(path: Path, **entry: object) -> Issuer:
+    for key, expected in _faults(entry):
+        raise ConfigurationError(str(path), f"issuers.{key}", expected)
+    given: dict[str, Any] = {**entry, "jwks_file": path.parent / str(entry["jwks_file"])}
+    return Issuer(**given)
+
+
+def _faults(entry: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with an entry: the key, and what was expected."""
+    known = [it.name for it in fields(Issuer)]
+    for key in entry:
+        if key not in known:
+            yield key, f"is not permitted here, expected some of {', '.join(known)}"
+    for key in known[:4]:  # the others have defaults
+        if key not in entry:
+            yield key, "is required"
+    for key, value in entry.items():
+        if key == "algorithms":
+            if not isinstance(value, list) or not value:
+                yield key, f"expected a list of at least 1 of {', '.join(ASYMMETRIC)}"
+        elif not isinstance(value, str) and not (key == "quota_claim" and value is None):
+            yield key, "expected a string"
+        elif not value and key in known[:4]:
+            yield key, "expected at least 1 character"
 
 
 def _refuse_confusable(path: Path, issuers: Sequence[Issuer]) -> None:
@@ -208,8 +228,13 @@ def _quota(claims: SignedClaims, issuer: Issuer) -> Quota:
     claim = issuer.quota_claim
     if claim is None or claim not in claims:
         return Quota()
+    # Few have such a claim, and the others start faster without.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from openmultistack.commands import OwnerQuota  # noqa: PLC0415
+
     try:
-        return Quota.model_validate(claims[claim])
+        return OwnerQuota.model_validate(claims[claim]).quota()
     except ValidationError:
         raise Unauthenticated(f"the token's {claim} is no quota") from None
 

@@ -65,8 +65,8 @@ class Refusals:
         owner = self._wish.owner
         return OwnerQuotaExceeded(
             f"{detail}; nothing was made",
-            quota=self._wish.quota.model_dump(exclude_none=True),
-            used=self._ledger.usage([owner])[owner].model_dump(),
+            quota=self._wish.quota.bounds(),
+            used=self._ledger.usage([owner])[owner]._asdict(),
             retry_after_s=retry_after_s,
         )
 

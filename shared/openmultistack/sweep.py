@@ -97,7 +97,7 @@ class Sweep:
     def _cap(self, quota: Resources) -> Resources:
         own = self._fleet.regions[self._region].rule.cap.model_dump(exclude_none=True)
         return Resources(
-            **{what: min(bound, own.get(what, bound)) for what, bound in quota.model_dump().items()}
+            **{what: min(bound, own.get(what, bound)) for what, bound in quota._asdict().items()}
         )
 
     def _hold_unknown(self, view: View, marked: Mapping[tuple[str, int], Server]) -> bool:
@@ -169,7 +169,7 @@ class Sweep:
         elif act.what == "delete" and server:
             self._delete(slot, instance, server)
         elif act.what == "mark" and server and server.marks and instance:
-            marks = server.marks.model_copy(update={"expires_at_ms": instance.expires_at_ms})
+            marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
             self._cloud.mark(server.id, marks)
 
     def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
@@ -190,7 +190,7 @@ class Sweep:
         if server:
             # Not here again. Where nothing was made, nothing failed: our own end came between.
             tried = {**instance.tried, self._region: why}
-            instance = instance.model_copy(update={"tried": tried})
+            instance = instance._replace(tried=tried)
         wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, {})
         placed_at = time.monotonic()
         moved = self._ledger.move(

@@ -95,8 +95,8 @@ def test_a_login_that_fails_leaves_the_other_region_examined(examine, clouds):
 
 
 def test_an_image_and_a_size_that_mean_nothing_in_a_region(examine, clouds):
-    clouds["alpha/Two"].offered = CATALOGUE.model_copy(
-        update={"images": (Image(id="9", name="Ubuntu"),), "flavors": ()}
+    clouds["alpha/Two"].offered = CATALOGUE._replace(
+        images=(Image(id="9", name="Ubuntu"),), flavors=()
     )
     code, wrong = examine(FLEET)
     assert code == 1
@@ -116,7 +116,7 @@ def test_an_image_and_a_size_that_mean_nothing_in_a_region(examine, clouds):
 
 def test_a_network_that_must_be_named(examine, clouds):
     two = (Network(id="3", name="one"), Network(id="4", name="two"))
-    clouds["alpha/One"].offered = CATALOGUE.model_copy(update={"networks": two})
+    clouds["alpha/One"].offered = CATALOGUE._replace(networks=two)
     code, ((where, what, mend),) = examine(FLEET)
     assert (code, where) == (1, "alpha/One")
     assert "several networks" in what

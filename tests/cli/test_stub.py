@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from openmultistack import openapi
-from openmultistack.models import CreateInstances, DrainRegions, OpenRegions
+from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions
 
 DOCUMENT = openapi.document()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"

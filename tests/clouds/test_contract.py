@@ -195,10 +195,8 @@ def until(ground: Ground, holds: Callable[[], Any]) -> Any:
 def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer) -> None:
     """One server for the whole life, as each costs the laboratory seconds."""
     order = order_of(ground, offer)
-    marks = order.marks.model_copy(update={"keypair": order.marks.server_name})
-    order = order.model_copy(
-        update={"marks": marks, "ssh_public_key": SSH_KEY, "user_data": "#!/bin/sh\n"}
-    )
+    marks = order.marks._replace(keypair=order.marks.server_name)
+    order = order._replace(marks=marks, ssh_public_key=SSH_KEY, user_data="#!/bin/sh\n")
     server_id = ground.cloud.create(order)
     assert marks.keypair in ground.keypairs()
 
@@ -215,7 +213,7 @@ def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer
     assert found(ground, server_id) == active
     assert active in ground.cloud.active()
 
-    later = marks.model_copy(update={"expires_at_ms": marks.expires_at_ms + 60_000})
+    later = marks._replace(expires_at_ms=marks.expires_at_ms + 60000)
     ground.cloud.mark(server_id, later)
     assert until(ground, lambda: found(ground, server_id)).marks == later
 
@@ -274,10 +272,10 @@ def test_the_quota_is_known_and_who_is_over_it_is_refused(ground: Ground) -> Non
 def test_what_is_offered_no_more_is_refused_as_stale(
     ground: Ground, offer: Offer, what: str
 ) -> None:
-    gone = getattr(offer, what).model_copy(update={"id": NOWHERE})
-    order = order_of(ground, offer.model_copy(update={what: gone}))
-    marks = order.marks.model_copy(update={"keypair": order.marks.server_name})
-    order = order.model_copy(update={"marks": marks, "ssh_public_key": SSH_KEY})
+    gone = getattr(offer, what)._replace(id=NOWHERE)
+    order = order_of(ground, offer._replace(**{what: gone}))
+    marks = order.marks._replace(keypair=order.marks.server_name)
+    order = order._replace(marks=marks, ssh_public_key=SSH_KEY)
     with pytest.raises(CatalogueStale):
         ground.cloud.create(order)
     assert not _made(ground, order)

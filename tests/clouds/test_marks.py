@@ -12,7 +12,7 @@ from openmultistack.clouds.marks import (
     metadata_of,
     tag_of,
 )
-from openmultistack.models import LABELS_MAX
+from openmultistack.commands import LABELS_MAX
 
 KEY = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 VALUE = st.from_regex(r"[A-Za-z0-9._:/@+ -]{0,63}", fullmatch=True)

@@ -61,7 +61,7 @@ def failure(act: Callable[[], object], stub: Stub) -> CloudError:
 def test_a_create_is_one_post_with_marks_tag_and_what_was_ordered(
     stub: Stub, connect: Any, order: ServerOrder
 ) -> None:
-    ordered = order.model_copy(update={"user_data": "#!/bin/sh\n# ä"})
+    ordered = order._replace(user_data="#!/bin/sh\n# ä")
     assert connect(stub).create(ordered) == "server-1"
     assert stub.posts("/v2.1/servers") == 1
     sent = stub.bodies[stub.requests.index(SERVERS)]["server"]
@@ -266,8 +266,8 @@ def test_a_provider_that_asks_for_a_pause_made_nothing_and_is_not_asked_again(
 @pytest.fixture
 def keyed(order: ServerOrder) -> ServerOrder:
     """Return an order with a key of the client's."""
-    marks = order.marks.model_copy(update={"keypair": order.marks.server_name})
-    return order.model_copy(update={"marks": marks, "ssh_public_key": SSH_KEY})
+    marks = order.marks._replace(keypair=order.marks.server_name)
+    return order._replace(marks=marks, ssh_public_key=SSH_KEY)
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from jose import jwt
 from redis import Redis
 from ulid import ULID
 
+from openmultistack.commands import CreateInstances
 from openmultistack.ledger import Attempt, Ledger, Wish
 from openmultistack.models import (
     Address,
     Catalogue,
-    CreateInstances,
     Flavor,
     Image,
     Network,

@@ -99,10 +99,10 @@ def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("OMS_REDIS_URL", f"http://:{PASSWORD}@x", "pattern"),
+        ("OMS_REDIS_URL", f"http://:{PASSWORD}@x", "redis://"),
         ("OMS_LEASE_S", "5", "45"),
-        ("OMS_LEASE_S", "long", "integer"),
-        ("OMS_FLEET", "a fleet", "pattern"),
+        ("OMS_LEASE_S", "long", "seconds"),
+        ("OMS_FLEET", "a fleet", "letters"),
         ("OS_CLIENT_CONFIG_FILE", None, "expected a path"),
     ],
 )

@@ -17,6 +17,7 @@ from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
 from openmultistack.draining import Draining
 from openmultistack.errors import CloudError, InDoubt
@@ -28,7 +29,6 @@ from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
     Catalogue,
-    CreateInstances,
     Flavor,
     Image,
     Instance,

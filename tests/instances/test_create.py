@@ -80,7 +80,7 @@ def test_each_region_gets_its_own_flavor_image_and_network(house: House) -> None
 
 def test_what_create_answers_is_what_the_ledger_has(house: House) -> None:
     made = house.one(labels={"a": "b"})
-    kept = house.get(made).model_copy(update={"order": None})
+    kept = house.get(made)._replace(order=None)
     assert made.document() == kept.document()
 
 
@@ -162,7 +162,7 @@ def test_never_over_foreign_servers_and_the_operators_cap_bound_what_is_placed(
 
 def test_vcpus_are_counted_as_well(make_house: Any) -> None:
     house = make_house(swept=False)
-    house.clouds[A].quota = house.clouds[A].quota.model_copy(update={"vcpus": 5})
+    house.clouds[A].quota = house.clouds[A].quota._replace(vcpus=5)
     house.sweep()
     house.create(20, partial=True)
     assert house.held() == {A: 2, B: 4, C: 4}
@@ -202,7 +202,7 @@ def test_a_region_that_lacks_the_flavor_is_no_candidate(make_house: Any) -> None
     house = make_house(swept=False)
     big = Flavor(id="x", name="big", vcpus=4, ram_mb=4096, disk_gb=20)
     offered = house.clouds[B].offered
-    house.clouds[B].offered = offered.model_copy(update={"flavors": (*offered.flavors, big)})
+    house.clouds[B].offered = offered._replace(flavors=(*offered.flavors, big))
     house.sweep()
     assert house.one(size="big").region == B
 
@@ -243,8 +243,8 @@ def test_a_full_region_is_left_and_not_asked_again_until_the_next_sweep(house: H
 
 def test_a_stale_catalogue_sends_the_instance_elsewhere_and_is_read_again(house: House) -> None:
     cloud = house.clouds[A]
-    renewed = cloud.offered.flavors[0].model_copy(update={"id": "new"})
-    cloud.offered = cloud.offered.model_copy(update={"flavors": (renewed,)})
+    renewed = cloud.offered.flavors[0]._replace(id="new")
+    cloud.offered = cloud.offered._replace(flavors=(renewed,))
     house.sweep(A)  # its catalogue is young, and not read again by this sweep
     made = house.one(regions=[A, B], strategy="priority")
     assert (made.region, made.attempt) == (B, 2)

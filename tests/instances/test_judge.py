@@ -192,7 +192,7 @@ def test_what_the_ledger_does_not_have_yet_is_taken_over(
 
 
 def test_an_expiry_that_moved_is_written_on_the_server() -> None:
-    moved = MARKS.model_copy(update={"expires_at_ms": EXPIRES + 1})
+    moved = MARKS._replace(expires_at_ms=EXPIRES + 1)
     assert said(slot(), instance(), server(marks=moved)) == "mark"
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
 

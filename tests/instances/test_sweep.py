@@ -9,11 +9,12 @@ import pytest
 from openmultistack import reaper as reaper_module
 from openmultistack import sweep as sweep_module
 from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.commands import CreateInstances
 from openmultistack.errors import InDoubt, RegionFull, Unreachable
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import renew
 from openmultistack.ledger import Attempt, Wish
-from openmultistack.models import CreateInstances, Instance, Offer, Resources, Status
+from openmultistack.models import Instance, Offer, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -88,8 +89,8 @@ def test_a_changed_address_is_taken_over(house: House) -> None:
     made = house.active()
     cloud = house.clouds[made.region]
     server = house.server(made)
-    moved = server.addresses[0].model_copy(update={"address": "192.0.2.99"})
-    cloud.servers[server.id] = server.model_copy(update={"addresses": (moved,)})
+    moved = server.addresses[0]._replace(address="192.0.2.99")
+    cloud.servers[server.id] = server._replace(addresses=(moved,))
     house.sweep()
     assert house.get(made).addresses == (moved,)
 
@@ -146,9 +147,7 @@ def test_a_retried_instance_keeps_owner_labels_expiry_and_key(house: House) -> N
     house.settle()
     house.sweep(A)
     after = house.server(house.get(made)).marks
-    assert after == before.model_copy(
-        update={"attempt": 2, "keypair": f"oms-{house.name}-{made.id}-2"}
-    )
+    assert after == before._replace(attempt=2, keypair=f"oms-{house.name}-{made.id}-2")
     assert (house.clouds[A].keypairs, house.clouds[B].keypairs) == (set(), {after.keypair})
 
 
@@ -206,9 +205,7 @@ def test_an_active_instance_whose_server_fails_is_an_error_and_its_server_stays(
 ) -> None:
     made = house.active()
     cloud, server = house.clouds[made.region], house.server(made)
-    cloud.servers[server.id] = server.model_copy(
-        update={"status": Status.ERROR, "fault": "disk gone"}
-    )
+    cloud.servers[server.id] = server._replace(status=Status.ERROR, fault="disk gone")
     assert house.sweep() == {"failed": 1}
     shown = house.get(made)
     assert (shown.status, shown.error) == (Status.ERROR, "disk gone")
@@ -229,7 +226,7 @@ def test_a_delete_that_leaves_an_error_behind_is_repeated(house: House) -> None:
     house.destroy(made)
     # The hypervisor failed it: still there, still counted (the lab's README, item 11).
     cloud._leaving.clear()  # noqa: SLF001
-    cloud.servers[server.id] = server.model_copy(update={"status": Status.ERROR})
+    cloud.servers[server.id] = server._replace(status=Status.ERROR)
     assert house.sweep() == {"deleted": 1}
     house.settle()
     assert house.sweep() == {"released": 1}
@@ -432,7 +429,7 @@ def test_positive_delete_foreign_servers_are_counted_and_never_touched(house: Ho
     cloud = house.clouds[A]
     foreign = cloud.add_foreign(Resources(instances=1, vcpus=8, ram_mb=100))
     failed = cloud.add_foreign(Resources(instances=1, vcpus=8, ram_mb=100))
-    cloud.servers[failed] = cloud.servers[failed].model_copy(update={"status": Status.ERROR})
+    cloud.servers[failed] = cloud.servers[failed]._replace(status=Status.ERROR)
     cloud.calls.clear()
     house.come_to_rest()
     assert house.state(A).foreign == Resources(instances=2, vcpus=16, ram_mb=200)
@@ -445,7 +442,7 @@ def test_positive_delete_foreign_servers_are_counted_and_never_touched(house: Ho
 
 def test_the_quota_that_shrinks_is_heeded_and_nothing_is_deleted_for_it(house: House) -> None:
     house.create(4, regions=[A])
-    house.clouds[A].quota = house.clouds[A].quota.model_copy(update={"instances": 2})
+    house.clouds[A].quota = house.clouds[A].quota._replace(instances=2)
     house.come_to_rest()
     assert house.servers() == 4
     assert house.state(A).free().instances == 0
@@ -545,9 +542,7 @@ def test_a_server_that_went_while_its_region_was_listed_holds_no_slot_again(hous
 
 
 def test_positive_delete_a_marked_server_that_nobody_knows_is_adopted(house: House) -> None:
-    house.clouds[B].create(
-        order_for(house, "i-" + "Z" * 26).model_copy(update={"offer": _offer(house, B)})
-    )
+    house.clouds[B].create(order_for(house, "i-" + "Z" * 26)._replace(offer=_offer(house, B)))
     assert house.sweep(B) == {"adopted": 1}
     house.come_to_rest()
     found = house.get("i-" + "Z" * 26)

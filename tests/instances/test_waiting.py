@@ -92,7 +92,7 @@ def test_what_is_gone_behind_our_back_makes_room(full: House) -> None:
 
 def test_room_that_others_leave_is_used(make_house: Any) -> None:
     house = make_house({A: 1}, swept=False)
-    foreign = house.clouds[A].add_foreign(house.clouds[A].quota.model_copy(update={"instances": 1}))
+    foreign = house.clouds[A].add_foreign(house.clouds[A].quota._replace(instances=1))
     house.sweep()
     (waiting,) = queued(house)
     del house.clouds[A].servers[foreign]
@@ -224,7 +224,7 @@ def test_who_is_destroyed_while_it_waits_is_gone_at_once_and_gets_no_slot(full: 
 def test_what_no_region_can_serve_any_more_waits_and_holds_nobody_up(full: House) -> None:
     stuck, other = queued(full, image="debian", regions=[A])[0], queued(full, regions=[B])[0]
     offered = full.clouds[A].offered
-    full.clouds[A].offered = offered.model_copy(update={"images": ()})
+    full.clouds[A].offered = offered._replace(images=())
     full.redis.hset(full.keys.region(A), "catalogue_at_ms", 1)
     for region in (A, B):
         full.destroy(held_by(full, region))

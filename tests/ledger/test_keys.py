@@ -54,9 +54,9 @@ def everything(desk: Desk) -> None:
     assert ledger.destroy(desk.get(moved), why="w") == "EMPTY"
     desk.end(moved)
     desk.end(second)
-    found = desk.get(third).model_copy(update={"id": "i-found", "server_id": "srv-9"})
+    found = desk.get(third)._replace(id="i-found", server_id="srv-9")
     assert ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1))
-    assert ledger.destroy(found.model_copy(update={"id": "i-none"}), why="w") == "MISSING"
+    assert ledger.destroy(found._replace(id="i-none"), why="w") == "MISSING"
     ledger.forget([desk.get(first)])
     assert ledger.due(10) == []
     assert ledger.now_ms() > 0
@@ -88,7 +88,7 @@ def waiting(desk: Desk) -> None:
     assert ledger.destroy(desk.get(first), why="w") == "EMPTY"
     assert not desk.end(Attempt(first, 1, ""))
     assert desk.end(Attempt(second, 1, C))
-    found = desk.get(second).model_copy(update={"id": "i-again", "server_id": "srv", "region": C})
+    found = desk.get(second)._replace(id="i-again", server_id="srv", region=C)
     assert ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1), building=True)
     assert desk.end(Attempt("i-again", 1, C))
     ledger.give_key_back("bob", key, [first, second], even_promised=True)

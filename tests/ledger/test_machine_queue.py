@@ -434,14 +434,14 @@ def total(slots: Sequence[Mapping[str, Any]] | Any) -> Resources:
 
 def within(used: Resources, quota: Quota) -> bool:
     """Return whether a usage is within a quota."""
-    bounded = quota.model_dump(include=set(Resources.model_fields), exclude_none=True)
+    bounded = {what: it for what, it in quota.bounds().items() if what in Resources._fields}
     return all(getattr(used, what) <= bound for what, bound in bounded.items())
 
 
 def never_over(books: Books, region: str) -> None:
     """Check that a region is within its cap and its bounds."""
     held = books.held(region)
-    for what, count in held.model_dump().items():
+    for what, count in held._asdict().items():
         foreign, cap = (books.number(region, f"{kind}_{what}") for kind in ("foreign", "cap"))
         assert count + foreign <= cap, (region, what)
     if "max_building" in books.regions[region]:

@@ -10,18 +10,10 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from openmultistack.commands import CreateInstances
 from openmultistack.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Wish
-from openmultistack.models import (
-    CreateInstances,
-    Flavor,
-    Image,
-    Instance,
-    Network,
-    Offer,
-    Resources,
-    Status,
-)
+from openmultistack.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

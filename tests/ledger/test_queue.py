@@ -274,7 +274,7 @@ def test_one_whose_server_is_found_though_it_seems_to_wait_waits_no_more(desk: D
     """A replica took over that had not heard of its being served."""
     waits = desk.queued(A)
     seen = {"attempt": 1, "region": B, "server_id": "srv", "status": Status.BUILD}
-    found = desk.get(waits).model_copy(update=seen)
+    found = desk.get(waits)._replace(**seen)
     assert desk.ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1))
     assert desk.get(waits).status == Status.BUILD
     assert desk.members(desk.keys.queue) == []

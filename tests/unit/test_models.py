@@ -10,21 +10,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import ValidationError
 
-from openmultistack.models import (
+from openmultistack.commands import (
     INSTANCES_MAX,
     LABEL_CHARS,
     LABELS_MAX,
     USER_DATA_MAX_BASE64_CHARS,
     CreateInstances,
-    Instance,
-    Quota,
-    RegionState,
     RenewInstance,
-    Resources,
     SizeWanted,
-    Status,
-    rfc3339,
 )
+from openmultistack.models import Instance, Quota, RegionState, Resources, Status, rfc3339
 
 LEAST: Mapping[str, object] = {"image": "debian-12", "size": "small"}
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from openmultistack.commands import SizeWanted
 from openmultistack.errors import Invalid, NoRegionReady
 from openmultistack.fleet import Fleet, Offers, Region, nearest, offers, regions_matching
 from openmultistack.fleet.config import FleetFile, RegionRule
-from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, SizeWanted
+from openmultistack.models import Catalogue, Flavor, Image, Network, Offer
 
 NAMES = ("alpha/One", "alpha/Two", "beta/One")
 

@@ -57,9 +57,7 @@ class FakeCloud:
             ):
                 raise CatalogueStale("400: flavor, image or network could not be found")
             used = sum((it.need for it in self.servers.values()), need)
-            if any(
-                getattr(used, what) > getattr(self.quota, what) for what in Resources.model_fields
-            ):
+            if any(getattr(used, what) > getattr(self.quota, what) for what in Resources._fields):
                 raise RegionFull("403: Quota exceeded")
             server_id = f"server-{next(self._ids)}"
             self.servers[server_id] = Server(
@@ -141,7 +139,7 @@ class FakeCloud:
             self._called("mark")
             if server_id not in self.servers:
                 raise InDoubt("404: there is no such server")
-            self.servers[server_id] = self.servers[server_id].model_copy(update={"marks": marks})
+            self.servers[server_id] = self.servers[server_id]._replace(marks=marks)
 
     def settle(self) -> None:
         """Let time pass: what builds is built (or fails), what leaves is gone."""
@@ -155,9 +153,9 @@ class FakeCloud:
 
     def _built(self, server: Server) -> Server:
         if self.build_fault:
-            return server.model_copy(update={"status": Status.ERROR, "fault": self.build_fault})
+            return server._replace(status=Status.ERROR, fault=self.build_fault)
         address = Address(address="192.0.2.1", version=4, network="net")
-        return server.model_copy(update={"status": Status.ACTIVE, "addresses": (address,)})
+        return server._replace(status=Status.ACTIVE, addresses=(address,))
 
     def add_foreign(self, need: Resources) -> str:
         """Make a server that is not ours."""

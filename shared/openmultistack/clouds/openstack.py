@@ -12,9 +12,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
-import openstack
 from keystoneauth1.access import AccessInfo
-from openstack import utils
+from openstack import exceptions, utils
+from openstack.config import OpenStackConfig
 
 from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.documents import (
@@ -31,6 +31,7 @@ from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
 from openmultistack.clouds.sealing import SealedShelf
+from openmultistack.clouds.services import Services
 from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
 from openmultistack.models import Catalogue
 
@@ -82,31 +83,31 @@ class OpenStackClouds:
 
     @cached_property
     def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
-        return openstack.config.OpenStackConfig(
+        return OpenStackConfig(
             config_files=[str(self._file)],
             load_envvars=False,
             app_name="openmultistack",
             session_constructor=SharingSession,
         )
 
-    def _connect(self, provider: str, region: str) -> tuple[Any, Login]:
+    def _connect(self, provider: str, region: str) -> tuple[Services, Login]:
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
             if provider not in self._logins:
                 shelf = SealedShelf(self._shelf, provider, config.get_auth_args())
                 self._logins[provider] = Login(shelf)
-        connection, login = openstack.connection.Connection(config=config), self._logins[provider]
-        session = cast("SharingSession", connection.session)
+        services, login = Services(config), self._logins[provider]
+        session = cast("SharingSession", services.session)
         for scheme in ("http://", "https://"):
             session.session.mount(scheme, ImpatientAdapter(self._hosts))
         session.discoveries.shelf = login.shelf
-        return connection, login
+        return services, login
 
 
 class OpenStackCloud:
     """One region over openstacksdk; safe to share between threads."""
 
-    def __init__(self, connect: Callable[[], tuple[Any, Login]], *, fleet: str) -> None:
+    def __init__(self, connect: Callable[[], tuple[Services, Login]], *, fleet: str) -> None:
         self._connect = connect
         self._fleet = fleet
         self._connecting = threading.Lock()
@@ -116,11 +117,11 @@ class OpenStackCloud:
         self._version: str | None = None
 
     @cached_property
-    def _connection(self) -> tuple[Any, Login]:
+    def _connection(self) -> tuple[Services, Login]:
         return self._connect()
 
     @contextmanager
-    def _session(self, *, sending: bool = False) -> "Iterator[Any]":
+    def _session(self, *, sending: bool = False) -> "Iterator[Services]":
         """Give the connection, logged in; whatever fails comes out as a CloudError.
 
         With `sending` a failure after the login may have reached the cloud.
@@ -241,7 +242,7 @@ class OpenStackCloud:
             path, version = f"/servers/{server_id}", self._version
             try:
                 found = asked(connection.compute, path, microversion=version)
-            except openstack.exceptions.NotFoundException:
+            except exceptions.NotFoundException:
                 return None
             return server_of(found["server"], self._fleet)
 
@@ -308,14 +309,14 @@ class OpenStackCloud:
             answer = connection.compute.post(
                 f"/servers/{server_id}/metadata", json={"metadata": metadata_of(marks)}
             )
-            openstack.exceptions.raise_from_response(answer)
+            exceptions.raise_from_response(answer)
 
 
 def _delete(connection: Any, path: str) -> None:  # noqa: ANN401  the sdk is untyped
     """Delete something of Nova's; what is gone is no error."""
     answer = connection.compute.delete(path)
     if answer.status_code != HTTPStatus.NOT_FOUND:
-        openstack.exceptions.raise_from_response(answer)
+        exceptions.raise_from_response(answer)
 
 
 def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response

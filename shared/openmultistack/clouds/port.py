@@ -6,12 +6,12 @@ never repeated by an adapter, as Nova makes a second server from a second POST.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from openmultistack.models import Address, Catalogue, Frozen, Offer, Resources, Status
+from openmultistack.models import Address, Catalogue, Offer, Resources, Status
 
 
-class Marks(Frozen):
+class Marks(NamedTuple):
     """What a server of ours carries in its metadata: enough to rebuild the ledger."""
 
     fleet: str
@@ -33,7 +33,7 @@ class Marks(Frozen):
         return f"oms-{self.instance_id}-{self.attempt}"
 
 
-class ServerOrder(Frozen):
+class ServerOrder(NamedTuple):
     """One server to be made."""
 
     marks: Marks
@@ -42,7 +42,7 @@ class ServerOrder(Frozen):
     user_data: str | None = None
 
 
-class Server(Frozen):
+class Server(NamedTuple):
     """A server as the cloud shows it; `marks` is None for one that is not this fleet's."""
 
     id: str
@@ -55,7 +55,7 @@ class Server(Frozen):
     marks: Marks | None = None
 
 
-class Survey(Frozen):
+class Survey(NamedTuple):
     """All servers of the project in one region, its quota, and the fleet's keypairs there."""
 
     servers: tuple[Server, ...]

@@ -5,30 +5,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     model_validator,
 )
 
+from openmultistack.commands import Cap, Frozen, OwnerQuota, SizeWanted
 from openmultistack.errors import ConfigurationError
-from openmultistack.models import Frozen, Quota, SizeWanted
+from openmultistack.files import load_regions, read_mapping
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 Pattern = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Cap(Frozen):
-    """The operator's own bounds in one region; the cloud's quota bounds as well."""
-
-    instances: int | None = Field(default=None, ge=0)
-    vcpus: int | None = Field(default=None, ge=0)
-    ram_mb: int | None = Field(default=None, ge=0)
 
 
 class RegionRule(Frozen):
@@ -74,7 +65,7 @@ class OwnerRule(Frozen):
 
     default_ttl: int = Field(default=3600, ge=1)
     max_ttl: int = Field(default=86400, ge=1)
-    quota: Quota = Quota()
+    quota: OwnerQuota = OwnerQuota()
     # Of their instances that wait; lower goes first.
     priority: int = Field(default=0, ge=-1000, le=1000)
 
@@ -129,30 +120,6 @@ def first_match(rules: Mapping[str, T], region: str) -> T | None:
     return next((rule for pattern, rule in rules.items() if fnmatchcase(region, pattern)), None)
 
 
-class _CloudRegion(BaseModel):
-    """An entry of `regions` that has values of its own."""
-
-    model_config = ConfigDict(extra="allow")
-    name: str
-
-
-class _CloudEntry(BaseModel):
-    """A cloud of clouds.yaml: only what tells its regions is looked at here."""
-
-    model_config = ConfigDict(extra="allow")
-    regions: list[str | _CloudRegion] | None = None
-    region_name: str | None = None
-
-    def names(self) -> list[str]:
-        listed = [entry if isinstance(entry, str) else entry.name for entry in self.regions or ()]
-        return listed or ([self.region_name] if self.region_name else [])
-
-
-class _CloudsFile(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    clouds: dict[str, _CloudEntry] = Field(min_length=1)
-
-
 def load_fleet_file(path: Path) -> FleetFile:
     """Return the operator's fleet.yaml.
 
@@ -168,20 +135,10 @@ def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
     Raises:
         ConfigurationError: a file is missing or wrong; says which key and what was expected.
     """
-    clouds = _parse(clouds_file, _CloudsFile)
     file = load_fleet_file(fleet_file) if fleet_file else FleetFile()
-    names = []
-    for provider, entry in clouds.clouds.items():
-        if not entry.names():
-            raise ConfigurationError(
-                str(clouds_file),
-                f"clouds.{provider}",
-                "expected `regions: [NAME, ...]` or `region_name: NAME`",
-            )
-        names += [(provider, region) for region in entry.names()]
     regions = [
-        Region(name=f"{p}/{r}", provider=p, region=r, rule=_rule(file, f"{p}/{r}"))
-        for p, r in names
+        Region(name=name, provider=provider, region=region, rule=_rule(file, name))
+        for name, (provider, region) in load_regions(clouds_file).items()
     ]
     fleet = Fleet(regions={it.name: it for it in regions if it.rule.enabled}, file=file)
     if fleet_file:
@@ -212,17 +169,7 @@ def _refuse_idle_patterns(path: Path, file: FleetFile, regions: Sequence[str]) -
 
 def _parse(path: Path, model: type[Model]) -> Model:
     try:
-        raw = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(str(path), where, "expected YAML") from None
-    if not isinstance(raw, dict | None):
-        raise ConfigurationError(str(path), "", "expected a mapping")
-    try:
-        return model.model_validate(raw or {})
+        return model.model_validate(read_mapping(path))
     except ValidationError as error:
         raise ConfigurationError(str(path), *_explain(error)) from None
 

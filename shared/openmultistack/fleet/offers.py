@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from openmultistack.commands import SizeWanted
 from openmultistack.errors import Invalid, NoRegionReady
 from openmultistack.fleet.config import Fleet, ImageRule, Region, first_match
-from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, SizeWanted
+from openmultistack.models import Catalogue, Flavor, Image, Network, Offer
 
 
 class Offers(NamedTuple):

@@ -4,7 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from openmultistack.models import Instance, RegionHealth, RegionState, Resources
+from openmultistack.models import (
+    Address,
+    Instance,
+    Quota,
+    RegionHealth,
+    RegionState,
+    Resources,
+    Status,
+)
 
 # Until when a region rests: by its breaker, and by its provider's wish.
 RESTS = ("open_until_ms", "paused_until_ms")
@@ -55,25 +63,27 @@ def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
 
 def decode_instance(fields: Mapping[str, str]) -> Instance:
     """Return the instance of a record's hash."""
-    return Instance.model_validate(
-        {
-            **{name: fields[name] for name in ("id", "name", "status", "owner", "region")},
-            "server_id": fields.get("server_id"),
-            "image": fields["image"],
-            "flavor": fields["flavor"],
-            "addresses": json.loads(fields.get("addresses", "[]")),
-            "labels": json.loads(fields["labels"]),
-            "attempt": int(fields["attempt"]),
-            "created_at_ms": int(float(fields["created_at_ms"])),
-            "expires_at_ms": int(float(fields["expires_at_ms"])),
-            "error": fields.get("error"),
-            "order": fields.get("order"),
-            "has_keypair": fields.get("has_keypair") == "1",
-            "tried": json.loads(fields.get("tried", "{}")),
-            "promised": "promised" in fields,
-            "quota": json.loads(fields.get("quota", "{}")),
-            "idempotency": fields.get("idempotency", ""),
-        }
+    return Instance(
+        id=fields["id"],
+        name=fields["name"],
+        status=Status(fields["status"]),
+        owner=fields["owner"],
+        region=fields["region"],
+        image=fields["image"],
+        flavor=fields["flavor"],
+        attempt=int(fields["attempt"]),
+        created_at_ms=int(float(fields["created_at_ms"])),
+        expires_at_ms=int(float(fields["expires_at_ms"])),
+        server_id=fields.get("server_id"),
+        addresses=tuple(Address(**it) for it in json.loads(fields.get("addresses", "[]"))),
+        labels=json.loads(fields["labels"]),
+        error=fields.get("error"),
+        order=fields.get("order"),
+        has_keypair=fields.get("has_keypair") == "1",
+        tried=json.loads(fields.get("tried", "{}")),
+        promised="promised" in fields,
+        quota=Quota(**json.loads(fields.get("quota", "{}"))),
+        idempotency=fields.get("idempotency", ""),
     )
 
 
@@ -83,9 +93,7 @@ def decode_region(
     """Return the state of a region's hash; one that was never swept is unknown."""
 
     def resources(kind: str) -> Resources:
-        return Resources(
-            **{what: int(fields.get(f"{kind}_{what}", 0)) for what in Resources.model_fields}
-        )
+        return Resources(*(int(fields.get(f"{kind}_{what}", 0)) for what in Resources._fields))
 
     def number(field: str) -> int | None:
         return int(float(fields[field])) if field in fields else None
@@ -94,7 +102,7 @@ def decode_region(
         region=name,
         state=_health(fields, now_ms),
         cap=resources("cap"),
-        held=resources("held").model_copy(update={"instances": held_instances}),
+        held=resources("held")._replace(instances=held_instances),
         foreign=resources("foreign"),
         building=number("building") or 0,
         max_building=number("max_building"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from redis.exceptions import LockError
 
 from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
+from openmultistack.ledger.catalogues import encode_catalogue
 from openmultistack.ledger.placing import KEEP_KEY_MS
 from openmultistack.ledger.scripts import FOREIGN, unavailable
 from openmultistack.models import Address, Catalogue, Instance, Resources, Status
@@ -96,8 +97,8 @@ class Observing(Acting):
         starts_per_minute: int | None = None,
     ) -> None:
         """A sweep saw the region well: take its caps and bounds, foreign usage and catalogue."""
-        fields: dict[str, object] = {f"cap_{what}": n for what, n in cap.model_dump().items()}
-        fields |= {f"foreign_{what}": count for what, count in foreign.model_dump().items()}
+        fields: dict[str, object] = {f"cap_{what}": n for what, n in cap._asdict().items()}
+        fields |= {f"foreign_{what}": count for what, count in foreign._asdict().items()}
         fields["max_building"] = "" if max_building is None else max_building
         fields["starts_per_minute"] = "" if starts_per_minute is None else starts_per_minute
         keys = self._keys
@@ -106,7 +107,7 @@ class Observing(Acting):
             [keys.regions, keys.region(region), keys.catalogue(region), keys.versions],
             region,
             json.dumps(fields),
-            catalogue.model_dump_json() if catalogue else "",
+            encode_catalogue(catalogue) if catalogue else "",
         )
 
     def report(self, region: str, error: str, means: Meaning, *, pause_s: float = 0) -> None:
@@ -156,7 +157,7 @@ def _seen(it: Seen) -> dict[str, object]:
         "attempt": it.attempt.number,
         "server_id": it.server_id,
         "status": it.status,
-        "addresses": compact([address.model_dump() for address in it.addresses]),
+        "addresses": compact([address._asdict() for address in it.addresses]),
     }
 
 

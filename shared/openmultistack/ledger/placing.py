@@ -3,11 +3,14 @@
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from openmultistack.ledger.acts import Acting, Attempt, Pick, candidates, compact, need_of
 from openmultistack.ledger.queue import member_of
-from openmultistack.models import CreateInstances, Instance, Offer, Quota, Status
+from openmultistack.models import Instance, Offer, Quota, Status
+
+if TYPE_CHECKING:  # a ledger that is only read needs no pydantic
+    from openmultistack.commands import CreateInstances
 
 # What an instance is tried again by, beside what its record says of it anyway.
 ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy", "on_full"}
@@ -35,7 +38,7 @@ class Wish(NamedTuple):
     """A command with all that decides whether it is admitted."""
 
     owner: str
-    command: CreateInstances
+    command: "CreateInstances"
     ids: Sequence[str]
     offers: Sequence[Offer]
     pick: Pick
@@ -111,7 +114,7 @@ class Placing(Acting):
             "ttl_ms": wish.ttl_ms,
             "ids": wish.ids,
             "fields": _fields(wish),
-            "quota": wish.quota.model_dump(exclude_none=True),
+            "quota": wish.quota.bounds(),
             **candidates(wish.offers),
         }
         if key:
@@ -252,7 +255,7 @@ def _fields(wish: Wish) -> dict[str, str]:
     if command.ssh_public_key:
         fields["has_keypair"] = "1"
     if wish.quota != Quota():
-        fields["quota"] = wish.quota.model_dump_json(exclude_none=True)
+        fields["quota"] = compact(wish.quota.bounds())
     return fields
 
 
@@ -271,6 +274,6 @@ def _served(instance: Instance, offer: Offer) -> dict[str, object]:
     return {
         "id": instance.id,
         "owner": instance.owner,
-        "quota": instance.quota.model_dump(exclude_none=True),
+        "quota": instance.quota.bounds(),
         **need_of(offer),
     }

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from openmultistack.ledger.catalogues import decode_catalogue
 from openmultistack.ledger.decode import (
     RESTS,
     View,
@@ -67,7 +68,7 @@ class Readings:
             for region in versions:
                 pipe.get(self._keys.catalogue(region))
             for (region, version), text in zip(versions.items(), pipe.execute(), strict=True):
-                self._catalogues[region] = (version, Catalogue.model_validate_json(text or "{}"))
+                self._catalogues[region] = (version, decode_catalogue(text))
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""
@@ -138,11 +139,9 @@ class Readings:
         """Return what owners' slots hold."""
         with self._pipeline() as pipe:
             for owner in owners:
-                pipe.hmget(self._keys.usage(owner), *Resources.model_fields)
+                pipe.hmget(self._keys.usage(owner), *Resources._fields)
             return {
-                owner: Resources(
-                    **{w: int(n or 0) for w, n in zip(Resources.model_fields, counts, strict=True)}
-                )
+                owner: Resources(*(int(it or 0) for it in counts))
                 for owner, counts in zip(owners, pipe.execute(), strict=True)
             }
 

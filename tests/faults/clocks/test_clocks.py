@@ -8,9 +8,9 @@ import pytest
 from ulid import ULID
 
 from openmultistack.attempts import candidates
+from openmultistack.commands import CreateInstances
 from openmultistack.fleet import load_fleet
 from openmultistack.ledger import Wish
-from openmultistack.models import CreateInstances
 
 Shifted = Any  # conftest's own
 WITHIN_S = 30

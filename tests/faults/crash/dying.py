@@ -29,13 +29,14 @@ from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
 from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
 from openmultistack.fleet import load_fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.reading import Readings
-from openmultistack.models import CreateInstances, Instance, Principal
+from openmultistack.models import Instance, Principal
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 

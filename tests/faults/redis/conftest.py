@@ -20,6 +20,7 @@ from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
 from openmultistack.errors import CloudError
 from openmultistack.fleet import Fleet, FleetFile
@@ -39,7 +40,6 @@ from openmultistack.ledger import (
 )
 from openmultistack.models import (
     Catalogue,
-    CreateInstances,
     Flavor,
     Image,
     Instance,

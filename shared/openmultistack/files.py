@@ -1,0 +1,70 @@
+"""The operator's files: YAML, and the regions that clouds.yaml names; without pydantic.
+
+Of clouds.yaml, openstacksdk's own, only what tells its regions is looked at. What is wrong is told
+without its value, which may be a secret.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openmultistack.errors import ConfigurationError
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return what a YAML file says, nothing if it is empty.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no mapping.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(str(path), where, "expected YAML") from None
+    if not isinstance(raw, dict | None):
+        raise ConfigurationError(str(path), "", "expected a mapping")
+    return raw or {}
+
+
+def load_regions(path: Path) -> dict[str, tuple[str, str]]:
+    """Return the regions of a clouds.yaml: by `provider/Region` provider and region.
+
+    Raises:
+        ConfigurationError: it cannot be read, or names none; says which key and what was expected.
+    """
+    clouds = read_mapping(path).get("clouds")
+    if clouds is None:
+        raise ConfigurationError(str(path), "clouds", "is required: a mapping of at least 1 cloud")
+    if not isinstance(clouds, dict) or not clouds:
+        raise ConfigurationError(str(path), "clouds", "expected a mapping of at least 1 cloud")
+    return {
+        f"{provider}/{region}": (str(provider), region)
+        for provider, entry in clouds.items()
+        for region in _regions(path, f"clouds.{provider}", entry)
+    }
+
+
+def _regions(path: Path, key: str, entry: object) -> Iterator[str]:
+    """Give the names of a cloud's regions; an entry of `regions` may have values of its own."""
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(str(path), key, "expected a mapping")
+    listed = entry.get("regions")
+    if listed is not None and not isinstance(listed, list):
+        raise ConfigurationError(str(path), f"{key}.regions", "expected a list of regions")
+    names = [it.get("name") if isinstance(it, Mapping) else it for it in listed or ()]
+    keys = [f"{key}.regions.{position}" for position in range(len(names))]
+    if not names and entry.get("region_name"):
+        names, keys = [entry["region_name"]], [f"{key}.region_name"]
+    if not names:
+        expected = "expected `regions: [NAME, ...]` or `region_name: NAME`"
+        raise ConfigurationError(str(path), key, expected)
+    for where, name in zip(keys, names, strict=True):
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(str(path), where, "expected a region's name, a string")
+        yield name
