@@ -24,6 +24,7 @@ from redis import Connection, ConnectionPool, Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 from ulid import ULID
 
+from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Marks
 from openmultistack.clouds.marks import metadata_of
@@ -130,7 +131,8 @@ class Reaper:
         regions = {it.name: (it.provider, it.region) for it in fleet.regions.values()}
         clouds = OpenStackClouds(sim.clouds_file, regions, fleet=name, shelf=self.ledger)
         of_fleet = (self.ledger, fleet, name)
-        attempts = Attempts(self.ledger, clouds, lease_ms=LEASE_MS, call_budget_s=35)
+        arriving = Arriving(self.ledger, clouds)
+        attempts = Attempts(self.ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
         serving = Serving(*of_fleet, attempts)
         leaving = Leaving(self.ledger, clouds, serving.serve)
         destroying = Destroying(self.ledger, clouds, name, leaving)
