@@ -25,7 +25,7 @@ class Acting(Readings):
     """Runs scripts that take and give JSON."""
 
     def _ask(self, script: str, keys: Sequence[str], ask: Mapping[str, object]) -> dict[str, Any]:
-        answer = self._scripts.run(script, keys, json.dumps(ask))
+        answer = self._scripts.run(script, keys, compact(ask))
         return cast("dict[str, Any]", json.loads(cast("str", answer)))
 
     def _region_keys(self, offers: Sequence[Offer]) -> list[str]:
@@ -39,13 +39,13 @@ class Acting(Readings):
 def candidates(offers: Sequence[Offer]) -> dict[str, object]:
     """Return ranked offers as the scripts take them; what many have in common is told once."""
     kinds: list[dict[str, object]] = []
-    told = []
+    kind_of = []
     for offer in offers:
         kind = need_of(offer)
         if kind not in kinds:
             kinds.append(kind)
-        told.append({"region": offer.region, "kind": kinds.index(kind) + 1})
-    return {"candidates": told, "kinds": kinds}
+        kind_of.append(kinds.index(kind) + 1)
+    return {"regions": [it.region for it in offers], "kind_of": kind_of, "kinds": kinds}
 
 
 def compact(value: object) -> str:

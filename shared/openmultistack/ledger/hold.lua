@@ -8,9 +8,11 @@
 -- Safe to repeat.
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
-owned(KEYS[3], take(KEYS[1], KEYS[2], {ask.id .. '/' .. ask.attempt}, {owner = ask.owner,
-  vcpus = ask.need.vcpus, ram_mb = ask.need.ram_mb, since_ms = now, server_id = ask.server_id,
-  building = ask.building or nil}))
+local slot = {owner = ask.owner, vcpus = ask.need.vcpus, ram_mb = ask.need.ram_mb, since_ms = now,
+  server_id = ask.server_id, building = ask.building or nil}
+local sum = add(nil, slot, take(KEYS[2], {ask.id .. '/' .. ask.attempt}, cjson.encode(slot)))
+if sum.instances > 0 then count_region(KEYS[1], sum) end
+owned(KEYS[3], sum)
 local it = redis.call('HMGET', KEYS[4], 'status', 'attempt', 'queue')
 local known, older = it[1], (tonumber(it[2]) or 0) < ask.attempt
 if known and (known == 'DELETED' or known == 'DELETING' or not older) then return 0 end

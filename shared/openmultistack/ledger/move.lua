@@ -2,7 +2,8 @@
 -- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
 --       the failed attempt (hashes), then region and slots of each candidate in rank order (hashes)
 -- ARGV  1 JSON {id, attempt, from, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
---         candidates: [{region, kind}], kinds: [{need: {vcpus, ram_mb}, fields}]}
+--         regions: [name of each candidate], kind_of: [its place in kinds],
+--         kinds: [{need: {vcpus, ram_mb}, fields}]}
 --       keep: leaves the old slot held, as a server of that attempt may exist
 --       blame: the region failed this instance, and is not tried again for it
 --       promised: the client knows the instance; if its lease runs out it is tried again
@@ -10,7 +11,7 @@
 -- Returns  JSON {outcome, region}: `moved` to region; `queued`; `none` has room (the instance is in
 --       ERROR); `ended` as it is wanted no more (the next sweep releases it) or has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
-local ask = kinds_told(cjson.decode(ARGV[1]))
+local ask = cjson.decode(ARGV[1])
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
@@ -34,10 +35,7 @@ redis.call('HSET', record, 'said', cjson.encode(said))
 redis.call('HDEL', record, 'server_id', 'addresses')
 tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
 
-local left, all = {}, {}
-for i, candidate in ipairs(ask.candidates) do
-  left[i], all[i] = room(KEYS[5 + 2 * i], KEYS[6 + 2 * i], candidate.need, now)
-end
+local left, all = rooms(ask, 7, now)
 local chosen = choose(ask.pick, left, all)
 if not chosen and ask.wait then
   redis.call('HSET', record, 'status', 'QUEUED', 'region', '')
@@ -56,13 +54,12 @@ elseif not chosen then
   return cjson.encode({outcome = 'none'})
 end
 
-local candidate, attempt = ask.candidates[chosen], ask.attempt + 1
-owned(KEYS[3], start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], {ask.id .. '/' .. attempt}, {
-  owner = ask.owner, vcpus = candidate.need.vcpus, ram_mb = candidate.need.ram_mb,
-  lease_until_ms = now + ask.lease_ms}, now))
-redis.call('HSET', record, 'attempt', attempt, 'region', candidate.region, 'nonce', ask.nonce)
+local to, kind, attempt = ask.regions[chosen], ask.kinds[ask.kind_of[chosen]], ask.attempt + 1
+owned(KEYS[3], start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], {ask.id .. '/' .. attempt},
+  new_slot(ask.owner, kind.need, now, now + ask.lease_ms)))
+redis.call('HSET', record, 'attempt', attempt, 'region', to, 'nonce', ask.nonce)
 if ask.promised then redis.call('HSET', record, 'promised', 1) end
-set_all(record, candidate.fields)
-tell(events, {at_ms = now, what = 'placed', region = candidate.region, attempt = attempt,
+set_all(record, kind.fields)
+tell(events, {at_ms = now, what = 'placed', region = to, attempt = attempt,
   why = 'elsewhere than ' .. ask.from})
-return cjson.encode({outcome = 'moved', region = candidate.region})
+return cjson.encode({outcome = 'moved', region = to})

@@ -7,15 +7,16 @@
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
 --         key: {body, mark, keep_ms} if there is one,
 --         queue: {members, max, wait_ms, fields} if it may wait,
---         candidates: [{region, kind}], kinds: [{need: {vcpus, ram_mb}, fields}]}
+--         regions: [name of each candidate], kind_of: [its place in kinds],
+--         kinds: [{need: {vcpus, ram_mb}, fields}]}
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
 --         `full`, `quota`, `rate` (retry_ms), `queue_full`, `conflict` (another body with the same
 --         key), `repeated` (ids: the instances that the key stands for)
 -- Safe to repeat: a command whose first record exists gets the answer it got.
-local ask = kinds_told(cjson.decode(ARGV[1]))
-local now, wanted, candidates, regions = now_ms(), #ask.ids, ask.candidates, {}
-local records = 2 * #candidates + 1
+local ask = cjson.decode(ARGV[1])
+local now, wanted, regions = now_ms(), #ask.ids, {}
+local records = 2 * #ask.regions + 1
 local due = records + 2 * wanted
 local queue, usage, key = KEYS[due + 1], KEYS[due + 2], KEYS[due + 3]
 local function answer(outcome, more)
@@ -36,8 +37,9 @@ if ask.key and redis.call('EXISTS', key) == 1 then
   return answer('repeated')
 end
 
-local rate, paid = ask.quota.creates_per_minute, redis.call('HGET', usage, 'starts_at_ms')
+local rate, paid = ask.quota.creates_per_minute, nil
 if rate then
+  paid = redis.call('HGET', usage, 'starts_at_ms')
   local left, step = starts_left(paid, rate, rate, now), 60000 / rate
   if left < wanted then return answer('rate', {retry_ms = math.ceil((wanted - left) * step)}) end
 end
@@ -50,48 +52,54 @@ elseif short > 0 and (#picks == 0 or not ask.partial) then
   return answer(short_of, {free = free})
 end
 
--- What all instances that go to one region have in common, made once; without one they wait.
-local like = {}
-local function alike(at)
-  local chosen, event = candidates[at], {at_ms = now, what = 'queued', region = '', attempt = 0}
-  local lasts_ms = chosen and ask.ttl_ms or ask.queue.wait_ms
-  if chosen then
-    event.what, event.region, event.attempt = 'placed', chosen.region, 1
-    event.why = ask.pick .. ' of ' .. #candidates .. ' regions'
-  else
-    event.why = short_of == 'quota' and 'the quota of its owner is used up'
-      or 'no region has a free slot for it'
-  end
-  local flat = push_all({'created_at_ms', now, 'expires_at_ms', now + lasts_ms,
-    'region', event.region, 'ttl_ms', ask.ttl_ms, 'status', chosen and 'BUILD' or 'QUEUED',
-    'attempt', event.attempt}, ask.fields)
-  push_all(flat, chosen and chosen.fields or ask.queue.fields)
+-- What all instances of one kind have in common, made once; those of none wait.
+local kinds = {}
+local function kind_at(place)
+  local of = ask.kinds[place] or {fields = ask.queue.fields}
+  local due_at = now + (of.need and ask.ttl_ms or ask.queue.wait_ms)
+  local flat = push_all({'created_at_ms', now, 'expires_at_ms', due_at, 'ttl_ms', ask.ttl_ms,
+    'status', of.need and 'BUILD' or 'QUEUED', 'attempt', of.need and 1 or 0}, ask.fields)
+  push_all(flat, of.fields)
   if ask.queue then push(flat, 'promised', 1) end
-  like[at] = {flat = flat, event = cjson.encode(event), due_at = now + lasts_ms, names = {}}
-  return like[at]
+  kinds[place] = {flat = flat, due_at = due_at,
+    slot = of.need and new_slot(ask.fields.owner, of.need, now, now + ask.lease_ms)}
+  return kinds[place]
+end
+
+-- And of one region.
+local goes_to = {}
+local function going_to(at)
+  local region, event = ask.regions[at] or '', nil
+  if at > 0 then
+    event = {at_ms = now, what = 'placed', region = region, attempt = 1,
+      why = ask.pick .. ' of ' .. #ask.regions .. ' regions'}
+  else
+    event = {at_ms = now, what = 'queued', region = region, attempt = 0,
+      why = short_of == 'quota' and 'the quota of its owner is used up'
+        or 'no region has a free slot for it'}
+  end
+  local place = ask.kind_of[at] or 0
+  goes_to[at] = {region = region, event = cjson.encode(event), names = {}, kind = kinds[place] or kind_at(place)}
+  return goes_to[at]
 end
 
 local dues, members, waiting, sum = {}, {}, {}, nil
 for i = 1, ask.queue and wanted or #picks do
   local id, record, at = ask.ids[i], KEYS[records + 2 * (i - 1)], picks[i] or 0
-  local it = like[at] or alike(at)
+  local it = goes_to[at] or going_to(at)
   if rate then paid = select(2, starts_left(paid, rate, rate, now)) end
-  redis.call('HSET', record, 'id', id, unpack(it.flat))
+  redis.call('HSET', record, 'id', id, 'region', it.region, unpack(it.kind.flat))
   if ask.queue then redis.call('HSET', record, 'queue', ask.queue.members[i]) end
   if ask.key then redis.call('HSET', record, 'idempotency', ask.key.mark .. ':' .. i) end
   tell_text(KEYS[records + 2 * i - 1], it.event)
-  regions[i] = at > 0 and candidates[at].region or ''
+  regions[i] = it.region
   it.names[#it.names + 1] = id .. '/1'
   if at == 0 then push(waiting, now, ask.queue.members[i]) end
-  push(dues, it.due_at, id)
+  push(dues, it.kind.due_at, id)
   push(members, 0, id)
 end
-for at, it in pairs(like) do
-  if at > 0 then
-    local need = candidates[at].need
-    sum = start(KEYS[2 * at - 1], KEYS[2 * at], it.names, {owner = ask.fields.owner,
-      vcpus = need.vcpus, ram_mb = need.ram_mb, lease_until_ms = now + ask.lease_ms}, now, sum)
-  end
+for at, it in pairs(goes_to) do
+  if at > 0 then sum = start(KEYS[2 * at - 1], KEYS[2 * at], it.names, it.kind.slot, sum) end
 end
 if sum then owned(usage, sum) end
 if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end

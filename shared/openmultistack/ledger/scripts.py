@@ -28,12 +28,15 @@ FOREIGN = (RedisError, RedisClusterException)
 
 
 # What else is put before a script; it costs each run of it a little.
+_TO_PLACE = ("_fields", "_pace", "_breaker", "_rooms", "_quota", "_choice", "_slots", "_start")
 _PARTS = {
-    "place": ("_rooms", "_slots"),
-    "move": ("_rooms", "_slots"),
-    "serve": ("_rooms", "_slots"),
-    "hold": ("_slots",),
-    "release": ("_slots",),
+    "place": _TO_PLACE,
+    "move": (*_TO_PLACE, "_drop"),
+    "serve": _TO_PLACE,
+    "hold": ("_fields", "_slots"),
+    "release": ("_fields", "_slots", "_drop"),
+    "commit": ("_breaker",),
+    "report": ("_breaker",),
 }
 
 

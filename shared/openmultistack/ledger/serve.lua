@@ -13,8 +13,8 @@ for i, it in ipairs(ask.waiting) do
   if was[1] == 'QUEUED' and room(KEYS[1], KEYS[2], it.need, now) > 0
     and afford(spare(usage, it.quota), it.need) then
     local attempt, expires = was[2] + 1, now + was[4]
-    owned(usage, start(KEYS[1], KEYS[2], {it.id .. '/' .. attempt}, {owner = it.owner, vcpus = it.need.vcpus,
-      ram_mb = it.need.ram_mb, lease_until_ms = now + ask.lease_ms}, now))
+    owned(usage, start(KEYS[1], KEYS[2], {it.id .. '/' .. attempt},
+      new_slot(it.owner, it.need, now, now + ask.lease_ms)))
     redis.call('HSET', record, 'status', 'BUILD', 'attempt', attempt, 'region', ask.region,
       'expires_at_ms', expires)
     -- What a late answer to an older attempt left is not of this one.
