@@ -239,8 +239,8 @@ def _report(asked: argparse.Namespace, slots: int, sides: Sides, runs: Mapping[s
             *A create*: one client makes {asked.pairs} pairs in turn in {PROVIDER}/{REGION}, one
             through OMS and one by a keystoneauth session that is logged in, each first every other
             time, as in the section on what OMS adds to a create. After {LOT} pairs all are
-            destroyed, and the next wait until that is done. What is being built meanwhile, the
-            looks after it and the sweeps take their part of the machine, whoever's create it is.
+            destroyed, and the next wait until that is done. Servers that
+            are still being built, and the sweeps, take their part of the machine from both ways.
             Of fewer than 100 pairs the p99 is the slowest create.
 
             *{asked.clients} clients at once* want a server each: by a create through OMS, which has
