@@ -28,7 +28,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick
-from openmultistack.models import Instance, Offer
+from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like
@@ -41,6 +41,10 @@ ATTEMPTS_MAX = 24
 PURSUIT_S = 75.0
 # After a lost answer the server is looked for at once, and once more a moment later.
 LOOKS_S = (0.0, 1.0)
+
+# What tells commands apart whose candidates differ, and how many such are remembered.
+ASKED = {"image", "size", "regions", "strategy"}
+ASKED_KEPT = 200
 
 # What a region's answer means for placements to come.
 MEANING: Mapping[type[CloudError], Meaning] = {
@@ -105,15 +109,45 @@ class Ending(NamedTuple):
     only_full: bool
 
 
-def candidates(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Offers:
-    """Return what a command means in each of the regions that it may go to.
+class Candidates:
+    """What commands mean in each of the regions that they may go to.
 
-    Raises:
-        Invalid, NoRegionReady: there is no candidate; says why.
+    A fleet of many regions takes milliseconds to look through, and most commands want one of a few
+    images and sizes: for those alike it is done once, while the regions offer the same. Safe to
+    share between threads.
     """
+
+    def __init__(self, ledger: Ledger, fleet: Fleet) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        # By what is asked for: what the regions offered then, and what was found.
+        self._known: dict[str, tuple[Mapping[str, Catalogue], Offers]] = {}
+
+    def of(self, command: CreateInstances) -> Offers:
+        """Return a command's candidates, in the order of its strategy.
+
+        Raises:
+            Invalid, NoRegionReady: there is none; says why.
+        """
+        asked = command.model_dump_json(include=ASKED)
+        offered = self._ledger.catalogues(list(self._fleet.regions))
+        known = self._known.get(asked)
+        # A catalogue that has not changed is the same object: no contents are compared.
+        if known and known[0] == offered:
+            return known[1]
+        found = candidates(self._fleet, offered, command)
+        if len(self._known) >= ASKED_KEPT:
+            self._known.clear()
+        self._known[asked] = (offered, found)
+        return found
+
+
+def candidates(fleet: Fleet, offered: Mapping[str, Catalogue], command: CreateInstances) -> Offers:
+    """Return what a command means where it may go to, in the order of its strategy; see above."""
     regions = regions_matching(fleet, command.regions)
-    catalogues = ledger.catalogues([region.name for region in regions])
-    return offers(fleet, regions, catalogues, command.image, command.size)
+    there = {it.name: offered[it.name] for it in regions if it.name in offered}
+    found = offers(fleet, regions, there, command.image, command.size)
+    return found._replace(able=tuple(ranked(fleet, command, found.able)))
 
 
 def wanted_again(
@@ -151,10 +185,9 @@ def wanted_again(
 
 def _able(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Sequence[Offer]:
     try:
-        found = candidates(ledger, fleet, command)
+        return candidates(fleet, ledger.catalogues(list(fleet.regions)), command).able
     except (Invalid, NoRegionReady):
         return ()
-    return ranked(fleet, command, found.able)
 
 
 def ranked(fleet: Fleet, command: CreateInstances, able: Sequence[Offer]) -> list[Offer]:

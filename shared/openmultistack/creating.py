@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ulid import ULID
 
 from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts, Ending, Pursuit, Wanted, candidates, ranked
+from openmultistack.attempts import Attempts, Candidates, Ending, Pursuit, Wanted
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import Invalid
 from openmultistack.fleet import Fleet, nearest
@@ -53,6 +53,7 @@ class Creating:
         self._arriving = arriving
         self._attempts = attempts
         self._destroying = destroying
+        self._candidates = Candidates(ledger, fleet)
 
     def create(
         self, caller: Principal, command: CreateInstances, *, key: str = "", wait_s: float = 0
@@ -88,14 +89,14 @@ class Creating:
         ttl = rule.default_ttl if command.ttl is None else command.ttl
         refuse_long_ttl(ttl, rule.max_ttl)
         _refuse_unknown_strategy(command)
-        found = candidates(self._ledger, self._fleet, command)
+        found = self._candidates.of(command)
         quota = rule.quota.quota().within(caller.quota)
         queue = self._fleet.file.queue
         wish = Wish(
             owner=caller.owner,
             command=command,
             ids=[f"i-{ULID()}" for _ in range(command.count)],
-            offers=ranked(self._fleet, command, found.able),
+            offers=found.able,
             pick=STRATEGIES[command.strategy].pick,
             ttl_ms=ttl * 1000,
             quota=quota,
