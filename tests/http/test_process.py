@@ -166,6 +166,7 @@ def test_importing_a_function_opens_nothing_and_does_not_pay_for_openstack(
     assert not modules & {"openstack", "keystoneauth1", "requests"}
 
 
+HEAVY = "openmultistack,openstack,keystoneauth1"
 REFUSED = """
 import runpy, sys, flask
 handle = runpy.run_path(sys.argv[1])["handle"]
@@ -173,7 +174,7 @@ asked = {"method": sys.argv[2], "data": sys.argv[4], "headers": {"Authorization"
 with flask.Flask("one").test_request_context(sys.argv[3], **asked):
     answer = handle(flask.request)
 loaded = {name.partition(".")[0] for name in sys.modules}
-print(answer.status_code, *sorted(loaded & {"openmultistack", "openstack", "keystoneauth1"}))
+print(answer.status_code, *sorted(loaded & set(sys.argv[6].split(","))))
 """
 
 
@@ -190,7 +191,31 @@ def test_a_request_that_calls_no_cloud_does_not_pay_for_openstack(
 ) -> None:
     door = str(ROOT / "functions" / f"{name}.py")
     done = subprocess.run(
-        [sys.executable, "-c", REFUSED, door, method, path, body, f"Bearer {token}"],
+        [sys.executable, "-c", REFUSED, door, method, path, body, f"Bearer {token}", HEAVY],
+        env=house.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{status} openmultistack"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "status"),
+    [
+        ("list", "GET", "/v1/instances", 200),
+        ("list", "GET", "/v1/regions", 200),
+        ("destroy", "DELETE", "/v1/instances/i-x", 404),
+    ],
+)
+def test_a_function_that_takes_no_body_answers_before_it_pays_for_pydantic_or_the_log(
+    house: House, token: str, name: str, method: str, path: str, status: int
+) -> None:
+    door = str(ROOT / "functions" / f"{name}.py")
+    heavy = f"{HEAVY},pydantic,structlog"
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, door, method, path, "", f"Bearer {token}", heavy],
         env=house.environment,
         capture_output=True,
         text=True,
