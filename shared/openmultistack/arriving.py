@@ -46,9 +46,9 @@ class Arriving:
     def _watch(self, region: str) -> None:
         took_s = age_s = 0.0
         while True:
-            # A cloud that is slow to answer is busy enough: this is a tenth of its time at most.
+            # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
             # What takes long to build, or never comes, is looked for less and less often.
-            time.sleep(max(POLL_S, 9 * took_s, age_s / 10))
+            time.sleep(max(POLL_S, 4 * took_s, age_s / 10))
             began = time.monotonic()
             self.look(region)
             with self._lock:
