@@ -6,13 +6,13 @@ they may, parses the command, runs the use case, and writes one line to the log.
 
 import json
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flask
-from ulid import ULID
 
 from openmultistack.errors import (
     InsufficientScope,
@@ -224,7 +224,7 @@ def _response(reply: Reply, request_id: str) -> flask.Response:
 
 def _request_id(request: flask.Request) -> str:
     given = request.headers.get("X-Request-Id", "")
-    return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
+    return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else secrets.token_hex(13)
 
 
 def _log() -> Any:  # noqa: ANN401  structlog's own type

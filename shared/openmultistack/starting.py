@@ -14,8 +14,14 @@ from types import ModuleType
 from typing import Any
 
 # What libraries import at once for what functions never do: openstacksdk its fifty services
-# (75 ms), python-jose the reading of certificates (12 ms), redis-py its asyncio half (6 ms).
-UNUSED = ("openstack.connection", "cryptography.x509", "redis.asyncio")
+# (75 ms), python-jose the reading of certificates (12 ms), redis-py its asyncio half (6 ms),
+# cryptography the keys of SSH (5 ms).
+UNUSED = (
+    "openstack.connection",
+    "cryptography.x509",
+    "redis.asyncio",
+    "cryptography.hazmat.primitives.serialization.ssh",
+)
 
 
 class _Absent(Loader, MetaPathFinder):

@@ -22,6 +22,7 @@ USERS = {
     "openstack.connection": "openstack.config",
     "cryptography.x509": "jose.jwt",
     "redis.asyncio": "redis",
+    "cryptography.hazmat.primitives.serialization.ssh": "jose.jwt",
 }
 
 
