@@ -9,10 +9,10 @@ from ulid import ULID
 
 from openmultistack.clouds import Marks
 from openmultistack.clouds.marks import metadata_of
+from openmultistack.commands import CreateInstances
 from openmultistack.ledger import Ledger, Wish
 from openmultistack.models import (
     Catalogue,
-    CreateInstances,
     Flavor,
     Image,
     Network,
