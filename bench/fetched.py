@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stage import ROOT
+from stage import BIN, ROOT
 
 KEPT = ROOT / ".oms-bench"
 JRE = "openjdk-17-jre-headless"
@@ -29,7 +29,15 @@ def environment(name: str, *requirements: str) -> Path:
     if not made.exists() or made.read_text() != str(requirements):
         made.unlink(missing_ok=True)
         _run([sys.executable, "-m", "venv", "--clear", str(home)])
-        _run([str(home / "bin" / "pip"), "install", "--quiet", *requirements])
+        uv = [
+            str(BIN / "uv"),
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(home / "bin" / "python"),
+        ]
+        _run([*uv, *requirements])
         made.write_text(str(requirements))
     return home / "bin"
 

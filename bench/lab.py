@@ -1,6 +1,6 @@
 """The real OpenStack: what OMS adds to a create, and more clients at once than there are slots.
 
-    python bench/lab.py [--pairs 12] [--clients 90]
+    python bench/lab.py [--pairs 6] [--clients 90]
 
 First one client creates in turn through OMS and bare, in one region and by lots that fit into it,
 each of which is destroyed before the next. Then each of many clients wants one server. Through
@@ -277,7 +277,7 @@ def _report(asked: argparse.Namespace, slots: int, sides: Sides, runs: Mapping[s
 def main() -> None:
     """Measure and print."""
     asking = parser(__doc__)
-    asking.add_argument("--pairs", type=int, default=12)
+    asking.add_argument("--pairs", type=int, default=6)
     asking.add_argument("--clients", type=int, default=90)
     publish(asking.parse_args(), measure)
 

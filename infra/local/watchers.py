@@ -19,6 +19,9 @@ GRACEFUL_S = 30
 # A stack marks its processes, so that they are found again even if their supervisor was killed.
 STACK_MARK, NAME_MARK = "OMS_LOCAL_STACK", "OMS_LOCAL_NAME"
 BIN = ROOT / ".venv" / "bin"
+# Requests that one process works on at once: they wait for clouds nearly all the time. As in
+# stack.yml; functions-framework's own default is four a core.
+THREADS = "64"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def _functions(stack: Stack) -> list[Watched]:
             "OMS_REDIS_URL": stack.redis_url,
             "OMS_ISSUERS_FILE": str(stack.issuers_file),
             "OMS_LEASE_S": str(stack.lease_s),
-            "THREADS": "16",
+            "THREADS": THREADS,
         }
         if stack.fleet_file and "fleet" in function.secrets:
             environment["OMS_FLEET_FILE"] = str(stack.fleet_file)

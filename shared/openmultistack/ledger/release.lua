@@ -17,8 +17,9 @@ local freed = drop(KEYS[1], KEYS[2], names, usages)
 local function is_over(it)
   local was = redis.call('HMGET', KEYS[it.record], 'status', 'attempt')
   if was[2] ~= tostring(it.attempt) or was[1] == 'DELETED' or was[1] == 'QUEUED' then return false end
+  if was[1] ~= 'ERROR' or it['end'] then return true end
   redis.call('HDEL', KEYS[it.record], 'server_id')
-  return was[1] ~= 'ERROR' or it['end']
+  return false
 end
 
 local events = {}
@@ -33,7 +34,7 @@ local dues, unlisted, gone = {}, {}, {}
 for _, it in ipairs(ask.attempts) do
   if is_over(it) then
     redis.call('HSET', KEYS[it.record], 'status', 'DELETED')
-    redis.call('HDEL', KEYS[it.record], 'order', 'addresses')
+    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses')
     tell_text(KEYS[it.events], event_of(it))
     push(dues, now + ask.keep_ms, it.id)
     gone[it.gone] = gone[it.gone] or {}
