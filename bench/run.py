@@ -73,7 +73,8 @@ def draw(name: str, plot: Plot) -> None:
             marker = "o" if plot.kind == "line" else ""
             axes.plot(*zip(*points, strict=True), label=curve, drawstyle=style, marker=marker)
         axes.set_xscale("log" if plot.log_x else "linear")
-        axes.set_ylim(bottom=None if plot.log_y else 0)
+        if not plot.log_y:  # a limit of any kind would end its own choice
+            axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
     axes.set_yscale("log" if plot.log_y else "linear")
     axes.set_title(plot.title)
