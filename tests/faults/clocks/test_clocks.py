@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ulid import ULID
 
-from openmultistack.attempts import candidates
+from openmultistack.attempts import Candidates
 from openmultistack.commands import CreateInstances
 from openmultistack.fleet import load_fleet
 from openmultistack.ledger import Wish
@@ -60,7 +60,7 @@ def test_an_attempt_under_its_lease_is_left_alone_by_a_clock_that_is_ahead(
     """A reaper an hour ahead does not take a lease of a minute for over."""
     command = CreateInstances(**BODY)
     fleet = load_fleet(shifted.sim.clouds_file, None)
-    found = candidates(shifted.ledger, fleet, command)
+    found = Candidates(shifted.ledger, fleet).of(command)
     instance_id = f"i-pending-{time.monotonic_ns()}"
     offers = found.able[:1]
     shifted.ledger.place(Wish("alice", command, [instance_id], offers, "first", 600_000))
