@@ -7,6 +7,7 @@ only reads the ledger starts without it.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from operator import add
 from typing import Literal, NamedTuple
 
@@ -115,9 +116,30 @@ class Offer(NamedTuple):
     security_groups: tuple[str, ...] = ()
 
 
+class Place(NamedTuple):
+    """What a region is by itself, whatever its name: where its Nova is, and for which project.
+
+    The region's name at the cloud says nothing more: one endpoint serves one region.
+    """
+
+    # Host, port and path, without scheme, version and project.
+    endpoint: str
+    project: str
+    region: str = ""
+
+    @property
+    def id(self) -> str:
+        """The key of its state in the ledger; the same for every fleet and process."""
+        return "p-" + sha256(f"{self.endpoint}\n{self.project}".encode()).hexdigest()[:16]
+
+
 # `down`: its account or its listing does not work, until a sweep proves it well. `resting`: creates
 # failed there, or it asked for a pause; it is tried again by itself. `drained`: by its operator.
-RegionHealth = Literal["unknown", "up", "down", "resting", "drained"]
+# `retiring`: disabled, and swept until it is empty; then `retired`. `removed`: no entry of
+# clouds.yaml leads there any more. `duplicate`: its place has another name in clouds.yaml, too.
+RegionHealth = Literal[
+    "unknown", "up", "down", "resting", "drained", "retiring", "retired", "removed", "duplicate"
+]
 
 
 class RegionState(NamedTuple):

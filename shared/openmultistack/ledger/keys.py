@@ -1,6 +1,6 @@
 """The names of all keys, under one hash tag so that a Cluster keeps them on one node."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -13,32 +13,46 @@ def _quoted(region: str) -> str:
     return quote(region, safe="")
 
 
-class Keys:
-    """Key names of one fleet; parts that come from outside are quoted, so none can pose as two."""
+def _itself(region: str) -> str:
+    return region
 
-    def __init__(self, fleet: str) -> None:
+
+class Keys:
+    """Key names of one fleet; parts that come from outside are quoted, so none can pose as two.
+
+    Regions are given by name or by place: `place_of` tells of a name which place it stands for.
+    """
+
+    def __init__(self, fleet: str, place_of: Callable[[str], str] = _itself) -> None:
         self._prefix = f"{{oms:{quote(fleet, safe='')}}}:"
+        self._place_of = place_of
+        # Hash: place to JSON {name, former, endpoint, project, region}; see bind.lua.
+        self.places = self._prefix + "places"
+        # String: changes with the names of places.
+        self.names = self._prefix + "names"
+        # Hash: each configured name to the place that it was last found to stand for.
+        self.claims = self._prefix + "claims"
         self.regions = self._prefix + "regions"
         self.due = self._prefix + "due"
         self.queue = self._prefix + "queue"
-        # Hash: region to the version of its catalogue.
+        # Hash: place to the version of its catalogue.
         self.versions = self._prefix + "versions"
 
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
-        return f"{self._prefix}region:{_quoted(region)}"
+        return f"{self._prefix}region:{_quoted(self._place_of(region))}"
 
     def slots(self, region: str) -> str:
         """Hash: `<instance id>/<attempt>` to JSON of the slot."""
-        return f"{self._prefix}slots:{_quoted(region)}"
+        return f"{self._prefix}slots:{_quoted(self._place_of(region))}"
 
     def catalogue(self, region: str) -> str:
         """String: the region's catalogue as JSON."""
-        return f"{self._prefix}catalogue:{_quoted(region)}"
+        return f"{self._prefix}catalogue:{_quoted(self._place_of(region))}"
 
     def sweep_lock(self, region: str) -> str:
         """redis-py Lock: one sweep of a region at a time."""
-        return f"{self._prefix}sweep:{_quoted(region)}"
+        return f"{self._prefix}sweep:{_quoted(self._place_of(region))}"
 
     def record(self, instance_id: str) -> str:
         """Hash: the instance."""
