@@ -160,6 +160,7 @@ class Creating:
                 instance,
                 why="the command as a whole could not be served",
                 only_if="" if even_promised else "unpromised",
+                ended="refused",
             )
             for instance in self._ledger.get([instance_id])
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from openmultistack.clouds import Clouds, keypair_name
 from openmultistack.errors import CloudError, Invalid, NotFound
 from openmultistack.leaving import Leaver, Leaving
-from openmultistack.ledger import Attempt, Destroyed, Ledger, OnlyIf
+from openmultistack.ledger import Attempt, Destroyed, EndedBy, Ledger, OnlyIf
 from openmultistack.models import Instance, Resources, Status, rfc3339
 
 if TYPE_CHECKING:  # a function that only lists needs no pydantic
@@ -62,12 +62,19 @@ class Destroying:
                 break
         return self.destroy_ids(owner, [it.id for it in found]) if found else []
 
-    def destroy(self, instance: Instance, *, why: str, only_if: OnlyIf = "") -> bool:
+    def destroy(
+        self,
+        instance: Instance,
+        *,
+        why: str,
+        only_if: OnlyIf = "",
+        ended: EndedBy = "destroyed",
+    ) -> bool:
         """Mark an instance for its end and ask its cloud; what fails there the sweep repeats.
 
         Returns False if it is wanted on.
         """
-        answer, marked = self.mark(instance, why=why, only_if=only_if)
+        answer, marked = self.mark(instance, why=why, only_if=only_if, ended=ended)
         if answer == "DELETING" and marked.server_id is not None:
             self._ask(marked, marked.server_id)
         return answer != "WANTED"
@@ -85,13 +92,18 @@ class Destroying:
             self._leaving.follow([Leaver(attempt, instance.owner, instance, server_id)])
 
     def mark(
-        self, instance: Instance, *, why: str, only_if: OnlyIf = ""
+        self,
+        instance: Instance,
+        *,
+        why: str,
+        only_if: OnlyIf = "",
+        ended: EndedBy = "destroyed",
     ) -> tuple[Destroyed, Instance]:
         """Mark an instance for its end; return the ledger's answer, and it as it was then."""
-        answer = self._ledger.destroy(instance, why=why, only_if=only_if)
+        answer = self._ledger.destroy(instance, why=why, only_if=only_if, ended=ended)
         while answer == "MOVED":
             (instance,) = self._ledger.get([instance.id])
-            answer = self._ledger.destroy(instance, why=why, only_if=only_if)
+            answer = self._ledger.destroy(instance, why=why, only_if=only_if, ended=ended)
         if answer == "EMPTY":
             attempt = Attempt(instance.id, instance.attempt, instance.region)
             self._ledger.release(

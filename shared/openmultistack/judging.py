@@ -1,16 +1,23 @@
 """What follows from what ledger and cloud each show of one slot; nothing is asked or done here."""
 
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from openmultistack.clouds import Server
 from openmultistack.ledger import Slot
 from openmultistack.models import Instance, Status
 
+# How far a server has come: one that is as far as another may take its place.
+STAGE = {Status.ERROR: 0, Status.BUILD: 1, Status.ACTIVE: 2}
+
 
 class Act(NamedTuple):
-    """One thing that a sweep does about one slot."""
+    """One thing that a sweep does about one slot.
 
-    what: Literal["observe", "delete", "release", "retry", "fail", "mark"]
+    `yield`: the server of another attempt is deleted once the instance's present one is seen.
+    """
+
+    what: Literal["observe", "delete", "release", "retry", "fail", "mark", "prolong", "yield"]
     why: str
 
 
@@ -40,13 +47,23 @@ def judge(
         return _judge_missing(region, slot, instance, started_ms)
     if instance is None or server.status == Status.DELETED:
         return None
-    if (instance.attempt, instance.region) != (slot.attempt, region):
-        return Act("delete", "a later attempt took its place")
-    if instance.status in (Status.DELETING, Status.DELETED):
-        return Act("delete", "its instance is wanted no more")
+    if instance.is_over:
+        lives = instance.ended == "expired" and tells_later(instance, server, started_ms)
+        return None if lives else Act("delete", "its instance is wanted no more")
+    if not is_present(region, slot.attempt, instance):
+        return _judge_other(region, slot, instance, server)
+    if instance.status == Status.DELETED:
+        return None  # it had vanished: it is adopted again
     if instance.status == Status.ERROR:
         # Failed while it was built: of no use to anybody. Failed later: its owner decides.
         return Act("delete", "it failed there") if region in instance.tried else None
+    return _judge_present(slot, instance, server, started_ms, build_timeout_ms)
+
+
+def _judge_present(
+    slot: Slot, instance: Instance, server: Server, started_ms: int, build_timeout_ms: int
+) -> Act | None:
+    """Judge the server of the present attempt at an instance that is to be there."""
     if server.status == Status.ERROR:
         what: Literal["retry", "fail"] = "retry" if instance.status == Status.BUILD else "fail"
         return Act(what, server.fault or "the cloud shows ERROR")
@@ -56,9 +73,22 @@ def judge(
         # As when the cloud's own message to build it got lost.
         late = started_ms - slot.since_ms > build_timeout_ms
         return Act("retry", f"was not built within {build_timeout_ms // 1000} s") if late else None
+    if tells_later(instance, server, started_ms):
+        return Act("prolong", "its server tells of a later expiry than the ledger knew")
     if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
         return Act("mark", "its expiry moved")
     return None
+
+
+def _judge_other(region: str, slot: Slot, instance: Instance, server: Server) -> Act | None:
+    """Judge the server of an attempt that the ledger does not have as the present one."""
+    if server.id == instance.server_id:
+        return None  # the present one, met under another name of its region
+    superseded = slot.attempt < instance.attempt or instance.status == Status.QUEUED
+    failed = server.status == Status.ERROR and superseded
+    if failed or has_failed(region, slot, instance, server):
+        return Act("delete", "it failed there")
+    return Act("yield", "another attempt took its place")
 
 
 def _judge_missing(
@@ -69,8 +99,8 @@ def _judge_missing(
         return None if young else Act("release", "the cloud has no such server")
     if slot.lease_until_ms > started_ms:
         return None
-    current = instance and (instance.attempt, instance.region) == (slot.attempt, region)
-    if instance and current and instance.promised and instance.status == Status.BUILD:
+    present = instance is not None and is_present(region, slot.attempt, instance)
+    if instance and present and instance.promised and instance.status == Status.BUILD:
         return Act("retry", "nothing was made within its lease")
     return Act("release", "its creation was cut short; nothing was made")
 
@@ -82,3 +112,76 @@ def _news(slot: Slot, instance: Instance, server: Server) -> bool:
         or (instance.status == Status.BUILD and server.status == Status.ACTIVE)
         or (server.status == Status.ACTIVE and instance.addresses != server.addresses)
     )
+
+
+def is_present(region: str, attempt: int, instance: Instance) -> bool:
+    """Return whether an attempt, a number and a region, is the one that the ledger goes by."""
+    return (instance.attempt, instance.region) == (attempt, region)
+
+
+def has_failed(region: str, slot: Slot, instance: Instance, server: Server) -> bool:
+    """Return whether the ledger knows of this very server that it failed its instance."""
+    return region in instance.tried and slot.server_id == server.id
+
+
+def tells_later(instance: Instance, server: Server, now_ms: int) -> bool:
+    """Return whether a server's marks tell of a renewal that the ledger never knew."""
+    at_ms = server.marks.expires_at_ms if server.marks else 0
+    return at_ms > max(now_ms, instance.expires_at_ms) and at_ms not in instance.was_due_ms
+
+
+def may_be_adopted(
+    region: str, slot: Slot | None, instance: Instance | None, server: Server, now_ms: int
+) -> bool:
+    """Return whether the ledger is to be asked if what it has gives way to a server."""
+    if slot is None or instance is None:
+        return True
+    if server.status == Status.DELETED:
+        return False
+    if instance.is_over:
+        return instance.ended == "expired" and tells_later(instance, server, now_ms)
+    if instance.status == Status.DELETED:
+        return not has_failed(region, slot, instance, server)
+    other = not is_present(region, slot.attempt, instance) and server.id != instance.server_id
+    return other and not has_failed(region, slot, instance, server)
+
+
+def has_taken_over(instance: Instance, present: Server | None, other: Server) -> bool:
+    """Return whether an instance's present server, as its cloud shows it now, is worth the other.
+
+    Nothing is deleted for one that may still come to nothing.
+    """
+    if present is None or present.id == other.id or present.marks is None:
+        return False
+    its_own = (present.marks.instance_id, present.marks.attempt) == (instance.id, instance.attempt)
+    return its_own and STAGE.get(present.status, -1) >= STAGE[other.status]
+
+
+class Marked(NamedTuple):
+    """The servers of a region that carry our marks: one of each attempt, and copies of these."""
+
+    by_attempt: Mapping[tuple[str, int], Server]
+    copies: tuple[Server, ...]
+
+
+def sort_marked(
+    servers: Iterable[Server], slots: Iterable[Slot], instances: Mapping[str, Instance]
+) -> Marked:
+    """Tell an attempt's server from copies of it: it is the ledger's, else the oldest."""
+    held = {it.server_id for it in slots} | {it.server_id for it in instances.values()}
+    chosen: dict[tuple[str, int], Server] = {}
+    copies = []
+    for it in sorted(servers, key=lambda it: _rank(it, held)):
+        if it.marks is None:
+            continue
+        key = (it.marks.instance_id, it.marks.attempt)
+        if key in chosen:
+            copies.append(it)
+        else:
+            chosen[key] = it
+    return Marked(chosen, tuple(copies))
+
+
+def _rank(server: Server, held: set[str | None]) -> tuple[bool, bool, str, str]:
+    gone = server.status == Status.DELETED
+    return server.id not in held, gone, server.created_at, server.id

@@ -175,6 +175,10 @@ class RegionState(NamedTuple):
         return Resources(*(max(0, cap - taken) for cap, taken in both))
 
 
+# These ends justify deleting a server; what merely vanished gives way to one that lives.
+ENDED_FOR_GOOD = ("destroyed", "expired", "refused")
+
+
 class Instance(NamedTuple):
     """An instance as the ledger has it; times are epoch milliseconds of Redis' clock."""
 
@@ -204,6 +208,18 @@ class Instance(NamedTuple):
     quota: Quota = Quota()
     # `<digest of the key>:<digest of the command>:<position>`, if it was made under such a key.
     idempotency: str = ""
+    # Why it ended: `destroyed`, `expired`, `refused` (its client was told that nothing was made),
+    # or for reasons that do not justify deleting a server: `vanished`, `failed`.
+    ended: str | None = None
+    # When it was due, before its owner renewed it: what its servers' marks may still say.
+    was_due_ms: tuple[int, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its servers may be deleted, as nobody wants them any more."""
+        return self.status == Status.DELETING or (
+            self.status == Status.DELETED and self.ended in ENDED_FOR_GOOD
+        )
 
     def document(self) -> dict[str, object]:
         """Return the instance as the API shows it."""

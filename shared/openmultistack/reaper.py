@@ -77,7 +77,7 @@ class Reaping:
         for instance in instances:
             waited = instance.status == Status.QUEUED
             why = "it waited in vain for a slot" if waited else "its time is up"
-            self._destroying.mark(instance, why=why, only_if="due")
+            self._destroying.mark(instance, why=why, only_if="due", ended="expired")
 
     def sweep(self, region: str) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
@@ -87,7 +87,7 @@ class Reaping:
             ledger=self._ledger,
             fleet=self._fleet,
             fleet_name=self._fleet_name,
-            cloud=self._clouds.region(region),
+            clouds=self._clouds,
             leaving=self._leaving,
         )
         with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:

@@ -6,17 +6,18 @@ does not know is adopted; one without is somebody else's and is only counted.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from openmultistack.attempts import Pursuit, wanted_again
-from openmultistack.clouds import Cloud, Server, Survey, keypair_attempt
+from openmultistack.clouds import Clouds, Server, Survey, keypair_attempt
 from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
-from openmultistack.judging import Act, Case, judge
+from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.models import Instance, Resources, Status
+from openmultistack.yielding import Yielding
 
 # What a region offers changes rarely; what proves stale is read again at once.
 CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
@@ -35,14 +36,15 @@ class Sweep:
         ledger: Ledger,
         fleet: Fleet,
         fleet_name: str,
-        cloud: Cloud,
+        clouds: Clouds,
         leaving: Leaving,
     ) -> None:
         self._region = region
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
-        self._cloud = cloud
+        self._cloud = clouds.region(region)
+        self._yielding = Yielding(region, ledger, clouds)
         self._leaving = leaving
         self._leavers: list[Leaver] = []
         # Attempts elsewhere at what failed here: the caller pursues them, out of the lock.
@@ -57,38 +59,47 @@ class Sweep:
         """
         started_ms = self._ledger.now_ms()
         survey = self._cloud.survey()
-        marked = _marked(survey)
-        ids = {instance_id for instance_id, _ in marked}
+        ids = {it.marks.instance_id for it in survey.servers if it.marks}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
-        if self._hold_unknown(view, marked):
+        marked = sort_marked(survey.servers, view.slots, view.instances)
+        if self._hold_unknown(view, marked, started_ms):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        self._take(survey)
-        self._do_all(list(self._judged(survey, view, started_ms)))
+        self._take(survey, marked)
+        cases = list(self._judged(survey, view, marked, started_ms))
+        self._do_all(cases)
         self._forget_keypairs(survey, view)
+        self._delete_outdone(survey, [it for it in cases if it.act.what == "yield"])
         self._see_them_gone()
 
-    def _judged(self, survey: Survey, view: View, started_ms: int) -> Iterator[Case]:
+    def _judged(
+        self, survey: Survey, view: View, marked: Marked, started_ms: int
+    ) -> Iterator[Case]:
         """Give the slots about which something is to be done."""
         build_timeout_ms = 1000 * self._fleet.regions[self._region].rule.build_timeout
-        by_id, marked = {server.id: server for server in survey.servers}, _marked(survey)
+        by_id = {server.id: server for server in survey.servers}
         for slot in view.slots:
-            server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
+            of_attempt = marked.by_attempt.get((slot.instance_id, slot.attempt))
+            server = by_id.get(slot.server_id or "") or of_attempt
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
                 yield Case(slot, instance, server, act)
 
-    def _take(self, survey: Survey) -> None:
-        """Write down caps, foreign usage and, when it is old, the catalogue."""
+    def _take(self, survey: Survey, marked: Marked) -> None:
+        """Write down caps, foreign usage and, when it is old, the catalogue.
+
+        Copies of an attempt's server hold no slot of ours: they count as foreign.
+        """
+        others = [it for it in survey.servers if it.marks is None] + list(marked.copies)
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
         rule = self._fleet.regions[self._region].rule
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
-            foreign=sum((it.need for it in survey.servers if it.marks is None), Resources()),
+            foreign=sum((it.need for it in others), Resources()),
             catalogue=self._cloud.catalogue() if old else None,
             max_building=rule.max_building,
             starts_per_minute=rule.starts_per_minute,
@@ -100,15 +111,19 @@ class Sweep:
             **{what: min(bound, own.get(what, bound)) for what, bound in quota._asdict().items()}
         )
 
-    def _hold_unknown(self, view: View, marked: Mapping[tuple[str, int], Server]) -> bool:
-        """Give every marked server a slot, so that it counts; adopt those nobody knows.
+    def _hold_unknown(self, view: View, marked: Marked, started_ms: int) -> bool:
+        """Give every marked server a slot, so that it counts; adopt what the ledger does not know.
 
         One may have gone since it was listed, and its slot with it: the cloud is asked again.
         """
-        known = {
-            (it.instance_id, it.attempt) for it in view.slots if it.instance_id in view.instances
-        }
-        unknown = [server for key, server in marked.items() if key not in known]
+        slots = {(it.instance_id, it.attempt): it for it in view.slots}
+        unknown = [
+            server
+            for key, server in marked.by_attempt.items()
+            if may_be_adopted(
+                self._region, slots.get(key), view.instances.get(key[0]), server, started_ms
+            )
+        ]
         present = self._cloud.present() if unknown else ()
         strays = [it for it in unknown if it.id in present or self._cloud.show(it.id)]
         for server in strays:
@@ -116,6 +131,7 @@ class Sweep:
                 _found(self._region, server),
                 server.need,
                 building=server.status == Status.BUILD,
+                failed=_failure(server),
             )
         return bool(strays)
 
@@ -168,6 +184,8 @@ class Sweep:
             self.done["failed"] += 1
         elif act.what == "delete" and server:
             self._delete(slot, instance, server)
+        elif act.what == "prolong" and server and server.marks:
+            self._ledger.prolong(self._attempt(slot), server.marks.expires_at_ms)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
             self._cloud.mark(server.id, marks)
@@ -211,9 +229,17 @@ class Sweep:
         if server:
             self._delete(slot, instance, server)
 
+    def _delete_outdone(self, survey: Survey, cases: Sequence[Case]) -> None:
+        """Delete servers of other attempts at instances whose present server is seen to live."""
+        for it in self._yielding.outdone(survey, cases):
+            if it.server:
+                with self._one_of_many():
+                    self._delete(it.slot, it.instance, it.server)
+
     def _forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
-        needed = {(slot.instance_id, slot.attempt) for slot in view.slots} | set(_marked(survey))
+        needed = {(slot.instance_id, slot.attempt) for slot in view.slots}
+        needed |= {(it.marks.instance_id, it.marks.attempt) for it in survey.servers if it.marks}
         for name in survey.keypairs:
             if keypair_attempt(name, self._fleet_name) not in needed:
                 with self._one_of_many():
@@ -231,12 +257,8 @@ class Sweep:
         self._leaving.follow(waiting)
 
 
-def _marked(survey: Survey) -> dict[tuple[str, int], Server]:
-    return {
-        (server.marks.instance_id, server.marks.attempt): server
-        for server in survey.servers
-        if server.marks
-    }
+def _failure(server: Server) -> str | None:
+    return (server.fault or "the cloud shows ERROR") if server.status == Status.ERROR else None
 
 
 def _found(region: str, server: Server) -> Instance:

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import pytest
@@ -131,6 +131,34 @@ class CountedConnection(Connection):
         super().send_packed_command(command, check_health)
 
 
+class Past:
+    """The whole ledger of a fleet as it was when this was made."""
+
+    def __init__(self, redis: "Redis[str]", prefix: str) -> None:
+        self._redis, self._prefix = redis, prefix
+        with binary(redis) as client:
+            self._kept = {it: (client.dump(it), max(0, client.pttl(it))) for it in self._there()}
+
+    def _there(self) -> list[str]:
+        return [it for it in self._redis.scan_iter(count=1000) if it.startswith(self._prefix)]
+
+    def come_back(self) -> None:
+        """Have the ledger as it was, in all that is of this fleet."""
+        for key in set(self._there()) - self._kept.keys():
+            self._redis.delete(key)
+        with binary(self._redis) as client:
+            for key, (value, ttl_ms) in self._kept.items():
+                client.restore(key, ttl_ms, value, replace=True)
+
+
+@contextmanager
+def binary(redis: "Redis[str]") -> "Iterator[Redis[bytes]]":
+    """Return a client of the same server that takes answers as they are."""
+    where = redis.connection_pool.connection_kwargs
+    with Redis(host=where["host"], port=where["port"]) as client:
+        yield client
+
+
 class House:
     """A fleet: `clouds` by name, the ledger, and its users' and operators' acts."""
 
@@ -233,6 +261,10 @@ class House:
                 value = json.loads(text)
                 if "lease_until_ms" in value:
                     self.redis.hset(slots, name, json.dumps(value | {"lease_until_ms": 1}))
+
+    def past(self) -> "Past":
+        """Return the whole ledger as it is now, to be come back to."""
+        return Past(self.redis, self.keys.regions.removesuffix("regions"))
 
     def come_to_rest(self) -> None:
         """Let time pass and sweep, until everything asked for has been done."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, Server
-from openmultistack.judging import judge
+from openmultistack.judging import has_taken_over, judge, sort_marked
 from openmultistack.ledger import Slot
 from openmultistack.models import Address, Instance, Resources, Status
 
@@ -140,17 +140,78 @@ def test_a_server_shown_as_deleted_is_on_its_way_already(known: Status) -> None:
     assert said(slot(), instance(known), server(Status.DELETED)) is None
 
 
-@pytest.mark.parametrize(
-    ("known", "status"),
-    [it for it in itertools.product(Status, Status) if it[1] != Status.DELETED],
-)
-@pytest.mark.parametrize("newer", [{"attempt": 2, "region": THERE}, {"attempt": 2}])
-def test_the_server_of_a_superseded_attempt_is_deleted(
-    known: Status, status: Status, newer: dict[str, Any]
+OTHERS = [{"attempt": 2, "region": THERE}, {"attempt": 2}, {"attempt": 1, "region": THERE}]
+PLACED = [Status.BUILD, Status.ACTIVE, Status.ERROR]
+SHOWN = [Status.BUILD, Status.ACTIVE, Status.ERROR]
+
+
+@pytest.mark.parametrize("known", [*PLACED, Status.DELETED])
+@pytest.mark.parametrize("status", [Status.BUILD, Status.ACTIVE])
+@pytest.mark.parametrize("present", OTHERS)
+def test_a_server_of_another_attempt_goes_only_once_the_present_one_is_seen(
+    known: Status, status: Status, present: dict[str, Any]
 ) -> None:
-    assert said(slot(), instance(known, **newer), server(status)) == "delete"
+    """An attempt is a number and a region: the same number elsewhere is another attempt."""
+    assert said(slot(), instance(known, server_id="s-2", **present), server(status)) == "yield"
 
 
+@pytest.mark.parametrize("known", Status)
+@pytest.mark.parametrize("status", SHOWN)
+@pytest.mark.parametrize("present", OTHERS)
+def test_positive_delete_the_present_server_is_left_under_whatever_name_it_is_met(
+    known: Status, status: Status, present: dict[str, Any]
+) -> None:
+    """As when its provider was renamed: only the end of its instance is a reason."""
+    met = said(slot(), instance(known, **present), server(status))
+    assert met == ("delete" if known == Status.DELETING else None)
+
+
+@pytest.mark.parametrize("known", [*PLACED, Status.DELETED, Status.QUEUED])
+@pytest.mark.parametrize("present", [{"attempt": 2, "region": THERE}, {"attempt": 2}])
+def test_what_failed_its_instance_and_was_superseded_is_deleted(
+    known: Status, present: dict[str, Any]
+) -> None:
+    moved = instance(known, server_id="s-2", **present)
+    assert said(slot(), moved, server(Status.ERROR)) == "delete"
+    for status in SHOWN:
+        assert said(slot(), moved._replace(tried={HERE: "x"}), server(status)) == "delete"
+    # In doubt, it was not known to the ledger when it failed its instance.
+    doubtful = said(pending(NOW + 1), moved._replace(tried={HERE: "x"}), server(Status.ACTIVE))
+    assert doubtful == "yield"
+
+
+@pytest.mark.parametrize("status", SHOWN)
+@pytest.mark.parametrize("present", [{}, *OTHERS])
+@pytest.mark.parametrize("ended", ["destroyed", "expired", "refused", "vanished", "failed", None])
+def test_only_an_end_for_good_justifies_deleting_a_server(
+    ended: str | None, present: dict[str, Any], status: Status
+) -> None:
+    over = instance(Status.DELETED, server_id=None, ended=ended, **present)
+    for_good = ended in ("destroyed", "expired", "refused")
+    superseded = status == Status.ERROR and over.attempt > 1
+    what = said(slot(), over, server(status))
+    assert (what == "delete") == (for_good or superseded)
+
+
+def test_an_expiry_is_no_end_if_the_server_tells_of_a_later_one_than_the_ledger_knew() -> None:
+    later = server(marks=MARKS._replace(expires_at_ms=EXPIRES + 5))
+    for status in (Status.DELETING, Status.DELETED):
+        expired = instance(status, ended="expired")
+        assert said(slot(), expired, later) is None
+        assert said(slot(), expired._replace(was_due_ms=(EXPIRES + 5,)), later) == "delete"
+        assert said(slot(), expired._replace(ended="destroyed"), later) == "delete"
+        assert said(slot(), expired._replace(expires_at_ms=EXPIRES + 5), later) == "delete"
+        past = server(marks=MARKS._replace(expires_at_ms=NOW))
+        assert said(slot(), expired._replace(expires_at_ms=NOW - 1), past) == "delete"
+
+
+def test_a_later_expiry_than_the_ledger_knew_is_taken_over_and_an_older_one_overwritten() -> None:
+    later = server(marks=MARKS._replace(expires_at_ms=EXPIRES + 5))
+    assert said(slot(), instance(), later) == "prolong"
+    assert said(slot(), instance(was_due_ms=(EXPIRES + 9, EXPIRES + 5)), later) == "mark"
+
+
+FOR_GOOD = ("destroyed", "expired", "refused")
 CURRENT = [
     # (the instance, its server's status, what is done)
     (instance(Status.BUILD), Status.BUILD, None),
@@ -160,7 +221,9 @@ CURRENT = [
     (instance(Status.ACTIVE), Status.ACTIVE, None),
     (instance(Status.ACTIVE), Status.ERROR, "fail"),
     *((instance(Status.DELETING), status, "delete") for status in Status if status != "DELETED"),
-    *((instance(Status.DELETED), status, "delete") for status in Status if status != "DELETED"),
+    *((instance(Status.DELETED, ended=end), "ACTIVE", "delete") for end in FOR_GOOD),
+    # It had vanished: it is adopted again.
+    *((instance(Status.DELETED, ended=end), "ACTIVE", None) for end in ("vanished", None)),
     # Failed while it was built: of no use. Failed later: its owner decides.
     *((instance(Status.ERROR, tried={HERE: "x"}), it, "delete") for it in ("BUILD", "ERROR")),
     *((instance(Status.ERROR, tried={THERE: "x"}), it, None) for it in ("ACTIVE", "ERROR")),
@@ -192,31 +255,78 @@ def test_what_the_ledger_does_not_have_yet_is_taken_over(
 
 
 def test_an_expiry_that_moved_is_written_on_the_server() -> None:
-    moved = MARKS._replace(expires_at_ms=EXPIRES + 1)
+    moved = MARKS._replace(expires_at_ms=EXPIRES - 1)
     assert said(slot(), instance(), server(marks=moved)) == "mark"
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
 
 
 def test_positive_delete_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
-    """Over everything: a delete has an instance that is over, failed here, or gone elsewhere."""
-    helds = [slot(), pending(NOW - 1), pending(NOW + 1)]
+    """Over everything: a delete has an instance that is over, or failed here."""
+    helds = [slot(), slot(server_id="s-0"), pending(NOW - 1), pending(NOW + 1)]
     instances = [
         None,
         *(
-            instance(status, attempt=attempt, region=region, tried=tried, promised=promised)
-            for status, attempt, region, tried, promised in itertools.product(
-                Status, (1, 2), (HERE, THERE), ({}, {HERE: "x"}), (True, False)
+            instance(status, attempt=number, region=region, tried=tried, ended=ended, server_id=own)
+            for status, number, region, tried, ended, own in itertools.product(
+                Status, (1, 2), (HERE, THERE), ({}, {HERE: "x"}), ("expired", "vanished", None),
+                ("s-1", "s-2", None),
             )
         ),
-    ]
+    ]  # fmt: skip
     servers = [server(status, marks=marks) for status in Status for marks in (MARKS, None)]
     deleted = 0
     for held, known, shown in itertools.product(helds, instances, servers):
         if said(held, known, shown) == "delete":
             deleted += 1
             assert known is not None
-            superseded = (known.attempt, known.region) != (held.attempt, HERE)
-            over = known.status in (Status.DELETING, Status.DELETED)
-            failed_here = known.status == Status.ERROR and HERE in known.tried
-            assert superseded or over or failed_here
+            failed_here = HERE in known.tried and (
+                held.server_id == shown.id or known.status == Status.ERROR
+            )
+            superseded = known.attempt > held.attempt or known.status == Status.QUEUED
+            in_error = shown.status == Status.ERROR and superseded
+            assert known.is_over or failed_here or in_error
+            if known.server_id == shown.id and not known.is_over:
+                assert (known.attempt, known.region, known.status) == (1, HERE, Status.ERROR)
     assert deleted > 100
+
+
+def other(status: Status, **more: Any) -> Server:
+    """Return the server of another attempt at the instance."""
+    marks = MARKS._replace(attempt=2)
+    return server(status, id="s-2", marks=marks)._replace(**more)
+
+
+@pytest.mark.parametrize(
+    ("present", "rival", "goes"),
+    [
+        (server(Status.ACTIVE), Status.ACTIVE, True),
+        (server(Status.ACTIVE), Status.BUILD, True),
+        (server(Status.BUILD), Status.BUILD, True),
+        (server(Status.BUILD), Status.ACTIVE, False),  # it may still fail
+        (server(Status.ERROR), Status.ERROR, True),
+        (server(Status.ERROR), Status.BUILD, False),
+        (server(Status.DELETED), Status.ERROR, False),  # it is leaving
+        (server(marks=None), Status.BUILD, False),
+        (server(marks=MARKS._replace(attempt=3)), Status.BUILD, False),
+        (server(marks=MARKS._replace(instance_id="i-2")), Status.BUILD, False),
+        (server(id="s-2"), Status.BUILD, False),  # itself
+        (None, Status.BUILD, False),
+    ],
+)
+def test_a_server_is_outdone_by_one_that_has_come_as_far(
+    present: Server | None, rival: Status, *, goes: bool
+) -> None:
+    assert has_taken_over(instance(), present, other(rival)) == goes
+
+
+def test_of_servers_of_one_attempt_the_ledgers_is_kept_else_the_oldest() -> None:
+    old, new = server(id="s-9", created_at="1"), server(id="s-1", created_at="2")
+    gone = server(Status.DELETED, id="s-0", created_at="0")
+    foreign = server(id="s-f", marks=None)
+    for servers in itertools.permutations([old, new, gone, foreign]):
+        unknown = sort_marked(servers, [], {})
+        assert dict(unknown.by_attempt) == {("i-1", 1): old}
+        assert {it.id for it in unknown.copies} == {new.id, gone.id}
+        held = sort_marked(servers, [slot()], {})
+        assert dict(held.by_attempt) == {("i-1", 1): new}
+        assert dict(sort_marked(servers, [], {"i-1": instance()}).by_attempt) == {("i-1", 1): new}

@@ -48,6 +48,7 @@ def everything(desk: Desk) -> None:
     assert desk.move(moved, keep=False).outcome == "none"
     ledger.fail(moved, "broken")
     assert ledger.renew(first.instance_id, 1)
+    assert ledger.prolong(first, 4_000_000_000_000)
     assert ledger.destroy(desk.get(first), why="w") == "DELETING"
     assert desk.move(first, B).outcome == "ended"
     assert desk.end(first)

@@ -83,14 +83,33 @@ def test_a_server_of_a_superseded_attempt_is_unwanted_and_does_not_pose_as_the_i
     assert desk.get(first).server_id == "srv"
 
 
-def test_a_server_that_comes_after_its_lease_was_released_is_unwanted_and_holds_nothing(
+def test_a_server_that_comes_after_its_lease_was_released_is_kept_for_a_sweep_to_adopt(
     desk: Desk,
 ) -> None:
     attempt = desk.placed(A)
     desk.end(attempt)
-    assert not desk.ledger.commit(attempt, "srv")
+    assert desk.ledger.commit(attempt, "srv")
     assert desk.held(A) == [0]
     assert desk.get(attempt).status == Status.DELETED
+
+
+@pytest.mark.parametrize("ended", ["destroyed", "expired", "refused"])
+def test_a_server_whose_instance_ended_for_good_is_unwanted(desk: Desk, ended: Any) -> None:
+    attempt = desk.placed(A)
+    desk.ledger.destroy(desk.get(attempt), why="w", ended=ended)
+    assert not desk.ledger.commit(attempt, "srv")
+    desk.end(attempt)
+    assert not desk.ledger.commit(attempt, "srv")
+
+
+def test_a_server_of_a_later_attempt_than_the_ledger_knows_is_kept(desk: Desk) -> None:
+    attempt = desk.placed(A)
+    desk.ledger.commit(attempt, "srv")
+    assert desk.ledger.commit(attempt._replace(number=2, region=B), "srv-2")
+    assert (desk.get(attempt).attempt, desk.get(attempt).server_id) == (1, "srv")
+    # Of the same number elsewhere it is another attempt, and the ledger's is kept.
+    assert not desk.ledger.commit(attempt._replace(region=B), "srv-3")
+    assert desk.get(attempt).server_id == "srv"
 
 
 def test_a_server_of_an_instance_in_error_is_unwanted(desk: Desk) -> None:

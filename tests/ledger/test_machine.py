@@ -79,6 +79,16 @@ class Life:
     def __init__(self, owner: str, attempt: int, region: str) -> None:
         self.owner, self.attempt, self.region = owner, attempt, region
         self.status = "BUILD"
+        self.server = False
+        # An end that justifies deleting its servers.
+        self.for_good = False
+
+    def gives_way(self, number: int) -> bool:
+        """Return whether it gives way to a living server of another attempt."""
+        if self.status == "DELETING" or (self.status == "DELETED" and self.for_good):
+            return False
+        lost = self.status == "DELETED" or (self.status == "ERROR" and not self.server)
+        return number > self.attempt or lost
 
 
 def choose(pick: str, rooms: Sequence[list[int]]) -> int | None:
@@ -180,12 +190,12 @@ class Books(RuleBasedStateMachine):
         chosen = choose(pick, rooms)
         if chosen is None:
             assert moved.outcome == "none"
-            life.status = "ERROR"
+            life.status, life.server = "ERROR", False
             return
         following = Attempt(attempt.instance_id, attempt.number + 1, order[chosen])
         assert moved.attempt == following
         self.take(following, need)
-        life.attempt, life.region = following.number, following.region
+        life.attempt, life.region, life.server = following.number, following.region, False
         self.stranded.discard(attempt.instance_id)
 
     @precondition(lambda self: self.attempts)
@@ -197,9 +207,12 @@ class Books(RuleBasedStateMachine):
         wanted = slot in slots and current and life and life.status in ("BUILD", "ACTIVE")
         # Of what it does not know the ledger does not say that it is unwanted: it may be lost.
         expected = bool(wanted) or life is None
+        if life and not (current and slot in slots):
+            expected = life.gives_way(attempt.number)
         assert self.desk.ledger.commit(attempt, server_of(attempt)) == expected
         if life:
-            self.prove(attempt)
+            seen = self.prove(attempt)
+            life.server = life.server or (seen and current)
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone, status=st.sampled_from([Status.BUILD, Status.ACTIVE]))
@@ -209,6 +222,7 @@ class Books(RuleBasedStateMachine):
         seen = self.prove(attempt, active=status == Status.ACTIVE)
         if not seen or not current or life is None:
             return
+        life.server = True
         if life.status == "BUILD" and status == Status.ACTIVE:
             life.status = "ACTIVE"
 
@@ -231,6 +245,7 @@ class Books(RuleBasedStateMachine):
         if life is None:
             return
         answer = self.desk.ledger.destroy(self.desk.get(instance_id), why="its owner")
+        life.for_good = True
         if life.status == "DELETED":
             assert answer == "DELETED"
             return
@@ -253,6 +268,8 @@ class Books(RuleBasedStateMachine):
         if life and current and life.status != "DELETED" and (life.status != "ERROR" or end):
             life.status = "DELETED"
             self.due.add(attempt.instance_id)
+        elif life and current and life.status == "ERROR":
+            life.server = False
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone)
@@ -274,13 +291,15 @@ class Books(RuleBasedStateMachine):
 
     @precondition(lambda self: self.attempts)
     @rule(
-        which=anyone, need=needs, newer=st.none() | st.sampled_from(REGIONS), building=st.booleans()
-    )
-    def hold(self, which: int, need: Need, newer: str | None, *, building: bool) -> None:
+        which=anyone, need=needs, newer=st.none() | st.sampled_from(REGIONS),
+        building=st.booleans(), more=st.integers(0, 1),
+    )  # fmt: skip
+    def hold(self, *, which: int, need: Need, newer: str | None, building: bool, more: int) -> None:
+        """A server is found, of whatever attempt; maybe of the same number elsewhere."""
         attempt, life, _ = self.known(which)
         if newer:
             tried = [it.number for it in self.attempts if it.instance_id == attempt.instance_id]
-            attempt = Attempt(attempt.instance_id, max(tried) + 1, newer)
+            attempt = Attempt(attempt.instance_id, max(tried) + more, newer)
         owner = self.owner(attempt)
         adopted = self.desk.ledger.hold(
             found(attempt, owner), resources((1, *need)), building=building
@@ -289,12 +308,12 @@ class Books(RuleBasedStateMachine):
         if (attempt.instance_id, attempt.number) not in place.slots:
             self.take(attempt, need, leased=False, building=building)
         place.excused = place.over()
-        wanted = life is None or (
-            life.status not in ("DELETING", "DELETED") and life.attempt < attempt.number
-        )
+        wanted = life is None or life.gives_way(attempt.number)
         assert adopted == wanted
         if wanted:
+            self.prove(attempt)
             self.lives[attempt.instance_id] = Life(owner, attempt.number, attempt.region)
+            self.lives[attempt.instance_id].server = True
             self.due.add(attempt.instance_id)
             self.stranded.discard(attempt.instance_id)
 
@@ -304,7 +323,8 @@ class Books(RuleBasedStateMachine):
         """Return an attempt that once was, its instance, and whether it is the current one."""
         attempt = self.attempts[which % len(self.attempts)]
         life = self.lives.get(attempt.instance_id)
-        return attempt, life, life is not None and life.attempt == attempt.number
+        current = life is not None and (life.attempt, life.region) == attempt[1:]
+        return attempt, life, current
 
     def owner(self, attempt: Attempt) -> str:
         return self.owners[attempt.instance_id]
@@ -391,7 +411,7 @@ def resources(triple: Triple) -> Resources:
 
 def server_of(attempt: Attempt) -> str:
     """Return the id of the one server that an attempt can have."""
-    return f"srv-{attempt.instance_id}-{attempt.number}"
+    return f"srv-{attempt.instance_id}-{attempt.number}-{attempt.region}"
 
 
 def found(attempt: Attempt, owner: str) -> Instance:

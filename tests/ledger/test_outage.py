@@ -55,6 +55,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),
     "observe_all": lambda it: it.observe_all([Seen(ATTEMPT, "s", Status.ACTIVE, ())]),
     "hold": lambda it: it.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),
+    "prolong": lambda it: it.prolong(ATTEMPT, 1),
     "survey": lambda it: it.survey(A, cap=Resources(), foreign=Resources(), catalogue=None),
     "report": lambda it: it.report(A, "e", "down"),
     "drain": lambda it: it.drain(A, "w"),

@@ -74,6 +74,7 @@ def server_of(it: Document, fleet: str) -> Server:
         addresses=tuple(_addresses(it.get("addresses") or {})),
         fault=(it.get("fault") or {}).get("message") if it["status"] == "ERROR" else None,
         marks=marks_of(it.get("metadata") or {}, fleet),
+        created_at=it.get("created") or "",
     )
 
 

@@ -14,6 +14,9 @@ from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
 from openmultistack.errors import CatalogueStale, CloudError, InDoubt, RegionFull, TooLate
 from openmultistack.models import Address, Catalogue, Resources, Status
 
+# A server's id is of one region alone, as in real clouds.
+_IDS = itertools.count(1)
+
 Fault = Callable[[str], CloudError | None]
 """Asked with the name of each call; what it returns is raised instead of doing the call."""
 
@@ -33,7 +36,6 @@ class FakeCloud:
         # What a server becomes that is being built: the fault it fails with, or None.
         self.build_fault: str | None = None
         self._leaving: set[str] = set()
-        self._ids = itertools.count(1)
         self._lock = threading.RLock()
 
     def _called(self, name: str) -> None:
@@ -59,7 +61,8 @@ class FakeCloud:
             used = sum((it.need for it in self.servers.values()), need)
             if any(getattr(used, what) > getattr(self.quota, what) for what in Resources._fields):
                 raise RegionFull("403: Quota exceeded")
-            server_id = f"server-{next(self._ids)}"
+            number = next(_IDS)
+            server_id = f"server-{number}"
             self.servers[server_id] = Server(
                 id=server_id,
                 status=Status.BUILD,
@@ -67,6 +70,7 @@ class FakeCloud:
                 image=offer.image.id,
                 need=need,
                 marks=order.marks if self.fleet in (None, order.marks.fleet) else None,
+                created_at=f"{number:012}",
             )
             if order.marks.keypair:
                 self.keypairs.add(order.marks.keypair)
@@ -160,7 +164,7 @@ class FakeCloud:
     def add_foreign(self, need: Resources) -> str:
         """Make a server that is not ours."""
         with self._lock:
-            server_id = f"foreign-{next(self._ids)}"
+            server_id = f"foreign-{next(_IDS)}"
             self.servers[server_id] = Server(
                 id=server_id, status=Status.ACTIVE, flavor="", image="", need=need
             )

@@ -53,6 +53,8 @@ class Server(NamedTuple):
     addresses: tuple[Address, ...] = ()
     fault: str | None = None
     marks: Marks | None = None
+    # When the cloud made it, as it writes that.
+    created_at: str = ""
 
 
 class Survey(NamedTuple):

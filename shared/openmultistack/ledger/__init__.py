@@ -4,7 +4,7 @@ from openmultistack.ledger.acts import Attempt, Pick
 from openmultistack.ledger.address import Address, read_address
 from openmultistack.ledger.connect import connect
 from openmultistack.ledger.decode import Slot, View
-from openmultistack.ledger.ending import Destroyed, Gone, OnlyIf
+from openmultistack.ledger.ending import Destroyed, EndedBy, Gone, OnlyIf
 from openmultistack.ledger.ledger import Ledger
 from openmultistack.ledger.observing import Meaning, Seen
 from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting, Wish
@@ -15,6 +15,7 @@ __all__ = [
     "Admitted",
     "Attempt",
     "Destroyed",
+    "EndedBy",
     "Gone",
     "Key",
     "Ledger",

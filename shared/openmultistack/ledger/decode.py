@@ -84,6 +84,8 @@ def decode_instance(fields: Mapping[str, str]) -> Instance:
         promised="promised" in fields,
         quota=Quota(**json.loads(fields.get("quota", "{}"))),
         idempotency=fields.get("idempotency", ""),
+        ended=fields.get("ended"),
+        was_due_ms=tuple(int(float(it)) for it in fields.get("was_due_ms", "").split(",") if it),
     )
 
 

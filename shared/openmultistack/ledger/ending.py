@@ -9,6 +9,8 @@ from openmultistack.models import Instance
 
 Destroyed = Literal["DELETING", "EMPTY", "DELETED", "MOVED", "WANTED", "MISSING"]
 OnlyIf = Literal["due", "unpromised", ""]
+# Why an instance is wanted no more; the last: its client was told that nothing was made.
+EndedBy = Literal["destroyed", "expired", "refused"]
 
 # How long a DELETED instance can still be shown and listed.
 REMEMBER_MS = 24 * 3600 * 1000
@@ -27,7 +29,14 @@ class Gone(NamedTuple):
 class Ending(Acting):
     """The acts of the end."""
 
-    def destroy(self, instance: Instance, *, why: str, only_if: OnlyIf = "") -> Destroyed:
+    def destroy(
+        self,
+        instance: Instance,
+        *,
+        why: str,
+        only_if: OnlyIf = "",
+        ended: EndedBy = "destroyed",
+    ) -> Destroyed:
         """Mark an instance as wanted no more; see destroy.lua for the answers."""
         keys = self._keys
         return cast(
@@ -45,6 +54,7 @@ class Ending(Acting):
                 instance.region,
                 why,
                 only_if,
+                ended,
             ),
         )
 

@@ -16,7 +16,8 @@ local now, record, events = now_ms(), KEYS[1], KEYS[2]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
 
-local slot, current = ask.id .. '/' .. ask.attempt, tonumber(it[2]) == ask.attempt
+local slot = ask.id .. '/' .. ask.attempt
+local current = tonumber(it[2]) == ask.attempt and it[4] == ask.from
 local held = redis.call('HGET', KEYS[6], slot)
 if not ask.keep and held and current and it[1] == 'DELETING' then
   -- Its slot is all that leads a sweep to it: the next one releases it.

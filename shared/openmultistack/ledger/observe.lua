@@ -23,8 +23,8 @@ local function observe(it, record, events)
     held.building, built = nil, built + 1
   end
   redis.call('HSET', KEYS[2], slot, cjson.encode(held))
-  local was = redis.call('HMGET', record, 'status', 'attempt')
-  if was[2] ~= tostring(it.attempt) then return 1 end
+  local was = redis.call('HMGET', record, 'status', 'attempt', 'region')
+  if was[2] ~= tostring(it.attempt) or was[3] ~= ask.region then return 1 end
   redis.call('HSET', record, 'server_id', it.server_id)
   if was[1] ~= 'BUILD' and was[1] ~= 'ACTIVE' then return 1 end
   redis.call('HSET', record, 'addresses', it.addresses)

@@ -51,8 +51,13 @@ class Observing(Acting):
             keys = [*self._place_keys(some[0].attempt), *stories]
             self._scripts.run("observe", keys, json.dumps(ask))
 
-    def hold(self, found: Instance, need: Resources, *, building: bool = False) -> bool:
-        """Count a marked server that holds no slot; True if its instance was adopted."""
+    def hold(
+        self, found: Instance, need: Resources, *, building: bool = False, failed: str | None = None
+    ) -> bool:
+        """Count a marked server, and adopt its instance where that gives way; see hold.lua.
+
+        `failed`: what a server in ERROR says. Returns whether the instance was adopted.
+        """
         keys = self._keys
         digest, _, rest = found.idempotency.partition(":")
         body, _, index = rest.partition(":")
@@ -63,6 +68,7 @@ class Observing(Acting):
             "server_id": found.server_id,
             "owner": found.owner,
             "building": building,
+            **({} if failed is None else {"failed": failed}),
             "need": {"vcpus": need.vcpus, "ram_mb": need.ram_mb},
             "expires_at_ms": found.expires_at_ms,
             "fields": _fields(found),
@@ -80,11 +86,17 @@ class Observing(Acting):
                     keys.due,
                     keys.idempotency(found.owner, digest),
                     keys.queue,
+                    keys.gone(found.owner),
                     *keys.indices(found.owner, found.labels),
                 ],
                 json.dumps(ask),
             )
         )
+
+    def prolong(self, attempt: Attempt, expires_at_ms: int) -> bool:
+        """Take over a later expiry than the ledger ever knew; see prolong.lua."""
+        keys = [*self._story(attempt.instance_id), self._keys.due]
+        return bool(self._scripts.run("prolong", keys, *attempt[:2], attempt.region, expires_at_ms))
 
     def survey(
         self,

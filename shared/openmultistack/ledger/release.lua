@@ -1,5 +1,6 @@
 -- The cloud is known to have no server for attempts in a region: free their slots. Where that was
--- the instance's current attempt, the instance is over too (one in ERROR stays, to be seen).
+-- the instance's present attempt, the instance is over too (one in ERROR stays, to be seen); unless
+-- it was ended before, it merely vanished: `ended` says why.
 -- KEYS  region, slots (hashes), due (zset), then what the attempts refer to by its place in KEYS:
 --       usage (hash: the owner's), record (hash), events (list), gone (zset: the owner's ended
 --       instances), and the indices that list an instance while it lives (zsets)
@@ -15,9 +16,14 @@ end
 local freed = drop(KEYS[1], KEYS[2], names, usages)
 
 local function is_over(it)
-  local was = redis.call('HMGET', KEYS[it.record], 'status', 'attempt')
-  if was[2] ~= tostring(it.attempt) or was[1] == 'DELETED' or was[1] == 'QUEUED' then return false end
-  if was[1] ~= 'ERROR' or it['end'] then return true end
+  local was = redis.call('HMGET', KEYS[it.record], 'status', 'attempt', 'region', 'ended')
+  if was[2] ~= tostring(it.attempt) or was[3] ~= ask.region then return false end
+  if was[1] == 'DELETED' or was[1] == 'QUEUED' then return false end
+  local failed = was[1] == 'ERROR'
+  if not failed or it['end'] then
+    local why = was[1] == 'DELETING' and 'destroyed' or failed and 'failed' or 'vanished'
+    return was[4] or why
+  end
   redis.call('HDEL', KEYS[it.record], 'server_id')
   return false
 end
@@ -32,8 +38,9 @@ end
 
 local dues, unlisted, gone = {}, {}, {}
 for _, it in ipairs(ask.attempts) do
-  if is_over(it) then
-    redis.call('HSET', KEYS[it.record], 'status', 'DELETED')
+  local ended = is_over(it)
+  if ended then
+    redis.call('HSET', KEYS[it.record], 'status', 'DELETED', 'ended', ended)
     redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses')
     tell_text(KEYS[it.events], event_of(it))
     push(dues, now + ask.keep_ms, it.id)

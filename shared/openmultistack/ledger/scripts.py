@@ -33,9 +33,10 @@ _PARTS = {
     "place": _TO_PLACE,
     "move": (*_TO_PLACE, "_drop"),
     "serve": _TO_PLACE,
-    "hold": ("_fields", "_slots"),
+    "hold": ("_fields", "_slots", "_past"),
     "release": ("_fields", "_slots", "_drop"),
-    "commit": ("_breaker",),
+    "commit": ("_breaker", "_past"),
+    "prolong": ("_past",),
     "report": ("_breaker",),
 }
 

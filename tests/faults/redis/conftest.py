@@ -264,6 +264,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "fail": lambda it: it.fail(Attempt("i-2", 2, B), "no luck"),
     "hold": lambda it: it.hold(THIRD, Resources(instances=1, vcpus=1, ram_mb=1)),
     "renew": lambda it: it.renew("i-1", 9**9),
+    "prolong": lambda it: it.prolong(FIRST, 9**14),
     "report": lambda it: it.report(B, "is ill", "down"),
     "events": lambda it: [event["what"] for event in it.events("i-2")],
     "page": lambda it: it.page("alice", label=("k", "v"), gone=False, after=None, limit=9),
