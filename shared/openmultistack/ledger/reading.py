@@ -16,7 +16,7 @@ from openmultistack.ledger.decode import (
 from openmultistack.ledger.keys import Keys
 from openmultistack.ledger.queue import Head, Queued, fair_order, head_of, in_line, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
-from openmultistack.ledger.shares import Shares
+from openmultistack.ledger.shares import Numbers, Shares
 from openmultistack.models import Catalogue, Instance, RegionState, Resources
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Offered(NamedTuple):
     version: str
     regions: Sequence[str]
     catalogues: Mapping[str, Catalogue]
-    numbers: Mapping[str, int]
+    numbers: Numbers
 
 
 class Readings:
@@ -47,7 +47,7 @@ class Readings:
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
         self._catalogues: dict[str, tuple[str, Catalogue]] = {}
-        self._offered = _Offered("", (), {}, {})
+        self._offered = _Offered("", (), {}, Numbers({}))
 
     def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
         """Return what is known of these regions, or of all, in one or two round trips."""
@@ -99,7 +99,7 @@ class Readings:
             version=version,
             regions=regions,
             catalogues={it: known[it][1] for it in there},
-            numbers={region: int(number) for region, number in numbers.items()},
+            numbers=Numbers({region: int(number) for region, number in numbers.items()}),
         )
 
     def _read_catalogues(self, versions: Mapping[str, str]) -> None:

@@ -8,9 +8,9 @@ ledger is asked for all.
 import secrets
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from itertools import islice
 from operator import itemgetter
+from typing import cast
 
 from openmultistack.models import Offer
 
@@ -19,26 +19,48 @@ from openmultistack.models import Offer
 SHORT = 20
 # And at so many by chance: one that seemed to be taken is found to be free again.
 BY_CHANCE = 4
+# Of so many lists of candidates it is remembered where their shares are.
+PICKERS_KEPT = 200
+
+
+class Numbers:
+    """The numbers of the regions; knows how to pick their shares out of all. Never changes."""
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self._numbers = numbers
+        # How many shares there are; after them stands that of a region without a number.
+        self.count = max(numbers.values(), default=-1) + 1
+        self._known: dict[int, "tuple[Sequence[Offer], itemgetter[int]]"] = {}
+
+    def picker(self, offers: Sequence[Offer]) -> "itemgetter[int]":
+        """Return what picks the shares of the regions of at least two offers.
+
+        The same tuple comes again and again: it is looked through once.
+        """
+        known = self._known.get(id(offers))
+        if known and known[0] is offers:
+            return known[1]
+        picker = itemgetter(*(self._numbers.get(it.region, self.count) for it in offers))
+        if isinstance(offers, tuple):
+            if len(self._known) >= PICKERS_KEPT:
+                self._known.clear()
+            self._known[id(offers)] = (offers, picker)
+        return picker
 
 
 class Shares:
-    """The free share of each region, by its number; 0: it takes nothing."""
+    """The free share of each region at one moment, by its number; 0: it takes nothing."""
 
-    def __init__(self, numbers: Mapping[str, int], text: str) -> None:
+    def __init__(self, numbers: Numbers, text: str) -> None:
         self._numbers = numbers
         self._text = text
 
-    @cached_property
-    def _shares(self) -> Sequence[int]:
-        told = self._text.encode("ascii")
-        return struct.unpack(f">{len(told) // 2}H", told)
-
-    def of(self, regions: Sequence[str]) -> Sequence[int]:
-        """Return the shares of at least two regions; 0 of one that was never swept."""
-        shares = (*self._shares, 0)
-        unknown = len(shares) - 1
-        places = [min(self._numbers.get(it, unknown), unknown) for it in regions]
-        return tuple(itemgetter(*places)(shares))
+    def of(self, offers: Sequence[Offer]) -> Sequence[int]:
+        """Return the shares of the regions of at least two offers; 0 of one never swept."""
+        count = self._numbers.count + 1
+        told = self._text.encode("ascii").ljust(2 * count, b"\0")
+        shares = struct.unpack_from(f">{count}H", told)
+        return cast("Sequence[int]", self._numbers.picker(offers)(shares))
 
 
 def _freest(shares: Sequence[int]) -> Sequence[int]:
@@ -70,7 +92,7 @@ def short_list(offers: Sequence[Offer], shares: Shares, pick: str, count: int) -
     """Return those of ranked offers, in their order, that a decision for so many looks at."""
     if not is_long(offers, count):
         return offers
-    order = _ORDERS[pick](shares.of([it.region for it in offers]))
+    order = _ORDERS[pick](shares.of(offers))
     chosen = set(islice(order, max(SHORT, count)))
     chosen |= {secrets.randbelow(len(offers)) for _ in range(BY_CHANCE)}
     return [offers[at] for at in sorted(chosen)]
