@@ -7,6 +7,7 @@ slot is committed, moved, or left to the sweep; a slot whose server may exist is
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from threading import BoundedSemaphore
 from typing import Literal, NamedTuple
 
@@ -27,7 +28,7 @@ from openmultistack.errors import (
     Unreachable,
 )
 from openmultistack.fleet import Fleet, Offers, offers, regions_matching
-from openmultistack.ledger import Attempt, Ledger, Meaning, Pick
+from openmultistack.ledger import Attempt, Ledger, Meaning, Pick, Shares
 from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 
@@ -129,11 +130,19 @@ class Candidates:
         Raises:
             Invalid, NoRegionReady: there is none; says why.
         """
+        return self.look(command)[0]
+
+    def look(self, command: CreateInstances) -> tuple[Offers, Shares]:
+        """Return a command's candidates as `of`, and how free the regions are at this moment."""
+        offered, shares = self._ledger.offered(list(self._fleet.regions))
+        return self._meant(command, offered), shares
+
+    def _meant(self, command: CreateInstances, offered: Mapping[str, Catalogue]) -> Offers:
         asked = command.model_dump_json(include=ASKED)
-        offered = self._ledger.catalogues(list(self._fleet.regions))
         known = self._known.get(asked)
-        # A catalogue that has not changed is the same object: no contents are compared.
-        if known and known[0] == offered:
+        # A catalogue that has not changed is the same object, as all are while none has: no
+        # contents are compared.
+        if known and (known[0] is offered or known[0] == offered):
             return known[1]
         found = candidates(self._fleet, offered, command)
         if len(self._known) >= ASKED_KEPT:
@@ -156,11 +165,12 @@ def wanted_again(
     fleet_name: str,
     instance: Instance,
     known: dict[str, Sequence[Offer]],
+    found: Candidates | None = None,
 ) -> Wanted | None:
     """Return what a promised instance was ordered as, without the regions that failed it.
 
     None: it cannot be ordered any more, or has been tried often enough. `known` keeps what each
-    order means, for those that come with the same one.
+    order means, for those that come with the same one; `found` what it meant to others before.
     """
     tired = instance.attempt >= ATTEMPTS_MAX or len(instance.tried) >= FAILING_REGIONS_MAX
     if instance.order is None or tired:
@@ -169,12 +179,12 @@ def wanted_again(
         update={"name": instance.name, "labels": dict(instance.labels)}
     )
     if instance.order not in known:
-        known[instance.order] = _able(ledger, fleet, command)
+        known[instance.order] = _able(found or Candidates(ledger, fleet), command)
     return Wanted(
         fleet=fleet_name,
         owner=instance.owner,
         command=command,
-        offers=[it for it in known[instance.order] if it.region not in instance.tried],
+        offers=_untried(known[instance.order], instance),
         pick=STRATEGIES[command.strategy].pick,
         created_at_ms=instance.created_at_ms,
         expires_at_ms=instance.expires_at_ms,
@@ -183,11 +193,16 @@ def wanted_again(
     )
 
 
-def _able(ledger: Ledger, fleet: Fleet, command: CreateInstances) -> Sequence[Offer]:
+def _able(found: Candidates, command: CreateInstances) -> Sequence[Offer]:
     try:
-        return candidates(fleet, ledger.catalogues(list(fleet.regions)), command).able
+        return found.of(command).able
     except (Invalid, NoRegionReady):
         return ()
+
+
+def _untried(offers: Sequence[Offer], instance: Instance) -> Sequence[Offer]:
+    tried = instance.tried
+    return [it for it in offers if it.region not in tried] if tried else offers
 
 
 def ranked(fleet: Fleet, command: CreateInstances, able: Sequence[Offer]) -> list[Offer]:
@@ -260,10 +275,14 @@ class _Chase:
         self._attempt = pursuit.attempt
         self._placed_at = pursuit.placed_at
         self._until = time.monotonic() + PURSUIT_S
-        self._left = {it.region: it for it in pursuit.wanted.offers}
         self._blamed = 0
         self._said: dict[str, str] = {}
         self._only_full = True
+
+    @cached_property
+    def _left(self) -> dict[str, Offer]:
+        """Where it may still go to; most never ask."""
+        return {it.region: it for it in self._wanted.offers}
 
     def run(self) -> Ending:
         """Return how it ended."""

@@ -89,7 +89,7 @@ class Creating:
         ttl = rule.default_ttl if command.ttl is None else command.ttl
         refuse_long_ttl(ttl, rule.max_ttl)
         _refuse_unknown_strategy(command)
-        found = self._candidates.of(command)
+        found, shares = self._candidates.look(command)
         quota = rule.quota.quota().within(caller.quota)
         queue = self._fleet.file.queue
         wish = Wish(
@@ -104,6 +104,7 @@ class Creating:
             waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000)
             if command.on_full == "queue"
             else None,
+            shares=shares,
         )
         refusals = Refusals(self._ledger, wish, found)
         refusals.refuse_what_never_fits()

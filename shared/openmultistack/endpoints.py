@@ -132,7 +132,7 @@ def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:
         return Reply(200, {"status": "ok"})
 
     def metrics(_: Call) -> Reply:
-        return Reply(200, _metrics(ledger().regions(), len(ledger().queue())))
+        return Reply(200, _metrics(ledger().regions(), ledger().queue_length()))
 
     return [
         Endpoint("GET", "/instances", "instances:read", page),

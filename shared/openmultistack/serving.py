@@ -6,13 +6,14 @@ Whoever frees a slot serves its region: a destroy, a sweep, a look after what is
 import time
 from collections.abc import Iterator, Sequence
 
-from openmultistack.attempts import Attempts, Pursuit, Wanted, wanted_again
+from openmultistack.attempts import Attempts, Candidates, Pursuit, Wanted, wanted_again
 from openmultistack.fleet import Fleet
 from openmultistack.ledger import Ledger, Queued, Served
 from openmultistack.models import Instance, Offer
 
-# Those who wait are read and offered to the ledger so many at a time.
-LOT = 20
+# Those who wait are read and offered to the ledger so many at a time: first as many as are likely
+# to be enough, and more when these do not suit the region or may have no more.
+LOTS = (5, 20)
 
 
 class Serving:
@@ -23,6 +24,7 @@ class Serving:
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._attempts = attempts
+        self._candidates = Candidates(ledger, fleet)
 
     def serve(self, region: str) -> int:
         """Have those made whom the region's room suffices for; return how many they were."""
@@ -33,7 +35,7 @@ class Serving:
     def _placed(self, region: str) -> list[Pursuit]:
         pursuits: list[Pursuit] = []
         known: dict[str, Sequence[Offer]] = {}
-        for lot in _lots(self._ledger.queue()):
+        for lot in self._lots():
             waiting = self._ledger.get([it.instance_id for it in lot])
             suited = list(self._suited(region, waiting, known))
             placed_at = time.monotonic()
@@ -49,12 +51,32 @@ class Serving:
     ) -> Iterator[tuple[Served, Wanted]]:
         """Give those of the instances that can go to the region, as it is offered to them."""
         for instance in waiting:
-            wanted = wanted_again(self._ledger, self._fleet, self._fleet_name, instance, known)
+            wanted = wanted_again(
+                self._ledger, self._fleet, self._fleet_name, instance, known, self._candidates
+            )
             for offer in wanted.offers if wanted else ():
                 if wanted and offer.region == region:
                     yield Served(instance, offer), wanted
 
+    def _lots(self) -> Iterator[Sequence[Queued]]:
+        """Give those who wait in their order, each once; no more are read than are asked for.
 
-def _lots(queue: Sequence[Queued]) -> Iterator[Sequence[Queued]]:
-    for start in range(0, len(queue), LOT):
-        yield queue[start : start + LOT]
+        Who was served meanwhile has left the queue, and counts for its owner's turn.
+        """
+        seen: set[str] = set()
+
+        def unseen(queue: Sequence[Queued]) -> list[Queued]:
+            lot = [it for it in queue if it.instance_id not in seen]
+            seen.update(it.instance_id for it in lot)
+            return lot
+
+        for limit in LOTS:
+            first = self._ledger.next_in_queue(limit)
+            while lot := unseen(first):
+                yield lot
+                first = self._ledger.next_in_queue(limit)
+            if len(first) < limit:
+                return
+        rest = unseen(self._ledger.queue())
+        for start in range(0, len(rest), LOTS[-1]):
+            yield rest[start : start + LOTS[-1]]

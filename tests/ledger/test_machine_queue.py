@@ -20,7 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openmultistack.ledger import Admitted, Attempt, Key, Served, Waiting
+from openmultistack.ledger import Admitted, Attempt, Key, Queued, Served, Waiting
+from openmultistack.ledger.queue import Head, head_of, in_line
 from openmultistack.models import Instance, Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
@@ -50,6 +51,9 @@ class Books(NamedTuple):
     records: Mapping[str, Mapping[str, str]]
     usage: Mapping[str, Resources]
     queue: tuple[str, ...]
+    lines: Mapping[str, Sequence[Queued]]
+    heads: Sequence[Head]
+    shares: str
     due: tuple[str, ...]
     now_ms: int
 
@@ -349,8 +353,12 @@ class Rules(RuleBasedStateMachine):
                 pipe.hgetall(keys.region(name)).hgetall(keys.slots(name))
             for instance_id in ids:
                 pipe.hgetall(keys.record(instance_id))
+            for owner in OWNERS:
+                pipe.zrange(keys.line(owner), 0, -1, withscores=True)
+            pipe.zrange(keys.heads, 0, -1, withscores=True).get(keys.shares)
             pipe.zrange(keys.queue, 0, -1).zrange(keys.due, 0, -1)
-            *answers, queue, due = pipe.execute()
+            *answers, heads, shares, queue, due = pipe.execute()
+        lines, answers = answers[-len(OWNERS) :], answers[: -len(OWNERS)]
         places, records = answers[: 2 * len(REGIONS)], answers[2 * len(REGIONS) :]
         return Books(
             regions=dict(zip(REGIONS, places[::2], strict=True)),
@@ -359,6 +367,10 @@ class Rules(RuleBasedStateMachine):
             records={i: it for i, it in zip(ids, records, strict=True) if it},
             usage=self.desk.ledger.usage(OWNERS),
             queue=tuple(sorted(member.rpartition("/")[2] for member in queue)),
+            lines={owner: [in_line(*it) for it in line]
+                   for owner, line in zip(OWNERS, lines, strict=True)},
+            heads=[head_of(*it) for it in heads],
+            shares=shares,
             due=tuple(sorted(due)),
             now_ms=self.desk.ledger.now_ms(),
         )  # fmt: skip
@@ -402,6 +414,39 @@ class Rules(RuleBasedStateMachine):
         assert all(books.records[it]["region"] == "" for it in waiting)
 
     @invariant()
+    def the_index_of_the_queue_is_made_of_its_records_and_of_what_their_owners_hold(self) -> None:
+        books = self.books()
+        waiting = [it for it in books.records.values() if it["status"] == "QUEUED"]
+        for owner in OWNERS:
+            in_order = sorted(
+                (int(it["queue"].partition("/")[0]), int(float(it["created_at_ms"])), it["id"])
+                for it in waiting
+                if it["owner"] == owner
+            )
+            line = books.lines[owner]
+            assert [(it.priority, it.since_ms, it.instance_id) for it in line] == in_order
+            assert all(it.owner == owner for it in line)
+        firsts = [Head(line[0], books.usage[owner].instances)
+                  for owner, line in books.lines.items() if line]  # fmt: skip
+        assert sorted(books.heads) == sorted(firsts)
+
+    @invariant()
+    def the_first_in_the_queue_are_found_without_reading_all_of_it(self) -> None:
+        queue = self.desk.ledger.queue()
+        for limit in (1, 2, 5):
+            assert self.desk.ledger.next_in_queue(limit) == queue[:limit]
+        assert self.desk.ledger.queue_length() == len(queue)
+
+    @invariant()
+    def a_regions_share_is_what_its_books_say_or_it_is_hidden(self) -> None:
+        books = self.books()
+        for name in REGIONS:
+            at = 2 * books.number(name, "number")
+            share = 128 * ord(books.shares[at]) + ord(books.shares[at + 1])
+            shut = books.takes_nothing(name) and not books.later(name, "probe_until_ms")
+            assert share in ({0} if shut else {0, share_of(books, name)})
+
+    @invariant()
     def an_instance_has_one_current_slot_at_most_and_the_living_are_met_again(self) -> None:
         books = self.books()
         slotted = Counter(slot for slots in books.slots.values() for slot in slots)
@@ -436,6 +481,16 @@ def within(used: Resources, quota: Quota) -> bool:
     """Return whether a usage is within a quota."""
     bounded = {what: it for what, it in quota.bounds().items() if what in Resources._fields}
     return all(getattr(used, what) <= bound for what, bound in bounded.items())
+
+
+def share_of(books: Books, region: str) -> int:
+    """Return the share of a region that its caps and slots give."""
+    held = books.held(region)
+    shares = []
+    for what, count in held._asdict().items():
+        foreign, cap = (books.number(region, f"{kind}_{what}") for kind in ("foreign", "cap"))
+        shares.append((cap - foreign - count) / cap if cap else 0)
+    return 1 + int(min(shares) * (128 * 128 - 2)) if min(shares) > 0 else 0
 
 
 def never_over(books: Books, region: str) -> None:

@@ -59,6 +59,7 @@ def test_forgetting_leaves_nothing_behind(desk: Desk) -> None:
     for _ in range(2):
         desk.ledger.forget(ended)
     regions = {desk.keys.regions, desk.keys.region(A), desk.keys.region(B)}
+    regions |= {desk.keys.shares, desk.keys.numbers, desk.keys.version}
     usage = desk.keys.usage("alice")
     assert set(desk.redis.keys()) == {*regions, usage}
     assert 0 < desk.redis.pttl(usage) <= 600_000

@@ -9,6 +9,7 @@ from openmultistack.attempts import Candidates
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import Invalid
 from openmultistack.fleet import Fleet, FleetFile, Region
+from openmultistack.ledger.shares import Numbers, Shares
 from openmultistack.models import Catalogue, Flavor, Image, Network
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ class Catalogues:
     """A ledger of which only the catalogues are asked for."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.offered = dict.fromkeys(names, OFFERED)
+        self.offers = dict.fromkeys(names, OFFERED)
 
-    def catalogues(self, regions: Sequence[str]) -> dict[str, Catalogue]:
-        return {it: self.offered[it] for it in regions if it in self.offered}
+    def offered(self, regions: Sequence[str]) -> tuple[dict[str, Catalogue], Shares]:
+        there = {it: self.offers[it] for it in regions if it in self.offers}
+        return there, Shares(Numbers({}), "")
 
 
 def asked_of(*names: str) -> tuple[Catalogues, Candidates]:
@@ -58,17 +60,17 @@ def test_commands_that_ask_for_another_thing_are_looked_up_anew(more: dict[str, 
 def test_what_a_region_offers_anew_counts_at_once() -> None:
     ledger, candidates = asked_of("p/a", "p/b")
     candidates.of(COMMAND)
-    ledger.offered["p/a"] = OFFERED._replace(flavors=(SMALL._replace(id="new"),))
+    ledger.offers["p/a"] = OFFERED._replace(flavors=(SMALL._replace(id="new"),))
     assert [it.flavor.id for it in candidates.of(COMMAND).able] == ["new", "f1"]
-    del ledger.offered["p/b"]
+    del ledger.offers["p/b"]
     assert [it.region for it in candidates.of(COMMAND).able] == ["p/a"]
     assert set(candidates.of(COMMAND).unable) == {"p/b"}
 
 
 def test_a_refusal_is_not_remembered() -> None:
     ledger, candidates = asked_of("p/a")
-    ledger.offered["p/a"] = Catalogue()
+    ledger.offers["p/a"] = Catalogue()
     with pytest.raises(Invalid):
         candidates.of(COMMAND)
-    ledger.offered["p/a"] = OFFERED
+    ledger.offers["p/a"] = OFFERED
     assert candidates.of(COMMAND).able

@@ -9,6 +9,7 @@ from openmultistack.ledger.ledger import Ledger
 from openmultistack.ledger.observing import Meaning, Seen
 from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting, Wish
 from openmultistack.ledger.queue import Queued
+from openmultistack.ledger.shares import Shares
 
 __all__ = [
     "Address",
@@ -26,6 +27,7 @@ __all__ = [
     "Queued",
     "Seen",
     "Served",
+    "Shares",
     "Slot",
     "View",
     "Waiting",

@@ -1,18 +1,11 @@
 -- Put before the scripts that place: which of the candidates is taken.
 
--- The candidate to take next, or nil: `freest` and `fullest` by live share, `first` by rank.
-local function choose(pick, left, all)
-  local best, best_share
-  local sign = pick == 'fullest' and -1 or 1
-  for i = 1, #left do
-    if left[i] > 0 then
-      if pick == 'first' then return i end
-      local share = sign * left[i] / all[i]
-      if not best or share > best_share then best, best_share = i, share end
-    end
-  end
-  return best
-end
+-- Which of two candidates goes first, by live share or by rank; the rank breaks ties.
+local PICKS = {
+  freest = function(share, other) return share > other end,
+  fullest = function(share, other) return share < other end,
+  first = function() return false end,
+}
 
 -- How many fit into each candidate now, how many would in all, and the sum of the former.
 local function rooms(ask, first, now)
@@ -25,12 +18,64 @@ local function rooms(ask, first, now)
   return left, all, free
 end
 
--- Which candidate each of the wanted instances goes to, by live share, as far as there is room and
--- the owner's quota; the slots there were; and what is short: `full` or `quota`.
+-- The candidate to take first, or nil.
+local function choose(pick, left, all)
+  local best, best_share
+  for i = 1, #left do
+    if left[i] > 0 then
+      local share = left[i] / all[i]
+      if not best or PICKS[pick](share, best_share) then best, best_share = i, share end
+      if pick == 'first' then return best end
+    end
+  end
+  return best
+end
+
+-- Let the candidate at a place of a heap sink to where it belongs.
+local function sink(heap, at, goes_before)
+  local it, size = heap[at], #heap
+  while 2 * at <= size do
+    local child = 2 * at
+    if child < size and goes_before(heap[child + 1], heap[child]) then child = child + 1 end
+    if not goes_before(heap[child], it) then break end
+    heap[at], at = heap[child], child
+  end
+  heap[at] = it
+end
+
+-- Returns what tells the candidate to take next, or nil, each time as one less is left in the last.
+local function chooser(pick, left, all)
+  local heap, shares_left, last = {}, {}, nil
+  for i = 1, #left do
+    if left[i] > 0 then heap[#heap + 1], shares_left[i] = i, left[i] / all[i] end
+  end
+  local function goes_before(one, other)
+    local share, of_other = shares_left[one], shares_left[other]
+    return PICKS[pick](share, of_other) or (not PICKS[pick](of_other, share) and one < other)
+  end
+  for at = math.floor(#heap / 2), 1, -1 do sink(heap, at, goes_before) end
+  return function()
+    if last then
+      shares_left[last] = left[last] / all[last]
+      if left[last] <= 0 then
+        local lowest = table.remove(heap)
+        if #heap > 0 then heap[1] = lowest end
+      end
+      if #heap > 1 then sink(heap, 1, goes_before) end
+    end
+    last = heap[1]
+    return last
+  end
+end
+
+-- Which candidate each of the wanted instances goes to, as far as there is room and the owner's
+-- quota; the slots there were; and what is short: `full` or `quota`.
 local function choose_all(ask, wanted, left_to_owner, now)
   local picks, left, all, free = {}, rooms(ask, 1, now)
+  local next_of = wanted == 1 and function() return choose(ask.pick, left, all) end
+    or chooser(ask.pick, left, all)
   for i = 1, wanted do
-    local chosen = choose(ask.pick, left, all)
+    local chosen = next_of()
     if not chosen then return picks, free, 'full' end
     if not afford(left_to_owner, ask.kinds[ask.kind_of[chosen]].need) then return picks, free, 'quota' end
     left[chosen] = left[chosen] - 1

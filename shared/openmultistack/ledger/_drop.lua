@@ -16,9 +16,10 @@ local function drop(region, slots, names, usages)
   if not all then return freed end
   count_region(region, all)
   for usage, sum in pairs(by_usage) do
-    -- An owner who holds nothing is remembered a little: for the rate of their creates.
-    if count_owner(usage, sum) <= 0 then redis.call('PEXPIRE', usage, 600000) end
+    count_owner(usage, sum)
+    let_go(usage)
   end
   redis.call('HDEL', slots, unpack(names))
+  show(region, slots, now_ms())
   return freed
 end

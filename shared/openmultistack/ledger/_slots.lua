@@ -3,7 +3,7 @@
 local function count_owner(usage, sum)
   redis.call('HINCRBY', usage, 'vcpus', sum.vcpus)
   redis.call('HINCRBY', usage, 'ram_mb', sum.ram_mb)
-  return redis.call('HINCRBY', usage, 'instances', sum.instances)
+  rank(usage, redis.call('HINCRBY', usage, 'instances', sum.instances))
 end
 
 -- Count what slots take, or (below zero) give back, in their region.

@@ -23,5 +23,6 @@ local function start(region, slots, names, slot, sum)
     push(fields, 'starts_at_ms', paid)
   end
   redis.call('HSET', region, unpack(fields))
+  show(region, slots, slot.since_ms)
   return add(sum, slot, taken)
 end

@@ -38,13 +38,15 @@ class Acting(Readings):
 
 def candidates(offers: Sequence[Offer]) -> dict[str, object]:
     """Return ranked offers as the scripts take them; what many have in common is told once."""
-    kinds: list[dict[str, object]] = []
-    kind_of = []
+    places: dict[tuple[object, ...], int] = {}
+    kinds, kind_of = [], []
     for offer in offers:
-        kind = need_of(offer)
-        if kind not in kinds:
-            kinds.append(kind)
-        kind_of.append(kinds.index(kind) + 1)
+        flavor = offer.flavor
+        alike = flavor.vcpus, flavor.ram_mb, flavor.name, offer.image.name
+        if alike not in places:
+            kinds.append(need_of(offer))
+            places[alike] = len(kinds)
+        kind_of.append(places[alike])
     return {"regions": [it.region for it in offers], "kind_of": kind_of, "kinds": kinds}
 
 

@@ -1,12 +1,13 @@
 -- The cloud accepted an attempt: its slot is proven, its lease ends, and the region works.
--- KEYS  record (hash), events (list), region, slots (hashes) of the attempt
+-- KEYS  record (hash), events (list), region, slots (hashes) of the attempt, shares (string)
 -- ARGV  1 id, 2 attempt, 3 region, 4 server id
 -- Returns  `BUILD`; `UNKNOWN`: the ledger was lost meanwhile, or is an old copy, or the attempt was
 --       taken for one that made nothing, and a sweep will adopt the server; or `UNWANTED`: its
 --       instance ended, or lives elsewhere: the server is to be deleted
 -- Safe to repeat.
 local now, slot = now_ms(), ARGV[1] .. '/' .. ARGV[2]
-close_breaker(KEYS[3])
+shares = KEYS[5]
+if close_breaker(KEYS[3]) then show(KEYS[3], KEYS[4], now) end
 local it = read_record(KEYS[1])
 if not it.status then return 'UNKNOWN' end
 local attempt = tonumber(ARGV[2])

@@ -48,6 +48,9 @@ class Ending(Acting):
                     keys.due,
                     keys.slots(instance.region),
                     keys.queue,
+                    keys.heads,
+                    keys.line(instance.owner),
+                    keys.usage(instance.owner),
                 ],
                 instance.id,
                 instance.attempt,
@@ -85,6 +88,7 @@ class Ending(Acting):
     def _release_some(self, gone: Sequence[Gone]) -> list[bool]:
         region = gone[0].attempt.region
         keys = [self._keys.region(region), self._keys.slots(region), self._keys.due]
+        keys += [self._keys.shares, self._keys.heads]
         places = {key: place for place, key in enumerate(keys, start=1)}
         ask = {
             "region": region,

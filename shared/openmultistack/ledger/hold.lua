@@ -1,8 +1,8 @@
 -- A server with our marks is in the cloud, and the ledger has no slot for it, or another place for
 -- its instance: count it, and adopt the instance where what the ledger has gives way to it.
 -- KEYS  region, slots, usage (hashes: the last is the owner's), record (hash), events (list), due
---       (zset), idempotency key (hash), queue, gone (zsets: the latter the owner's), then the
---       indices that list the instance (zsets)
+--       (zset), idempotency key (hash), queue, gone (zsets: the latter the owner's), shares (string),
+--       heads, the owner's line (zsets), then the indices that list the instance (zsets)
 -- ARGV  1 JSON {id, attempt, region, server_id, owner, building, failed: what it says in ERROR,
 --         need: {vcpus, ram_mb}, expires_at_ms, fields,
 --         key: {body, index, keep_ms} if it was made under one}
@@ -10,10 +10,14 @@
 -- Safe to repeat.
 local ask = cjson.decode(ARGV[1])
 local now, name = now_ms(), ask.id .. '/' .. ask.attempt
+shares, heads = KEYS[10], KEYS[11]
 local slot = {owner = ask.owner, vcpus = ask.need.vcpus, ram_mb = ask.need.ram_mb, since_ms = now,
   server_id = ask.server_id, building = ask.building or nil}
 local sum = add(nil, slot, take(KEYS[2], {name}, cjson.encode(slot)))
-if sum.instances > 0 then count_region(KEYS[1], sum) end
+if sum.instances > 0 then
+  count_region(KEYS[1], sum)
+  show(KEYS[1], KEYS[2], now)
+end
 owned(KEYS[3], sum)
 local it = read_record(KEYS[4])
 if not gives_way(it, ask, now) then return 0 end
@@ -23,7 +27,7 @@ if sum.instances == 0 then
   held.server_id, held.lease_until_ms, held.since_ms = ask.server_id, nil, now
   redis.call('HSET', KEYS[2], name, cjson.encode(held))
 end
-if it.queue then redis.call('ZREM', KEYS[8], it.queue) end
+if it.queue then leave(KEYS[8], KEYS[12], KEYS[3], it.queue) end
 -- It may have been ACTIVE once, and hold what its owner wants.
 local ended_up = it.status and ask.failed
 -- What its owner said later than the marks counts on.
@@ -43,5 +47,5 @@ tell(KEYS[5], {at_ms = now, what = 'adopted', region = ask.region, attempt = ask
   why = 'server ' .. ask.server_id .. ' carries its marks' .. instead_of(it)})
 redis.call('ZADD', KEYS[6], due, ask.id)
 redis.call('ZREM', KEYS[9], ask.id)
-for index = 10, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
+for index = 13, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
 return 1

@@ -35,6 +35,13 @@ class Keys:
         self.regions = self._prefix + "regions"
         self.due = self._prefix + "due"
         self.queue = self._prefix + "queue"
+        # Sorted set: of each owner who waits the first; see _queue.lua.
+        self.heads = self._prefix + "heads"
+        # String: how free each region is, at the place that `numbers` (a hash) has for it.
+        self.shares = self._prefix + "shares"
+        self.numbers = self._prefix + "numbers"
+        # String: another one whenever a catalogue or a number changes.
+        self.version = self._prefix + "version"
         # Hash: place to the version of its catalogue.
         self.versions = self._prefix + "versions"
 
@@ -76,8 +83,12 @@ class Keys:
             quote(part, safe="") for part in (owner, key, value)
         )
 
+    def line(self, owner: str) -> str:
+        """Sorted set: those of the owner's instances that wait, by priority, then time."""
+        return f"{self._prefix}line:{quote(owner, safe='')}"
+
     def usage(self, owner: str) -> str:
-        """Hash: what the owner's slots hold, and the rate of their creates."""
+        """Hash: what the owner's slots hold, the rate of their creates, their head in the queue."""
         return f"{self._prefix}usage:{quote(owner, safe='')}"
 
     def idempotency(self, owner: str, digest: str) -> str:

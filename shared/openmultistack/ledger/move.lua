@@ -1,20 +1,25 @@
 -- An attempt failed: leave its region, and reserve a slot elsewhere as the next attempt.
 -- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
---       the failed attempt (hashes), then region and slots of each candidate in rank order (hashes)
+--       the failed attempt (hashes), shares (string), heads, the owner's line (zsets), then region and slots of each candidate in rank order (hashes)
 -- ARGV  1 JSON {id, attempt, from, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
---         kinds: [{need: {vcpus, ram_mb}, fields}]}
+--         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates there are in all}
 --       keep: leaves the old slot held, as a server of that attempt may exist
 --       blame: the region failed this instance, and is not tried again for it
 --       promised: the client knows the instance; if its lease runs out it is tried again
 --       wait: with no room elsewhere it goes (back) into the queue
--- Returns  JSON {outcome, region}: `moved` to region; `queued`; `none` has room (the instance is in
+-- Returns  JSON {outcome, region}: `short` (nothing is done: these candidates have no room, and there
+--       are others); `moved` to region; `queued`; `none` has room (the instance is in
 --       ERROR); `ended` as it is wanted no more (the next sweep releases it) or has a newer attempt
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
 local ask = cjson.decode(ARGV[1])
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
+shares, heads = KEYS[7], KEYS[8]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
+if #ask.regions < ask.of and not choose(ask.pick, rooms(ask, 10, now)) then
+  return cjson.encode({outcome = 'short'})
+end
 
 local slot = ask.id .. '/' .. ask.attempt
 local current = tonumber(it[2]) == ask.attempt and it[4] == ask.from
@@ -36,11 +41,11 @@ redis.call('HSET', record, 'said', cjson.encode(said))
 redis.call('HDEL', record, 'server_id', 'addresses')
 tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
 
-local left, all = rooms(ask, 7, now)
+local left, all = rooms(ask, 10, now)
 local chosen = choose(ask.pick, left, all)
 if not chosen and ask.wait then
   redis.call('HSET', record, 'status', 'QUEUED', 'region', '')
-  redis.call('ZADD', KEYS[4], it[7], it[6])
+  join(KEYS[4], KEYS[9], KEYS[3], {it[7], it[6]})
   tell(events, {at_ms = now, what = 'queued', region = '', attempt = ask.attempt,
     why = 'no other region has a free slot for it'})
   return cjson.encode({outcome = 'queued'})
@@ -56,7 +61,7 @@ elseif not chosen then
 end
 
 local to, kind, attempt = ask.regions[chosen], ask.kinds[ask.kind_of[chosen]], ask.attempt + 1
-owned(KEYS[3], start(KEYS[5 + 2 * chosen], KEYS[6 + 2 * chosen], {ask.id .. '/' .. attempt},
+owned(KEYS[3], start(KEYS[8 + 2 * chosen], KEYS[9 + 2 * chosen], {ask.id .. '/' .. attempt},
   new_slot(ask.owner, kind.need, now, now + ask.lease_ms)))
 redis.call('HSET', record, 'attempt', attempt, 'region', to, 'nonce', ask.nonce)
 if ask.promised then redis.call('HSET', record, 'promised', 1) end

@@ -1,6 +1,6 @@
 -- What the cloud shows of attempts' servers in a region goes into the ledger; an unproven attempt
 -- is thereby adopted.
--- KEYS  region, slots (hashes), then for each attempt: record (hash), events (list)
+-- KEYS  region, slots (hashes), shares (string), then for each attempt: record (hash), events (list)
 -- ARGV  1 JSON {region, attempts: [{id, attempt, server_id, status: BUILD or ACTIVE, addresses: JSON}]}
 -- Returns  of each attempt 1 if its slot exists, else 0
 -- Safe to repeat.
@@ -36,6 +36,10 @@ local function observe(it, record, events)
   return 1
 end
 
-for i, it in ipairs(ask.attempts) do found[i] = observe(it, KEYS[2 * i + 1], KEYS[2 * i + 2]) end
-if built > 0 then redis.call('HINCRBY', KEYS[1], 'building', -built) end
+for i, it in ipairs(ask.attempts) do found[i] = observe(it, KEYS[2 * i + 2], KEYS[2 * i + 3]) end
+if built > 0 then
+  shares = KEYS[3]
+  redis.call('HINCRBY', KEYS[1], 'building', -built)
+  show(KEYS[1], KEYS[2], now)
+end
 return found

@@ -48,7 +48,7 @@ class Observing(Acting):
             some = seen[start : start + AT_ONCE]
             stories = [key for it in some for key in self._story(it.attempt.instance_id)]
             ask = {"region": some[0].attempt.region, "attempts": [_seen(it) for it in some]}
-            keys = [*self._place_keys(some[0].attempt), *stories]
+            keys = [*self._place_keys(some[0].attempt), self._keys.shares, *stories]
             self._scripts.run("observe", keys, json.dumps(ask))
 
     def hold(
@@ -87,6 +87,9 @@ class Observing(Acting):
                     keys.idempotency(found.owner, digest),
                     keys.queue,
                     keys.gone(found.owner),
+                    keys.shares,
+                    keys.heads,
+                    keys.line(found.owner),
                     *keys.indices(found.owner, found.labels),
                 ],
                 json.dumps(ask),
@@ -116,7 +119,16 @@ class Observing(Acting):
         keys = self._keys
         self._scripts.run(
             "survey",
-            [keys.regions, keys.region(region), keys.catalogue(region), keys.versions],
+            [
+                keys.regions,
+                keys.region(region),
+                keys.catalogue(region),
+                keys.versions,
+                keys.slots(region),
+                keys.shares,
+                keys.numbers,
+                keys.version,
+            ],
             region,
             json.dumps(fields),
             encode_catalogue(catalogue) if catalogue else "",
@@ -124,21 +136,21 @@ class Observing(Acting):
 
     def report(self, region: str, error: str, means: Meaning, *, pause_s: float = 0) -> None:
         """Write down what a region said and what follows for placements; see report.lua."""
-        keys = [self._keys.regions, self._keys.region(region)]
+        keys = [self._keys.regions, self._keys.region(region), self._keys.shares]
         self._scripts.run("report", keys, region, error, means, round(pause_s * 1000))
 
     def drain(self, region: str, why: str) -> None:
         """Let nothing new into a region until it is opened; what is there stays."""
-        with self._pipeline(transaction=True) as pipe:
-            pipe.sadd(self._keys.regions, region)
-            pipe.hset(self._keys.region(region), "drained", why)
-            pipe.execute()
+        self._drain(region, "drain", why)
 
     def open(self, region: str) -> None:
         """End a drain."""
-        with self._pipeline(transaction=True) as pipe:
-            pipe.hdel(self._keys.region(region), "drained")
-            pipe.execute()
+        self._drain(region, "open", "")
+
+    def _drain(self, region: str, what: Literal["drain", "open"], why: str) -> None:
+        keys = self._keys
+        of_region = [keys.regions, keys.region(region), keys.slots(region), keys.shares]
+        self._scripts.run("drain", of_region, region, what, why)
 
     @contextmanager
     def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":

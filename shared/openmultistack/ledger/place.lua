@@ -3,15 +3,16 @@
 -- KEYS  for each candidate in rank order: region (hash: counts), slots (hash: slot -> JSON)
 --       for each instance: record (hash), events (list)
 --       due (zset: id by epoch ms), queue (zset: member by epoch ms), usage (hash: the owner's),
---       idempotency key (hash: body, 1..n -> id), then the indices that list the instances (zsets)
+--       idempotency key (hash: body, 1..n -> id), shares (string), heads, the owner's line (zsets),
+--       then the indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
 --         key: {body, mark, keep_ms} if there is one,
 --         queue: {members, max, wait_ms, fields} if it may wait,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
---         kinds: [{need: {vcpus, ram_mb}, fields}]}
+--         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates the command has in all}
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
---         `full`, `quota`, `rate` (retry_ms), `queue_full`, `conflict` (another body with the same
+--         `short` (these candidates have too little room, and there are others), `full`, `quota`, `rate` (retry_ms), `queue_full`, `conflict` (another body with the same
 --         key), `repeated` (ids: the instances that the key stands for)
 -- Safe to repeat: a command whose first record exists gets the answer it got.
 local ask = cjson.decode(ARGV[1])
@@ -19,6 +20,7 @@ local now, wanted, regions = now_ms(), #ask.ids, {}
 local records = 2 * #ask.regions + 1
 local due = records + 2 * wanted
 local queue, usage, key = KEYS[due + 1], KEYS[due + 2], KEYS[due + 3]
+shares, heads = KEYS[due + 4], KEYS[due + 5]
 local function answer(outcome, more)
   local told = {outcome = outcome, regions = regions, free = 0, now_ms = now}
   for name, value in pairs(more or {}) do told[name] = value end
@@ -46,6 +48,7 @@ end
 
 local picks, free, short_of = choose_all(ask, wanted, spare(usage, ask.quota), now)
 local short = wanted - #picks
+if short > 0 and short_of == 'full' and #ask.regions < ask.of then return answer('short') end
 if short > 0 and ask.queue then
   if redis.call('ZCARD', queue) + short > ask.queue.max then return answer('queue_full') end
 elseif short > 0 and (#picks == 0 or not ask.partial) then
@@ -72,7 +75,7 @@ local function going_to(at)
   local region, event = ask.regions[at] or '', nil
   if at > 0 then
     event = {at_ms = now, what = 'placed', region = region, attempt = 1,
-      why = ask.pick .. ' of ' .. #ask.regions .. ' regions'}
+      why = ask.pick .. ' of ' .. ask.of .. ' regions'}
   else
     event = {at_ms = now, what = 'queued', region = region, attempt = 0,
       why = short_of == 'quota' and 'the quota of its owner is used up'
@@ -102,9 +105,9 @@ for at, it in pairs(goes_to) do
   if at > 0 then sum = start(KEYS[2 * at - 1], KEYS[2 * at], it.names, it.kind.slot, sum) end
 end
 if sum then owned(usage, sum) end
-if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end
+if #waiting > 0 then join(queue, KEYS[due + 6], usage, waiting) end
 redis.call('ZADD', KEYS[due], unpack(dues))
-for index = due + 4, #KEYS do redis.call('ZADD', KEYS[index], unpack(members)) end
+for index = due + 7, #KEYS do redis.call('ZADD', KEYS[index], unpack(members)) end
 if ask.key then
   local stands_for = {}
   for i = 1, #regions do push(stands_for, i, ask.ids[i]) end

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from openmultistack.ledger.acts import Acting, Attempt, Pick, candidates, compact, need_of
 from openmultistack.ledger.queue import member_of
+from openmultistack.ledger.shares import Shares, is_long, short_list
 from openmultistack.models import Instance, Offer, Quota, Status
 
 if TYPE_CHECKING:  # a ledger that is only read needs no pydantic
@@ -46,6 +47,8 @@ class Wish(NamedTuple):
     quota: Quota = Quota()
     key: Key | None = None
     waiting: Waiting | None = None
+    # How free the regions were a moment ago; read by the act where it needs them and has none.
+    shares: Shares | None = None
 
 
 Outcome = Literal["placed", "full", "quota", "rate", "queue_full", "conflict", "repeated"]
@@ -80,21 +83,14 @@ class Placing(Acting):
     """The acts of a create."""
 
     def place(self, wish: Wish) -> Admitted:
-        """Reserve slots for a command among the ranked offers; see place.lua."""
-        keys, owner, ids = self._keys, wish.owner, wish.ids
-        answer = self._ask(
-            "place",
-            [
-                *self._region_keys(wish.offers),
-                *(key for i in ids for key in self._story(i)),
-                keys.due,
-                keys.queue,
-                keys.usage(owner),
-                keys.idempotency(owner, wish.key.digest if wish.key else ""),
-                *keys.indices(owner, wish.command.labels),
-            ],
-            self._wish(wish),
-        )
+        """Reserve slots for a command among the ranked offers; see place.lua.
+
+        Of many offers a few are looked at, and all only when these have too little room.
+        """
+        ids = wish.ids
+        answer = self._place(wish, self._short_list(wish.offers, wish.pick, len(ids), wish.shares))
+        if answer["outcome"] == "short":
+            answer = self._place(wish, wish.offers)
         placed = list(zip(ids, answer["regions"] or (), strict=False))
         return Admitted(
             outcome=answer["outcome"],
@@ -104,6 +100,32 @@ class Placing(Acting):
             created_at_ms=int(answer["now_ms"]),
             retry_ms=int(answer.get("retry_ms", 0)),
         )
+
+    def _place(self, wish: Wish, offers: Sequence[Offer]) -> dict[str, Any]:
+        keys, owner = self._keys, wish.owner
+        return self._ask(
+            "place",
+            [
+                *self._region_keys(offers),
+                *(key for i in wish.ids for key in self._story(i)),
+                keys.due,
+                keys.queue,
+                keys.usage(owner),
+                keys.idempotency(owner, wish.key.digest if wish.key else ""),
+                keys.shares,
+                keys.heads,
+                keys.line(owner),
+                *keys.indices(owner, wish.command.labels),
+            ],
+            self._wish(wish) | candidates(offers),
+        )
+
+    def _short_list(
+        self, offers: Sequence[Offer], pick: Pick, count: int, shares: Shares | None = None
+    ) -> Sequence[Offer]:
+        if not is_long(offers, count):
+            return offers
+        return short_list(offers, shares or self.shares(), pick, count)
 
     def _wish(self, wish: Wish) -> dict[str, object]:
         command, key = wish.command, wish.key
@@ -115,7 +137,7 @@ class Placing(Acting):
             "ids": wish.ids,
             "fields": _fields(wish),
             "quota": wish.quota.bounds(),
-            **candidates(wish.offers),
+            "of": len(wish.offers),
         }
         if key:
             mark = f"{key.digest}:{key.body}"
@@ -128,7 +150,11 @@ class Placing(Acting):
         """Record an accepted server; False: it is not wanted any more, delete it."""
         answer = self._scripts.run(
             "commit",
-            [*self._story(attempt.instance_id), *self._place_keys(attempt)],
+            [
+                *self._story(attempt.instance_id),
+                *self._place_keys(attempt),
+                self._keys.shares,
+            ],
             attempt.instance_id,
             attempt.number,
             attempt.region,
@@ -167,24 +193,41 @@ class Placing(Acting):
             "pick": pick,
             "lease_ms": self._lease_ms,
             "nonce": secrets.token_hex(8),
-            **candidates(offers),
+            "of": len(offers),
         }
-        keys = [
-            *self._story(attempt.instance_id),
-            self._keys.usage(owner),
-            self._keys.queue,
-            *self._place_keys(attempt),
-            *self._region_keys(offers),
-        ]
-        answer = self._ask("move", keys, ask)
+        answer = self._move(attempt, ask, self._short_list(offers, pick, 1))
+        if answer["outcome"] == "short":
+            answer = self._move(attempt, ask, offers)
         if answer["outcome"] != "moved":
             return Moved(answer["outcome"])
         return Moved("moved", Attempt(attempt.instance_id, attempt.number + 1, answer["region"]))
 
+    def _move(
+        self, attempt: Attempt, ask: dict[str, object], offers: Sequence[Offer]
+    ) -> dict[str, Any]:
+        keys, owner = self._keys, str(ask["owner"])
+        return self._ask(
+            "move",
+            [
+                *self._story(attempt.instance_id),
+                keys.usage(owner),
+                keys.queue,
+                *self._place_keys(attempt),
+                keys.shares,
+                keys.heads,
+                keys.line(owner),
+                *self._region_keys(offers),
+            ],
+            ask | candidates(offers),
+        )
+
     def serve(self, region: str, waiting: Sequence[Served]) -> tuple[list[Attempt], bool]:
         """Give a region's room to those who wait, in this order, and tell whether more is left."""
         keys = self._keys
-        stories = [(*self._story(it.instance.id), keys.usage(it.instance.owner)) for it in waiting]
+        stories = [
+            (*self._story(it.id), keys.usage(it.owner), keys.line(it.owner))
+            for it, _ in waiting
+        ]
         answer = self._ask(
             "serve",
             [
@@ -192,6 +235,8 @@ class Placing(Acting):
                 keys.slots(region),
                 keys.queue,
                 keys.due,
+                keys.shares,
+                keys.heads,
                 *(key for story in stories for key in story),
             ],
             {

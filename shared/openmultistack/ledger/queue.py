@@ -7,6 +7,10 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 
+# In a score a priority stands above what else is in it; see _queue.lua.
+_TIMES, _HOLDINGS = 2**42, 2**32
+
+
 class Queued(NamedTuple):
     """An instance that waits; a lower priority goes first."""
 
@@ -25,6 +29,26 @@ def queued_of(member: str, since_ms: float) -> Queued:
     """Return what a member of the queue's sorted set says."""
     priority, owner, instance_id = member.split("/")
     return Queued(int(priority), unquote(owner), instance_id, int(since_ms))
+
+
+class Head(NamedTuple):
+    """The first of an owner's who wait, and what the owner holds; see _queue.lua."""
+
+    first: Queued
+    holds: int
+
+
+def head_of(member: str, score: float) -> Head:
+    """Return what a member of the sorted set of heads says."""
+    since_ms, instance_id, priority, owner = member.split("/")
+    holds = int(score) - int(priority) * _HOLDINGS
+    return Head(Queued(int(priority), unquote(owner), instance_id, int(since_ms)), holds)
+
+
+def in_line(member: str, score: float) -> Queued:
+    """Return what a member of an owner's line says."""
+    it = queued_of(member, 0)
+    return it._replace(since_ms=int(score) - it.priority * _TIMES)
 
 
 def fair_order(waiting: Iterable[Queued], held: Mapping[str, int]) -> list[Queued]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from openmultistack.ledger.catalogues import decode_catalogue
 from openmultistack.ledger.decode import (
@@ -14,14 +14,28 @@ from openmultistack.ledger.decode import (
     decode_slots,
 )
 from openmultistack.ledger.keys import Keys
-from openmultistack.ledger.queue import Queued, fair_order, queued_of
+from openmultistack.ledger.queue import Head, Queued, fair_order, head_of, in_line, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
+from openmultistack.ledger.shares import Numbers, Shares
 from openmultistack.models import Catalogue, Instance, RegionState, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
+
+
+# So many of a long list are read in one step.
+READ_AT_ONCE = 1000
+
+
+class _Offered(NamedTuple):
+    """What was read last of the regions asked for, and the version that it had."""
+
+    version: str
+    regions: Sequence[str]
+    catalogues: Mapping[str, Catalogue]
+    numbers: Numbers
 
 
 class Readings:
@@ -33,6 +47,7 @@ class Readings:
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
         self._catalogues: dict[str, tuple[str, Catalogue]] = {}
+        self._offered = _Offered("", (), {}, Numbers({}))
 
     def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
         """Return what is known of these regions, or of all, in one or two round trips."""
@@ -49,19 +64,43 @@ class Readings:
             for name, fields, held in zip(wanted, answers[::2], answers[1::2], strict=True)
         ]
 
-    def catalogues(self, regions: Sequence[str]) -> dict[str, Catalogue]:
-        """Return the catalogues of those of these regions that have one, in one or two round trips.
+    def offered(self, regions: Sequence[str]) -> tuple[Mapping[str, Catalogue], Shares]:
+        """Return the catalogues of those of these regions that have one, and how free all are.
 
-        Only what changed since the last time is read.
+        In one round trip, and up to two more for what changed since the last time. While nothing
+        has, the catalogues are the same object.
         """
         with self._pipeline() as pipe:
+            pipe.mget(self._keys.version, self._keys.shares)
+            version, shares = pipe.execute()[0]
+        known = self._offered
+        if not version or version != known.version or regions != known.regions:
+            self._offered = known = self._read_offered(version or "", regions)
+        return known.catalogues, Shares(known.numbers, shares or "")
+
+    def catalogues(self, regions: Sequence[str]) -> Mapping[str, Catalogue]:
+        """Return the catalogues of those of these regions that have one; see `offered`."""
+        return self.offered(regions)[0]
+
+    def shares(self) -> Shares:
+        """Return how free the regions are now."""
+        return self.offered(self._offered.regions)[1]
+
+    def _read_offered(self, version: str, regions: Sequence[str]) -> _Offered:
+        with self._pipeline() as pipe:
             pipe.hgetall(self._keys.versions)
-            versions: Mapping[str, str] = pipe.execute()[0]
+            pipe.hgetall(self._keys.numbers)
+            versions, numbers = pipe.execute()
         there, known = [it for it in regions if it in versions], self._catalogues
         stale = [it for it in there if it not in known or known[it][0] != versions[it]]
         if stale:
             self._read_catalogues({it: versions[it] for it in stale})
-        return {it: known[it][1] for it in there}
+        return _Offered(
+            version=version,
+            regions=regions,
+            catalogues={it: known[it][1] for it in there},
+            numbers=Numbers({region: int(number) for region, number in numbers.items()}),
+        )
 
     def _read_catalogues(self, versions: Mapping[str, str]) -> None:
         with self._pipeline() as pipe:
@@ -127,13 +166,43 @@ class Readings:
             return cast("list[str]", pipe.execute()[0])
 
     def queue(self) -> list[Queued]:
-        """Return those who wait, in the order in which they will be served."""
-        with self._pipeline() as pipe:
-            pipe.zrange(self._keys.queue, 0, -1, withscores=True)
-            waiting = [queued_of(member, score) for member, score in pipe.execute()[0]]
+        """Return all who wait, in the order in which they will be served.
+
+        For who asks about a place in it: it is read in many steps, so that no other act waits long.
+        """
+        try:
+            scores = dict(self._redis.zscan_iter(self._keys.queue, count=READ_AT_ONCE))
+        except FOREIGN as error:
+            raise unavailable(error) from error
+        waiting = [queued_of(member, score) for member, score in scores.items()]
         owners = sorted({it.owner for it in waiting})
         held = {owner: usage.instances for owner, usage in self.usage(owners).items()}
         return fair_order(waiting, held)
+
+    def queue_length(self) -> int:
+        """Return how many wait."""
+        with self._pipeline() as pipe:
+            pipe.zcard(self._keys.queue)
+            return int(pipe.execute()[0])
+
+    def next_in_queue(self, limit: int) -> list[Queued]:
+        """Return the first so many of `queue`, at a cost that does not grow with how many wait.
+
+        Of the owners to come first so many suffice, and of each those of them who wait first.
+        """
+        heads = self._heads(limit)
+        held = {it.first.owner: it.holds for it in heads}
+        with self._pipeline() as pipe:
+            for owner in held:
+                pipe.zrange(self._keys.line(owner), 0, limit - 1, withscores=True)
+            lines = pipe.execute()
+        waiting = [in_line(*it) for line in lines for it in line]
+        return fair_order(waiting, held)[:limit]
+
+    def _heads(self, limit: int) -> list[Head]:
+        with self._pipeline() as pipe:
+            pipe.zrange(self._keys.heads, 0, limit - 1, withscores=True)
+            return [head_of(member, score) for member, score in pipe.execute()[0]]
 
     def usage(self, owners: Sequence[str]) -> dict[str, Resources]:
         """Return what owners' slots hold."""

@@ -1,7 +1,8 @@
 -- The cloud is known to have no server for attempts in a region: free their slots. Where that was
 -- the instance's present attempt, the instance is over too (one in ERROR stays, to be seen); unless
 -- it was ended before, it merely vanished: `ended` says why.
--- KEYS  region, slots (hashes), due (zset), then what the attempts refer to by its place in KEYS:
+-- KEYS  region, slots (hashes), due (zset), shares (string), heads (zset), then what the attempts
+--       refer to by its place in KEYS:
 --       usage (hash: the owner's), record (hash), events (list), gone (zset: the owner's ended
 --       instances), and the indices that list an instance while it lives (zsets)
 -- ARGV  1 JSON {region, keep_ms: for so long an ended instance is remembered,
@@ -10,6 +11,7 @@
 -- Returns  of each attempt 1 if a slot was freed, else 0
 -- Safe to repeat.
 local ask, now, names, usages = cjson.decode(ARGV[1]), now_ms(), {}, {}
+shares, heads = KEYS[4], KEYS[5]
 for i, it in ipairs(ask.attempts) do
   names[i], usages[i] = it.id .. '/' .. it.attempt, KEYS[it.usage]
 end

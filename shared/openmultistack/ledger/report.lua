@@ -1,5 +1,5 @@
 -- A region refused or failed: what it said, and what that means for the next placement.
--- KEYS  regions (set of names), region (hash)
+-- KEYS  regions (set of names), region (hash), shares (string)
 -- ARGV  1 region, 2 error, 3 `down` (until a sweep proves it well), `full` (until the next sweep),
 --       `stale` (its catalogue is read again by the next sweep), `doubt` (the breaker opens at the
 --       third in a row), `paused` (by its own wish) or '', 4 ms of that pause
@@ -7,6 +7,7 @@
 -- Not safe to repeat to the point: a failure may count twice.
 local PAUSE_MS, PAUSE_MAX_MS = 5000, 300000
 local now, region, means = now_ms(), KEYS[2], ARGV[3]
+shares = KEYS[3]
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('HSET', region, 'last_error', ARGV[2], 'last_error_at_ms', now)
 local it = redis.call('HMGET', region, 'failures', 'open_until_ms', 'pauses', 'paused_until_ms')
@@ -14,6 +15,7 @@ local open_until = tonumber(it[2] or 0) or 0
 
 if means == 'down' then redis.call('HSET', region, 'state', 'down') end
 if means == 'full' then redis.call('HSET', region, 'full', '1') end
+if means == 'down' or means == 'full' or means == 'paused' then hide(region) end
 if means == 'stale' then redis.call('HDEL', region, 'catalogue_at_ms') end
 -- It answered, and certainly: whatever failed before was not in a row with this.
 if means == 'full' or means == 'stale' then close_breaker(region) end
@@ -30,6 +32,7 @@ if means == 'doubt' then
     redis.call('HSET', region, 'pauses', pauses + 1,
       'open_until_ms', now + math.min(PAUSE_MS * 2 ^ math.min(pauses, 10), PAUSE_MAX_MS))
     redis.call('HDEL', region, 'probe_until_ms')
+    hide(region)
   end
 end
 return 1

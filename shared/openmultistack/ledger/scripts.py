@@ -28,16 +28,21 @@ FOREIGN = (RedisError, RedisClusterException)
 
 
 # What else is put before a script; it costs each run of it a little.
-_TO_PLACE = ("_fields", "_pace", "_breaker", "_rooms", "_quota", "_choice", "_slots", "_start")
+_TO_COUNT = ("_fields", "_shares", "_queue", "_slots")
+_TO_PLACE = ("_pace", "_breaker", "_rooms", "_quota", "_choice", *_TO_COUNT, "_start")
 _PARTS = {
     "place": _TO_PLACE,
     "move": (*_TO_PLACE, "_drop"),
     "serve": _TO_PLACE,
-    "hold": ("_fields", "_slots", "_past"),
-    "release": ("_fields", "_slots", "_drop"),
-    "commit": ("_breaker", "_past"),
+    "hold": (*_TO_COUNT, "_past"),
+    "release": (*_TO_COUNT, "_drop"),
+    "destroy": ("_fields", "_queue"),
+    "commit": ("_breaker", "_shares", "_past"),
     "prolong": ("_past",),
-    "report": ("_breaker",),
+    "report": ("_breaker", "_shares"),
+    "observe": ("_shares",),
+    "survey": ("_shares",),
+    "drain": ("_shares",),
 }
 
 

@@ -1,14 +1,15 @@
 -- A region has room: give it to those who wait, in the order given, as far as it goes.
--- KEYS  region, slots (hashes), queue, due (zsets), then for each that waits: record (hash), events
---       (list), usage of its owner (hash)
+-- KEYS  region, slots (hashes), queue, due (zsets), shares (string), heads (zset), then for each that
+--       waits: record (hash), events (list), usage (hash) and line (zset) of its owner
 -- ARGV  1 JSON {region, lease_ms, waiting: [{id, owner, need: {vcpus, ram_mb}, fields, quota}]}
 -- Returns  JSON {placed: [{id, attempt}], more}: the caller creates their servers; more: something
 --       small would still fit
 -- Not safe to repeat: who was placed by a lost answer is tried again when its lease is over.
 local ask = cjson.decode(ARGV[1])
 local now, placed = now_ms(), {}
+shares, heads = KEYS[5], KEYS[6]
 for i, it in ipairs(ask.waiting) do
-  local record, events, usage = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
+  local record, events, usage = KEYS[4 * i + 3], KEYS[4 * i + 4], KEYS[4 * i + 5]
   local was = redis.call('HMGET', record, 'status', 'attempt', 'queue', 'ttl_ms')
   if was[1] == 'QUEUED' and room(KEYS[1], KEYS[2], it.need, now) > 0
     and afford(spare(usage, it.quota), it.need) then
@@ -20,7 +21,7 @@ for i, it in ipairs(ask.waiting) do
     -- What a late answer to an older attempt left is not of this one.
     redis.call('HDEL', record, 'server_id', 'addresses')
     set_all(record, it.fields)
-    redis.call('ZREM', KEYS[3], was[3])
+    leave(KEYS[3], KEYS[4 * i + 6], usage, was[3])
     redis.call('ZADD', KEYS[4], expires, it.id)
     tell(events, {at_ms = now, what = 'placed', region = ask.region, attempt = attempt,
       why = 'a slot came free'})

@@ -1,0 +1,98 @@
+"""Which of many candidates the ledger is asked for: a short list, chosen by how free each was.
+
+What the shares say is of a moment ago, and leaves out what only time changes (a rate, a pause that
+is over). So some candidates come in by chance, and when a short list has too little room the
+ledger is asked for all.
+"""
+
+import secrets
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import cast
+
+from openmultistack.models import Offer
+
+# A decision looks at so many candidates, or at one for each instance if these are more: then the
+# choice is the one that all of them would give. Each costs it some 4 µs.
+SHORT = 20
+# And at so many by chance: one that seemed to be taken is found to be free again.
+BY_CHANCE = 4
+# Of so many lists of candidates it is remembered where their shares are.
+PICKERS_KEPT = 200
+
+
+class Numbers:
+    """The numbers of the regions; knows how to pick their shares out of all. Never changes."""
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self._numbers = numbers
+        # How many shares there are; after them stands that of a region without a number.
+        self.count = max(numbers.values(), default=-1) + 1
+        self._known: dict[int, "tuple[Sequence[Offer], itemgetter[int]]"] = {}
+
+    def picker(self, offers: Sequence[Offer]) -> "itemgetter[int]":
+        """Return what picks the shares of the regions of at least two offers.
+
+        The same tuple comes again and again: it is looked through once.
+        """
+        known = self._known.get(id(offers))
+        if known and known[0] is offers:
+            return known[1]
+        picker = itemgetter(*(self._numbers.get(it.region, self.count) for it in offers))
+        if isinstance(offers, tuple):
+            if len(self._known) >= PICKERS_KEPT:
+                self._known.clear()
+            self._known[id(offers)] = (offers, picker)
+        return picker
+
+
+class Shares:
+    """The free share of each region at one moment, by its number; 0: it takes nothing."""
+
+    def __init__(self, numbers: Numbers, text: str) -> None:
+        self._numbers = numbers
+        self._text = text
+
+    def of(self, offers: Sequence[Offer]) -> Sequence[int]:
+        """Return the shares of the regions of at least two offers; 0 of one never swept."""
+        count = self._numbers.count + 1
+        told = self._text.encode("ascii").ljust(2 * count, b"\0")
+        shares = struct.unpack_from(f">{count}H", told)
+        return cast("Sequence[int]", self._numbers.picker(offers)(shares))
+
+
+def _freest(shares: Sequence[int]) -> Sequence[int]:
+    return sorted(range(len(shares)), key=shares.__getitem__, reverse=True)
+
+
+def _fullest(shares: Sequence[int]) -> Sequence[int]:
+    return sorted((at for at, it in enumerate(shares) if it), key=shares.__getitem__)
+
+
+def _first(shares: Sequence[int]) -> Sequence[int]:
+    return [at for at, it in enumerate(shares) if it]
+
+
+# By what a strategy picks: the places of candidates, those first that it would take first.
+_ORDERS: Mapping[str, Callable[[Sequence[int]], Sequence[int]]] = {
+    "freest": _freest,
+    "fullest": _fullest,
+    "first": _first,
+}
+
+
+def is_long(offers: Sequence[Offer], count: int) -> bool:
+    """Return whether so many candidates are too many to look at all for this count."""
+    return len(offers) > max(SHORT, count) + BY_CHANCE
+
+
+def short_list(offers: Sequence[Offer], shares: Shares, pick: str, count: int) -> Sequence[Offer]:
+    """Return those of ranked offers, in their order, that a decision for so many looks at."""
+    if not is_long(offers, count):
+        return offers
+    order = _ORDERS[pick](shares.of(offers))
+    chosen = set(islice(order, max(SHORT, count)))
+    chosen |= {secrets.randbelow(len(offers)) for _ in range(BY_CHANCE)}
+    return [offers[at] for at in sorted(chosen)]
