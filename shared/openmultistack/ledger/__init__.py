@@ -2,6 +2,7 @@
 
 from openmultistack.ledger.acts import Attempt, Pick
 from openmultistack.ledger.address import Address, read_address
+from openmultistack.ledger.binding import DISABLED_RANK, UNREACHABLE, Bound
 from openmultistack.ledger.connect import connect
 from openmultistack.ledger.decode import Slot, View
 from openmultistack.ledger.ending import Destroyed, EndedBy, Gone, OnlyIf
@@ -15,6 +16,8 @@ __all__ = [
     "Address",
     "Admitted",
     "Attempt",
+    "Bound",
+    "DISABLED_RANK",
     "Destroyed",
     "EndedBy",
     "Gone",
@@ -29,6 +32,7 @@ __all__ = [
     "Served",
     "Shares",
     "Slot",
+    "UNREACHABLE",
     "View",
     "Waiting",
     "Wish",

@@ -1,7 +1,7 @@
 """What the acts on the ledger have in common: their values, and how a script is asked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from openmultistack.ledger.reading import Readings
@@ -22,7 +22,7 @@ class Attempt(NamedTuple):
 
 
 class Acting(Readings):
-    """Runs scripts that take and give JSON."""
+    """Runs scripts that take and give JSON; regions go to them by place, and come back by name."""
 
     def _ask(self, script: str, keys: Sequence[str], ask: Mapping[str, object]) -> dict[str, Any]:
         answer = self._scripts.run(script, keys, compact(ask))
@@ -32,22 +32,27 @@ class Acting(Readings):
         keys = self._keys
         return [key for o in offers for key in (keys.region(o.region), keys.slots(o.region))]
 
+    def _named(self, place: str, offers: Sequence[Offer]) -> str:
+        """Return the name by which a place was offered; of none that was, the one of now."""
+        offered = (it.region for it in offers if self.place_of(it.region) == place)
+        return next(offered, self._places.name_of(place))
+
     def _place_keys(self, attempt: Attempt) -> tuple[str, str]:
         return self._keys.region(attempt.region), self._keys.slots(attempt.region)
 
 
-def candidates(offers: Sequence[Offer]) -> dict[str, object]:
+def candidates(offers: Sequence[Offer], place_of: Callable[[str], str]) -> dict[str, object]:
     """Return ranked offers as the scripts take them; what many have in common is told once."""
-    places: dict[tuple[object, ...], int] = {}
+    numbers: dict[tuple[object, ...], int] = {}
     kinds, kind_of = [], []
     for offer in offers:
         flavor = offer.flavor
         alike = flavor.vcpus, flavor.ram_mb, flavor.name, offer.image.name
-        if alike not in places:
+        if alike not in numbers:
             kinds.append(need_of(offer))
-            places[alike] = len(kinds)
-        kind_of.append(places[alike])
-    return {"regions": [it.region for it in offers], "kind_of": kind_of, "kinds": kinds}
+            numbers[alike] = len(kinds)
+        kind_of.append(numbers[alike])
+    return {"regions": [place_of(it.region) for it in offers], "kind_of": kind_of, "kinds": kinds}
 
 
 def compact(value: object) -> str:

@@ -1,7 +1,7 @@
 """What Redis returns, as values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from openmultistack.models import (
@@ -61,14 +61,14 @@ def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
     return slots
 
 
-def decode_instance(fields: Mapping[str, str]) -> Instance:
-    """Return the instance of a record's hash."""
+def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) -> Instance:
+    """Return the instance of a record's hash; `name_of` gives the names of places."""
     return Instance(
         id=fields["id"],
         name=fields["name"],
         status=Status(fields["status"]),
         owner=fields["owner"],
-        region=fields["region"],
+        region=name_of(fields["region"]),
         image=fields["image"],
         flavor=fields["flavor"],
         attempt=int(fields["attempt"]),
@@ -80,7 +80,7 @@ def decode_instance(fields: Mapping[str, str]) -> Instance:
         error=fields.get("error"),
         order=fields.get("order"),
         has_keypair=fields.get("has_keypair") == "1",
-        tried=json.loads(fields.get("tried", "{}")),
+        tried={name_of(it): why for it, why in json.loads(fields.get("tried", "{}")).items()},
         promised="promised" in fields,
         quota=Quota(**json.loads(fields.get("quota", "{}"))),
         idempotency=fields.get("idempotency", ""),

@@ -54,7 +54,7 @@ class Ending(Acting):
                 ],
                 instance.id,
                 instance.attempt,
-                instance.region,
+                self.place_of(instance.region),
                 why,
                 only_if,
                 ended,
@@ -91,7 +91,7 @@ class Ending(Acting):
         keys += [self._keys.shares, self._keys.heads]
         places = {key: place for place, key in enumerate(keys, start=1)}
         ask = {
-            "region": region,
+            "region": self.place_of(region),
             "keep_ms": REMEMBER_MS,
             "attempts": [self._leave(it, places) for it in gone],
         }

@@ -26,10 +26,10 @@ class Keys:
     def __init__(self, fleet: str, place_of: Callable[[str], str] = _itself) -> None:
         self._prefix = f"{{oms:{quote(fleet, safe='')}}}:"
         self._place_of = place_of
-        # Hash: place to JSON {name, former, endpoint, project, region}; see bind.lua.
+        # Hash: place to JSON {name, endpoint, project, region}; see bind.lua.
         self.places = self._prefix + "places"
-        # String: changes with the names of places.
-        self.names = self._prefix + "names"
+        # Hash: names of now and of before to places.
+        self.named = self._prefix + "named"
         # Hash: each configured name to the place that it was last found to stand for.
         self.claims = self._prefix + "claims"
         self.regions = self._prefix + "regions"
@@ -48,6 +48,10 @@ class Keys:
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
         return f"{self._prefix}region:{_quoted(self._place_of(region))}"
+
+    def unbound(self, name: str) -> str:
+        """Hash: as `region`, while it is not known what place the name stands for."""
+        return f"{self._prefix}region:{_quoted(name)}"
 
     def slots(self, region: str) -> str:
         """Hash: `<instance id>/<attempt>` to JSON of the slot."""

@@ -1,12 +1,13 @@
 """The ledger: every count, slot and instance of a fleet, changed only by atomic scripts."""
 
+from openmultistack.ledger.binding import Binding
 from openmultistack.ledger.ending import Ending
 from openmultistack.ledger.observing import Observing
 from openmultistack.ledger.placing import Placing
 from openmultistack.ledger.shelf import Shelf
 
 
-class Ledger(Placing, Ending, Observing, Shelf):
+class Ledger(Placing, Ending, Observing, Binding, Shelf):
     """All acts on one fleet's ledger, beside the readings; safe to share between threads.
 
     Every method raises LedgerUnavailable when Redis does not answer; then nothing may be asked

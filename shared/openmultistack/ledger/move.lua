@@ -1,7 +1,7 @@
 -- An attempt failed: leave its region, and reserve a slot elsewhere as the next attempt.
 -- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
 --       the failed attempt (hashes), shares (string), heads, the owner's line (zsets), then region and slots of each candidate in rank order (hashes)
--- ARGV  1 JSON {id, attempt, from, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
+-- ARGV  1 JSON {id, attempt, from, from_name, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
 --         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates there are in all}
 --       keep: leaves the old slot held, as a server of that attempt may exist
@@ -35,7 +35,7 @@ end
 if not current or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
 
 local tried, said = cjson.decode(it[5] or '{}'), cjson.decode(it[8] or '{}')
-tried[ask.from], said[ask.from] = ask.why, ask.why
+tried[ask.from], said[ask.from_name] = ask.why, ask.why
 if ask.blame then redis.call('HSET', record, 'tried', cjson.encode(tried)) end
 redis.call('HSET', record, 'said', cjson.encode(said))
 redis.call('HDEL', record, 'server_id', 'addresses')
@@ -67,5 +67,5 @@ redis.call('HSET', record, 'attempt', attempt, 'region', to, 'nonce', ask.nonce)
 if ask.promised then redis.call('HSET', record, 'promised', 1) end
 set_all(record, kind.fields)
 tell(events, {at_ms = now, what = 'placed', region = to, attempt = attempt,
-  why = 'elsewhere than ' .. ask.from})
+  why = 'elsewhere than ' .. ask.from_name})
 return cjson.encode({outcome = 'moved', region = to})

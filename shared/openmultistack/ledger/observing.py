@@ -47,7 +47,8 @@ class Observing(Acting):
         for start in range(0, len(seen), AT_ONCE):
             some = seen[start : start + AT_ONCE]
             stories = [key for it in some for key in self._story(it.attempt.instance_id)]
-            ask = {"region": some[0].attempt.region, "attempts": [_seen(it) for it in some]}
+            place = self.place_of(some[0].attempt.region)
+            ask = {"region": place, "attempts": [_seen(it) for it in some]}
             keys = [*self._place_keys(some[0].attempt), self._keys.shares, *stories]
             self._scripts.run("observe", keys, json.dumps(ask))
 
@@ -64,7 +65,7 @@ class Observing(Acting):
         ask: dict[str, object] = {
             "id": found.id,
             "attempt": found.attempt,
-            "region": found.region,
+            "region": self.place_of(found.region),
             "server_id": found.server_id,
             "owner": found.owner,
             "building": building,
@@ -99,7 +100,8 @@ class Observing(Acting):
     def prolong(self, attempt: Attempt, expires_at_ms: int) -> bool:
         """Take over a later expiry than the ledger ever knew; see prolong.lua."""
         keys = [*self._story(attempt.instance_id), self._keys.due]
-        return bool(self._scripts.run("prolong", keys, *attempt[:2], attempt.region, expires_at_ms))
+        place = self.place_of(attempt.region)
+        return bool(self._scripts.run("prolong", keys, *attempt[:2], place, expires_at_ms))
 
     def survey(
         self,
@@ -110,8 +112,12 @@ class Observing(Acting):
         catalogue: Catalogue | None,
         max_building: int | None = None,
         starts_per_minute: int | None = None,
+        retiring: bool = False,
     ) -> None:
-        """A sweep saw the region well: take its caps and bounds, foreign usage and catalogue."""
+        """A sweep saw the region well: take its caps and bounds, foreign usage and catalogue.
+
+        One that is `retiring` takes nothing new.
+        """
         fields: dict[str, object] = {f"cap_{what}": n for what, n in cap._asdict().items()}
         fields |= {f"foreign_{what}": count for what, count in foreign._asdict().items()}
         fields["max_building"] = "" if max_building is None else max_building
@@ -129,15 +135,16 @@ class Observing(Acting):
                 keys.numbers,
                 keys.version,
             ],
-            region,
-            json.dumps(fields),
+            self.place_of(region),
+            json.dumps(fields | {"state": "retiring" if retiring else "up"}),
             encode_catalogue(catalogue) if catalogue else "",
         )
 
     def report(self, region: str, error: str, means: Meaning, *, pause_s: float = 0) -> None:
         """Write down what a region said and what follows for placements; see report.lua."""
         keys = [self._keys.regions, self._keys.region(region), self._keys.shares]
-        self._scripts.run("report", keys, region, error, means, round(pause_s * 1000))
+        place = self.place_of(region)
+        self._scripts.run("report", keys, place, error, means, round(pause_s * 1000))
 
     def drain(self, region: str, why: str) -> None:
         """Let nothing new into a region until it is opened; what is there stays."""
@@ -150,7 +157,7 @@ class Observing(Acting):
     def _drain(self, region: str, what: Literal["drain", "open"], why: str) -> None:
         keys = self._keys
         of_region = [keys.regions, keys.region(region), keys.slots(region), keys.shares]
-        self._scripts.run("drain", of_region, region, what, why)
+        self._scripts.run("drain", of_region, self.place_of(region), what, why)
 
     @contextmanager
     def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":

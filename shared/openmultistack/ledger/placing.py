@@ -88,10 +88,14 @@ class Placing(Acting):
         Of many offers a few are looked at, and all only when these have too little room.
         """
         ids = wish.ids
-        answer = self._place(wish, self._short_list(wish.offers, wish.pick, len(ids), wish.shares))
+        asked = self._short_list(wish.offers, wish.pick, len(ids), wish.shares)
+        answer = self._place(wish, asked)
         if answer["outcome"] == "short":
-            answer = self._place(wish, wish.offers)
-        placed = list(zip(ids, answer["regions"] or (), strict=False))
+            asked = wish.offers
+            answer = self._place(wish, asked)
+        places = answer["regions"] or ()
+        names = {it: self._named(it, asked) for it in set(places)}
+        placed = [(i, names[place]) for i, place in zip(ids, places, strict=False)]
         return Admitted(
             outcome=answer["outcome"],
             attempts=tuple(Attempt(i, 1, region) for i, region in placed if region),
@@ -117,7 +121,7 @@ class Placing(Acting):
                 keys.line(owner),
                 *keys.indices(owner, wish.command.labels),
             ],
-            self._wish(wish) | candidates(offers),
+            self._wish(wish) | candidates(offers, self.place_of),
         )
 
     def _short_list(
@@ -157,7 +161,7 @@ class Placing(Acting):
             ],
             attempt.instance_id,
             attempt.number,
-            attempt.region,
+            self.place_of(attempt.region),
             server_id,
         )
         return answer != "UNWANTED"
@@ -183,7 +187,8 @@ class Placing(Acting):
         ask = {
             "id": attempt.instance_id,
             "attempt": attempt.number,
-            "from": attempt.region,
+            "from": self.place_of(attempt.region),
+            "from_name": attempt.region,
             "owner": owner,
             "keep": keep,
             "blame": blame,
@@ -200,7 +205,8 @@ class Placing(Acting):
             answer = self._move(attempt, ask, offers)
         if answer["outcome"] != "moved":
             return Moved(answer["outcome"])
-        return Moved("moved", Attempt(attempt.instance_id, attempt.number + 1, answer["region"]))
+        region = self._named(answer["region"], offers)
+        return Moved("moved", Attempt(attempt.instance_id, attempt.number + 1, region))
 
     def _move(
         self, attempt: Attempt, ask: dict[str, object], offers: Sequence[Offer]
@@ -218,7 +224,7 @@ class Placing(Acting):
                 keys.line(owner),
                 *self._region_keys(offers),
             ],
-            ask | candidates(offers),
+            ask | candidates(offers, self.place_of),
         )
 
     def serve(self, region: str, waiting: Sequence[Served]) -> tuple[list[Attempt], bool]:
@@ -240,7 +246,7 @@ class Placing(Acting):
                 *(key for story in stories for key in story),
             ],
             {
-                "region": region,
+                "region": self.place_of(region),
                 "lease_ms": self._lease_ms,
                 "waiting": [_served(it.instance, it.offer) for it in waiting],
             },
@@ -252,7 +258,8 @@ class Placing(Acting):
     def fail(self, attempt: Attempt, error: str) -> Status | None:
         """The instance's server failed for good: ERROR, until destroyed or expired."""
         keys = self._story(attempt.instance_id)
-        answer = self._scripts.run("fail", keys, attempt.number, attempt.region, error)
+        place = self.place_of(attempt.region)
+        answer = self._scripts.run("fail", keys, attempt.number, place, error)
         return Status(str(answer)) if answer else None
 
     # ---------------------------------------------------------------- idempotency keys

@@ -14,6 +14,7 @@ from openmultistack.ledger.decode import (
     decode_slots,
 )
 from openmultistack.ledger.keys import Keys
+from openmultistack.ledger.places import Places, decode_places
 from openmultistack.ledger.queue import Head, Queued, fair_order, head_of, in_line, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
 from openmultistack.ledger.shares import Numbers, Shares
@@ -43,26 +44,52 @@ class Readings:
 
     def __init__(self, redis: "Redis", fleet: str, *, lease_ms: int) -> None:
         self._redis = redis
-        self._keys = Keys(fleet)
+        self._places = Places()
+        self._keys = Keys(fleet, self.place_of)
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
         self._catalogues: dict[str, tuple[str, Catalogue]] = {}
         self._offered = _Offered("", (), {}, Numbers({}))
 
-    def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
-        """Return what is known of these regions, or of all, in one or two round trips."""
-        wanted = sorted(self._members() if names is None else names)
+    def place_of(self, region: str) -> str:
+        """Return the key of a region's state, as far as this process knows; see Places."""
+        return self._places.place_of(region)
+
+    def look_up_names(self) -> None:
+        """Read which place each name stands for now."""
         with self._pipeline() as pipe:
-            for name in wanted:
-                pipe.hgetall(self._keys.region(name))
-                pipe.hlen(self._keys.slots(name))
-            answers = pipe.execute()
+            pipe.get(self._keys.version)
+            pipe.hgetall(self._keys.named)
+            pipe.hgetall(self._keys.places)
+            version, named, places = pipe.execute()
+        self._places = decode_places(version or "", named, places)
+
+    def _notice(self, version: str | None) -> None:
+        """Read the names anew if the ledger has changed since the last time."""
+        if (version or "") != self._places.version:
+            self.look_up_names()
+
+    def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
+        """Return what is known of these regions, or of all that take part, in a few round trips."""
+        places = self._members() if names is None else {self.place_of(it): it for it in names}
+        with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
+            for place in places:
+                pipe.hgetall(self._keys.region(place))
+                pipe.hlen(self._keys.slots(place))
+            version, *answers = pipe.execute()
+        self._notice(version)
         rests = any(it in fields for fields in answers[::2] for it in RESTS)
         now_ms = self.now_ms() if rests else 0
-        return [
-            decode_region(name, fields, held, now_ms)
-            for name, fields, held in zip(wanted, answers[::2], answers[1::2], strict=True)
+        shown = {it: self._places.name_of(it) for it in places} | (
+            places if isinstance(places, dict) else {}
+        )
+        found = [
+            decode_region(shown[place], fields, held, now_ms)
+            for place, fields, held in zip(places, answers[::2], answers[1::2], strict=True)
         ]
+        listed = [it for it in found if names is not None or it.state != "retired"]
+        return sorted(listed, key=lambda it: it.region)
 
     def offered(self, regions: Sequence[str]) -> tuple[Mapping[str, Catalogue], Shares]:
         """Return the catalogues of those of these regions that have one, and how free all are.
@@ -91,15 +118,18 @@ class Readings:
             pipe.hgetall(self._keys.versions)
             pipe.hgetall(self._keys.numbers)
             versions, numbers = pipe.execute()
-        there, known = [it for it in regions if it in versions], self._catalogues
-        stale = [it for it in there if it not in known or known[it][0] != versions[it]]
+        self._notice(version)
+        places = {it: self.place_of(it) for it in regions}
+        there, known = [it for it in regions if places[it] in versions], self._catalogues
+        stale = {places[it] for it in there}
+        stale -= {it for it in stale if it in known and known[it][0] == versions[it]}
         if stale:
             self._read_catalogues({it: versions[it] for it in stale})
         return _Offered(
             version=version,
             regions=regions,
-            catalogues={it: known[it][1] for it in there},
-            numbers=Numbers({region: int(number) for region, number in numbers.items()}),
+            catalogues={it: known[places[it]][1] for it in there},
+            numbers=Numbers({it: int(numbers[at]) for it, at in places.items() if at in numbers}),
         )
 
     def _read_catalogues(self, versions: Mapping[str, str]) -> None:
@@ -111,16 +141,31 @@ class Readings:
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""
+        return self._get(instance_ids, {})
+
+    def _get(self, instance_ids: Sequence[str], shown: Mapping[str, str]) -> list[Instance]:
+        """Return instances; `shown`: names of places that count more than those of now."""
+        if not instance_ids:
+            return []
         with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
             for instance_id in instance_ids:
                 pipe.hgetall(self._keys.record(instance_id))
-            return [decode_instance(fields) for fields in pipe.execute() if fields.get("id")]
+            version, *found = pipe.execute()
+        self._notice(version)
+        names = self._places
+
+        def name_of(place: str) -> str:
+            return shown.get(place) or names.name_of(place)
+
+        return [decode_instance(fields, name_of) for fields in found if fields.get("id")]
 
     def events(self, instance_id: str) -> list[dict[str, Any]]:
         """Return an instance's story, oldest first; `at_ms` in each."""
         with self._pipeline() as pipe:
             pipe.lrange(self._keys.events(instance_id), 0, -1)
-            return [json.loads(text) for text in pipe.execute()[0]]
+            events = [json.loads(text) for text in pipe.execute()[0]]
+        return [it | {"region": self._places.name_of(it["region"])} for it in events]
 
     def page(
         self,
@@ -231,7 +276,8 @@ class Readings:
             pipe.hgetall(self._keys.slots(region))
             slots = decode_slots(pipe.execute()[0])
         ids = {slot.instance_id for slot in slots} | set(seen)
-        return View(tuple(slots), {instance.id: instance for instance in self.get(sorted(ids))})
+        found = self._get(sorted(ids), {self.place_of(region): region})
+        return View(tuple(slots), {instance.id: instance for instance in found})
 
     def _story(self, instance_id: str) -> tuple[str, str]:
         return self._keys.record(instance_id), self._keys.events(instance_id)

@@ -43,6 +43,7 @@ _PARTS = {
     "observe": ("_shares",),
     "survey": ("_shares",),
     "drain": ("_shares",),
+    "retire": ("_shares",),
 }
 
 

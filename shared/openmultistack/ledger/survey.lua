@@ -16,7 +16,7 @@ redis.call('SADD', KEYS[1], ARGV[1])
 for field, value in pairs(cjson.decode(ARGV[2])) do
   if value == '' then redis.call('HDEL', KEYS[2], field) else redis.call('HSET', KEYS[2], field, value) end
 end
-redis.call('HSET', KEYS[2], 'state', 'up', 'swept_at_ms', now_ms())
+redis.call('HSET', KEYS[2], 'swept_at_ms', now_ms())
 redis.call('HDEL', KEYS[2], 'full')
 if ARGV[3] ~= '' then
   local version = redis.sha1hex(ARGV[3])

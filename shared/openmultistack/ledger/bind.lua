@@ -1,0 +1,57 @@
+-- A configured name was found to stand for a place. A place has one name: of two that are configured,
+-- the one that takes part before the one that is disabled, then the one with slots, then the earlier.
+-- KEYS  places (hash: place to JSON {name, endpoint, project, region}), named (hash: names of now and
+--       of before to places), claims (hash: configured name to the place last found), regions (set),
+--       version (string), region and slots (hashes) of the place, region (hash) of the name while it
+--       stood for itself
+-- ARGV  1 name, 2 place, 3 JSON of what the place is, 4 JSON {name: rank} of what is configured: the
+--       lower goes first, those disabled have 1e6 more
+-- Returns  JSON {outcome, of}: `bound`; `renamed` from `of`; `duplicate` of the name `of`
+-- Safe to repeat.
+local now, name, place, ranks = now_ms(), ARGV[1], ARGV[2], cjson.decode(ARGV[4])
+redis.call('HSET', KEYS[3], name, place)
+local function changed()
+  redis.call('SET', KEYS[5], redis.sha1hex((redis.call('GET', KEYS[5]) or '') .. name .. place .. now))
+end
+
+-- Another place that had the name is told apart from now on.
+local function take_name()
+  local other = redis.call('HGET', KEYS[2], name)
+  local text = other and other ~= place and redis.call('HGET', KEYS[1], other)
+  if not text then return end
+  local entry = cjson.decode(text)
+  if entry.name ~= name then return end
+  entry.name = name .. '~' .. string.sub(other, 3, 8)
+  redis.call('HSET', KEYS[1], other, cjson.encode(entry))
+  redis.call('HSET', KEYS[2], entry.name, other)
+  changed()
+end
+
+take_name()
+local known = redis.call('HGET', KEYS[1], place)
+local was = known and cjson.decode(known).name
+if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == place then
+  local own, other = ranks[name] or math.huge, ranks[was]
+  local alike = own ~= math.huge and math.floor(own / 1e6) == math.floor(other / 1e6)
+  if own > other or (alike and redis.call('HLEN', KEYS[7]) > 0) then
+    if redis.call('HDEL', KEYS[2], name) == 1 then changed() end
+    redis.call('SADD', KEYS[4], name)
+    redis.call('HSET', KEYS[8], 'state', 'duplicate', 'last_error_at_ms', now,
+      'last_error', 'repeats ' .. was .. ': the same project at the same endpoint')
+    return cjson.encode({outcome = 'duplicate', of = was})
+  end
+end
+
+local entry = cjson.decode(ARGV[3])
+entry.name = name
+redis.call('HSET', KEYS[1], place, cjson.encode(entry))
+redis.call('HSET', KEYS[2], name, place)
+redis.call('SADD', KEYS[4], place)
+changed()
+-- What was said of the name before it was known what it stands for.
+redis.call('SREM', KEYS[4], name)
+local drained = redis.call('HGET', KEYS[8], 'drained')
+if drained then redis.call('HSETNX', KEYS[6], 'drained', drained) end
+redis.call('DEL', KEYS[8])
+local renamed = was and was ~= name
+return cjson.encode({outcome = renamed and 'renamed' or 'bound', of = renamed and was or ''})
