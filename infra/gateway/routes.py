@@ -29,6 +29,7 @@ ROUTES = (
     Route("POST", "/v1/reap", "reap", 180),
     Route("POST", "/v1/regions/drain", "reap"),
     Route("POST", "/v1/regions/open", "reap", 120),
+    Route("POST", "/v1/regions/forget", "reap", 120),
     Route("GET", "/v1/healthz", "list", public=True),
     Route("GET", "/v1/openapi.json", "list", public=True),
 )

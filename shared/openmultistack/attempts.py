@@ -21,7 +21,9 @@ from openmultistack.errors import (
     InDoubt,
     Invalid,
     NoRegionReady,
+    NotConfigured,
     OrderRefused,
+    PlaceMoved,
     RateLimited,
     RegionFull,
     TooLate,
@@ -55,11 +57,15 @@ MEANING: Mapping[type[CloudError], Meaning] = {
     Unreachable: "down",
     RateLimited: "paused",
     TooLate: "",
+    NotConfigured: "",
+    PlaceMoved: "",
     OrderRefused: "",
     InDoubt: "doubt",
 }
 # After these nothing more of a command is sent to the region: it would be answered alike.
-ALIKE = (RegionFull, CatalogueStale, AccountBroken, Unreachable, RateLimited)
+ALIKE = (
+    RegionFull, CatalogueStale, AccountBroken, Unreachable, RateLimited, NotConfigured, PlaceMoved,
+)  # fmt: skip
 
 
 class Wanted(NamedTuple):
@@ -304,6 +310,7 @@ class _Chase:
     def _create(self, offer: Offer) -> str:
         region = self._attempt.region
         order = server_order(self._attempt, offer, self._wanted)
+        order = order._replace(place=self._ledger.place_of(region))
         with self._gates[region]:
             if region in self._answered:
                 raise self._answered[region]

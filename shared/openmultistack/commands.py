@@ -168,6 +168,14 @@ class DrainRegions(Frozen):
     why: Annotated[str, StringConstraints(max_length=200)] = "drained by its operator"
 
 
+class ForgetRegions(Frozen):
+    """The command of `POST /regions/forget`."""
+
+    regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        min_length=1, max_length=64
+    )
+
+
 class OpenRegions(Frozen):
     """The command of `POST /regions/open`."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from openmultistack.fleet import Fleet, regions_matching
 from openmultistack.ledger import Ledger
 from openmultistack.models import RegionState
+from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
 
 
@@ -15,6 +16,7 @@ class Draining:
         self._ledger = ledger
         self._fleet = fleet
         self._serving = serving
+        self._retiring = Retiring(ledger, fleet)
 
     def drain(self, patterns: Sequence[str], why: str) -> list[RegionState]:
         """Drain the regions that match (a provider's name stands for all of its regions).
@@ -22,6 +24,7 @@ class Draining:
         Safe to repeat. Raises Invalid: a pattern matches no region.
         """
         names = self._names(patterns)
+        self._ledger.look_up_names()
         for name in names:
             self._ledger.drain(name, why)
         return self._ledger.regions(names)
@@ -36,6 +39,10 @@ class Draining:
             self._ledger.open(name)
             self._serving.serve(name)
         return self._ledger.regions(names)
+
+    def forget(self, names: Sequence[str]) -> list[RegionState]:
+        """Drop regions out of reach with what they hold; see Retiring.forget."""
+        return self._retiring.forget(names)
 
     def _names(self, patterns: Sequence[str]) -> list[str]:
         whole = [it if "/" in it else f"{it}/*" for it in patterns]

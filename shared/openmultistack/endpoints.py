@@ -84,7 +84,7 @@ def reap_endpoints(
     reaping: "Callable[[], Reaping]", draining: "Callable[[], Draining]"
 ) -> list[Endpoint]:
     """`POST /reap`, and what else is the operators'."""
-    from openmultistack.commands import DrainRegions, OpenRegions
+    from openmultistack.commands import DrainRegions, ForgetRegions, OpenRegions
 
     def drain(call: Call) -> Reply:
         command = parse(DrainRegions, call.body)
@@ -93,10 +93,14 @@ def reap_endpoints(
     def open_(call: Call) -> Reply:
         return _regions(draining().open(parse(OpenRegions, call.body).regions))
 
+    def forget(call: Call) -> Reply:
+        return _regions(draining().forget(parse(ForgetRegions, call.body).regions))
+
     return [
         Endpoint("POST", "/reap", "fleet:reap", lambda _: Reply(200, reaping().reap())),
         Endpoint("POST", "/regions/drain", "fleet:drain", drain),
         Endpoint("POST", "/regions/open", "fleet:drain", open_),
+        Endpoint("POST", "/regions/forget", "fleet:drain", forget),
     ]
 
 

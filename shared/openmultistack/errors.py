@@ -7,6 +7,7 @@ OmsError
 │   ├── InsufficientScope    403  a good token that does not allow this
 │   ├── NotFound             404  no such thing, or not this owner's
 │   ├── IdempotencyConflict  409  the same key came with another command
+│   ├── ProviderRemoved      409  an instance's cloud cannot be reached any more
 │   ├── MethodNotAllowed     405
 │   ├── TooLarge             413
 │   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
@@ -24,6 +25,8 @@ OmsError
 │   ├── Unreachable          no connection came about; nothing was made
 │   ├── RateLimited          the provider asks for a pause; nothing was made
 │   ├── TooLate              we were too slow to send it; nothing was made
+│   ├── NotConfigured        no entry of clouds.yaml leads there (any more); nothing was made
+│   ├── PlaceMoved           the name leads to another cloud or project now; nothing was made
 │   └── InDoubt              no answer that can be trusted: a server may exist
 └── ConfigurationError       a file or variable of the operator's, refused at start
 """
@@ -83,6 +86,23 @@ class IdempotencyConflict(Problem):
     """An idempotency key came again, with another command."""
 
     status, slug, title = 409, "idempotency-conflict", "Idempotency conflict"
+
+
+class ProviderRemoved(Problem):
+    """Some instances' provider is not in clouds.yaml any more; all others were seen to."""
+
+    status, slug, title = 409, "provider-removed", "Provider removed"
+
+    def __init__(self, unreachable: Sequence[str]) -> None:
+        self._unreachable = list(unreachable)
+        super().__init__(
+            f"the provider of {len(self._unreachable)} of these instances was removed from the fleet:"
+            " their servers cannot be asked to go, and may run on; all others are being destroyed"
+        )
+
+    def members(self) -> dict[str, object]:
+        """Return the ids of those that cannot be reached."""
+        return {"unreachable": self._unreachable}
 
 
 class MethodNotAllowed(Problem):
@@ -220,6 +240,17 @@ class RateLimited(CloudError):
 
 class TooLate(CloudError):
     """We were too slow to send it within its lease: certainly nothing was made."""
+
+
+class NotConfigured(CloudError):
+    """No entry of clouds.yaml leads there, or not any more; nothing was asked."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(f"no entry of clouds.yaml leads to {region}")
+
+
+class PlaceMoved(CloudError):
+    """The name leads to another cloud or project than before; certainly nothing was made."""
 
 
 class InDoubt(CloudError):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openmultistack.clouds import Clouds, keypair_name
-from openmultistack.errors import CloudError, Invalid, NotFound
+from openmultistack.errors import CloudError, Invalid, NotConfigured, NotFound, ProviderRemoved
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Destroyed, EndedBy, Ledger, OnlyIf
 from openmultistack.models import Instance, Resources, Status, rfc3339
@@ -41,6 +41,7 @@ class Destroying:
 
         Raises:
             NotFound: an id is not known, or is another owner's.
+            ProviderRemoved: some cannot be reached any more; all others are being destroyed.
         """
         instances = owned(self._ledger, owner, instance_ids)
         if len(instances) == 1:
@@ -48,7 +49,11 @@ class Destroying:
         else:
             with ThreadPoolExecutor(max_workers=DESTROYS_SIDE_BY_SIDE) as pool:
                 list(pool.map(lambda it: self.destroy(it, why="its owner destroyed it"), instances))
-        return self._ledger.get(instance_ids)
+        after = self._ledger.get(instance_ids)
+        unreachable = [it.id for it in after if it.stranded and it.status == Status.DELETING]
+        if unreachable:
+            raise ProviderRemoved(unreachable)
+        return after
 
     def destroy_labelled(self, owner: str, labels: Mapping[str, str]) -> list[Instance]:
         """Destroy all of an owner's living instances that have these labels; safe to repeat."""
@@ -75,7 +80,7 @@ class Destroying:
         Returns False if it is wanted on.
         """
         answer, marked = self.mark(instance, why=why, only_if=only_if, ended=ended)
-        if answer == "DELETING" and marked.server_id is not None:
+        if answer == "DELETING" and marked.server_id is not None and not marked.stranded:
             self._ask(marked, marked.server_id)
         return answer != "WANTED"
 
@@ -86,6 +91,8 @@ class Destroying:
             self._clouds.region(instance.region).delete(
                 server_id, keypair if instance.has_keypair else None
             )
+        except NotConfigured:
+            return  # this process has older files, or the next sweep tells of it
         except CloudError as error:
             self._ledger.report(instance.region, str(error), "")
         else:

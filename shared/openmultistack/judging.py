@@ -142,7 +142,7 @@ def may_be_adopted(
         return instance.ended == "expired" and tells_later(instance, server, now_ms)
     if instance.status == Status.DELETED:
         return not has_failed(region, slot, instance, server)
-    other = not is_present(region, slot.attempt, instance) and server.id != instance.server_id
+    other = not is_present(region, slot.attempt, instance)
     return other and not has_failed(region, slot, instance, server)
 
 

@@ -206,6 +206,8 @@ class Instance(NamedTuple):
     promised: bool = False
     # What its owner was allowed when it was asked for.
     quota: Quota = Quota()
+    # Its cloud cannot be reached, as its provider is not in clouds.yaml any more.
+    stranded: bool = False
     # `<digest of the key>:<digest of the command>:<position>`, if it was made under such a key.
     idempotency: str = ""
     # Why it ended: `destroyed`, `expired`, `refused` (its client was told that nothing was made),

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from openmultistack import errors
-from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions, RenewInstance
+from openmultistack.commands import (
+    CreateInstances,
+    DrainRegions,
+    ForgetRegions,
+    OpenRegions,
+    RenewInstance,
+)
 from openmultistack.models import RegionHealth, Status
 
 Json = dict[str, Any]
@@ -77,7 +83,7 @@ _SCHEMAS: Mapping[str, Json] = {
     ),
     "Sweep": _object(
         region=_TEXT,
-        outcome={"enum": ["swept", "busy", "failed"]},
+        outcome={"enum": ["swept", "busy", "failed", "refused"]},
         error=_maybe(_TEXT),
         actions={"type": "object", "additionalProperties": _COUNT},
         duration_ms=_COUNT,
@@ -96,6 +102,7 @@ _SCHEMAS: Mapping[str, Json] = {
             "regions": {"type": "object", "additionalProperties": _TEXT},
             "quota": {"type": "object", "additionalProperties": _COUNT},
             "used": {"type": "object", "additionalProperties": _COUNT},
+            "unreachable": _list(_TEXT),
         },
         "required": ["type", "title", "status", "detail"],
     },
@@ -186,7 +193,7 @@ def _instances() -> Json:
         ),
         "delete": _operation(
             "Destroy all own instances with these labels", "instances:destroy", _SHOWN,
-            errors.Invalid, parameters=(_LABEL,),
+            errors.Invalid, errors.ProviderRemoved, parameters=(_LABEL,),
         ),
     }  # fmt: skip
 
@@ -207,7 +214,7 @@ def _instance() -> Json:
         ),
         "delete": _operation(
             "Destroy an instance; repeating it is harmless", "instances:destroy", _SHOWN,
-            errors.NotFound, parameters=(_ID,),
+            errors.NotFound, errors.ProviderRemoved, parameters=(_ID,),
         ),
     }  # fmt: skip
 
@@ -227,6 +234,12 @@ def _regions() -> Json:
         "/regions/open": {
             "post": _operation(
                 "Open drained regions", "fleet:drain", shown, *_BAD_BODY, body="OpenRegions"
+            )
+        },
+        "/regions/forget": {
+            "post": _operation(
+                "Drop removed regions with what they hold", "fleet:drain", shown, *_BAD_BODY,
+                body="ForgetRegions",
             )
         },
     }  # fmt: skip
@@ -259,7 +272,7 @@ def _paths() -> Json:
 def document() -> Json:
     """Return the whole document."""
     schemas = dict(_SCHEMAS)
-    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions):
+    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions, ForgetRegions):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

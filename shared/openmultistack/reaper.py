@@ -13,6 +13,7 @@ from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
 from openmultistack.models import Instance, Status
+from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
 from openmultistack.sweep import Sweep
 
@@ -48,11 +49,13 @@ class Reaping:
         self._destroying = destroying
         self._serving = serving
         self._leaving = leaving
+        self._retiring = Retiring(ledger, fleet)
 
     def reap(self) -> dict[str, Any]:
         """End what is due and sweep every region, side by side; safe to repeat and to race."""
+        self._retiring.strand()
         expired, forgotten = self._end_due()
-        names = list(self._fleet.regions)
+        names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             swept = list(pool.map(self.sweep, names))
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
@@ -73,8 +76,13 @@ class Reaping:
         return expired, forgotten
 
     def _expire(self, instances: Sequence[Instance]) -> None:
-        """Mark for their end those whose time is up; the sweeps that follow delete them."""
+        """Mark for their end those whose time is up; the sweeps that follow delete them.
+
+        Those out of reach are seen to by `Retiring`.
+        """
         for instance in instances:
+            if instance.stranded:
+                continue
             waited = instance.status == Status.QUEUED
             why = "it waited in vain for a slot" if waited else "its time is up"
             self._destroying.mark(instance, why=why, only_if="due", ended="expired")
@@ -106,6 +114,9 @@ class Reaping:
     def _run(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
         try:
             sweep.run()
+            if sweep.repeats:
+                return "refused", f"repeats {sweep.repeats}: the same project at the same endpoint"
+            self._retiring.see_empty(region)
         except RateLimited as error:
             self._ledger.report(region, str(error), "paused", pause_s=error.retry_after_s)
             return "failed", str(error)

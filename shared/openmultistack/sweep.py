@@ -15,7 +15,7 @@ from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
 from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
 from openmultistack.leaving import Leaver, Leaving
-from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Slot, View
+from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.models import Instance, Resources, Status
 from openmultistack.yielding import Yielding
 
@@ -42,6 +42,7 @@ class Sweep:
         self._region = region
         self._ledger = ledger
         self._fleet = fleet
+        self._rule = fleet.configured[region].rule
         self._fleet_name = fleet_name
         self._cloud = clouds.region(region)
         self._yielding = Yielding(region, ledger, clouds)
@@ -50,6 +51,8 @@ class Sweep:
         # Attempts elsewhere at what failed here: the caller pursues them, out of the lock.
         self.retries: list[Pursuit] = []
         self.done: Counter[str] = Counter()
+        # Another name of the same place, by which it is swept.
+        self.repeats = ""
 
     def run(self) -> None:
         """Make ledger and cloud agree.
@@ -58,11 +61,14 @@ class Sweep:
             CloudError: the region does not work; what was done so far stands.
         """
         started_ms = self._ledger.now_ms()
+        if not self._bind():
+            return
         survey = self._cloud.survey()
         ids = {it.marks.instance_id for it in survey.servers if it.marks}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
         marked = sort_marked(survey.servers, view.slots, view.instances)
+        self._reach_again(view)
         if self._hold_unknown(view, marked, started_ms):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
@@ -73,11 +79,20 @@ class Sweep:
         self._delete_outdone(survey, [it for it in cases if it.act.what == "yield"])
         self._see_them_gone()
 
+    def _bind(self) -> bool:
+        """Take the region's place under its name; False if another name has it already."""
+        ranks = {name: line for line, name in enumerate(self._fleet.regions)}
+        ranks |= {name: DISABLED_RANK + at for at, name in enumerate(self._fleet.disabled)}
+        bound = self._ledger.bind(self._region, self._cloud.place(), ranks)
+        if bound.outcome == "duplicate":
+            self.repeats = bound.of
+        return bound.outcome != "duplicate"
+
     def _judged(
         self, survey: Survey, view: View, marked: Marked, started_ms: int
     ) -> Iterator[Case]:
         """Give the slots about which something is to be done."""
-        build_timeout_ms = 1000 * self._fleet.regions[self._region].rule.build_timeout
+        build_timeout_ms = 1000 * self._rule.build_timeout
         by_id = {server.id: server for server in survey.servers}
         for slot in view.slots:
             of_attempt = marked.by_attempt.get((slot.instance_id, slot.attempt))
@@ -95,18 +110,18 @@ class Sweep:
         others = [it for it in survey.servers if it.marks is None] + list(marked.copies)
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
-        rule = self._fleet.regions[self._region].rule
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
             foreign=sum((it.need for it in others), Resources()),
             catalogue=self._cloud.catalogue() if old else None,
-            max_building=rule.max_building,
-            starts_per_minute=rule.starts_per_minute,
+            max_building=self._rule.max_building,
+            starts_per_minute=self._rule.starts_per_minute,
+            retiring=not self._rule.enabled,
         )
 
     def _cap(self, quota: Resources) -> Resources:
-        own = self._fleet.regions[self._region].rule.cap.model_dump(exclude_none=True)
+        own = self._rule.cap.model_dump(exclude_none=True)
         return Resources(
             **{what: min(bound, own.get(what, bound)) for what, bound in quota._asdict().items()}
         )
@@ -118,22 +133,31 @@ class Sweep:
         """
         slots = {(it.instance_id, it.attempt): it for it in view.slots}
         unknown = [
-            server
+            (key, server)
             for key, server in marked.by_attempt.items()
             if may_be_adopted(
                 self._region, slots.get(key), view.instances.get(key[0]), server, started_ms
             )
         ]
         present = self._cloud.present() if unknown else ()
-        strays = [it for it in unknown if it.id in present or self._cloud.show(it.id)]
-        for server in strays:
+        strays = [it for it in unknown if it[1].id in present or self._cloud.show(it[1].id)]
+        for key, server in strays:
             self.done["adopted"] += self._ledger.hold(
                 _found(self._region, server),
                 server.need,
                 building=server.status == Status.BUILD,
                 failed=_failure(server),
+                was_in=_was_in(self._region, view.instances.get(key[0]), server),
             )
         return bool(strays)
+
+    def _reach_again(self, view: View) -> None:
+        """Take back what was said of instances while no entry of clouds.yaml led here."""
+        stranded = [
+            it.id for it in view.instances.values() if it.stranded and it.region == self._region
+        ]
+        if stranded:
+            self._ledger.unstrand(self._region, stranded)
 
     @contextmanager
     def _one_of_many(self) -> "Iterator[None]":
@@ -259,6 +283,12 @@ class Sweep:
 
 def _failure(server: Server) -> str | None:
     return (server.fault or "the cloud shows ERROR") if server.status == Status.ERROR else None
+
+
+def _was_in(region: str, instance: Instance | None, server: Server) -> str | None:
+    """Return the other region in which the ledger has this very server."""
+    moved = instance and instance.server_id == server.id and instance.region != region
+    return instance.region if instance and moved else None
 
 
 def _found(region: str, server: Server) -> Instance:

@@ -19,6 +19,7 @@ ROUTES = [
     ("POST", "/v1/reap", "reap"),
     ("POST", "/v1/regions/drain", "reap"),
     ("POST", "/v1/regions/open", "reap"),
+    ("POST", "/v1/regions/forget", "reap"),
     ("GET", "/v1/healthz", "list"),
     ("GET", "/v1/openapi.json", "list"),
 ]
@@ -30,6 +31,7 @@ ALLOWED = {
     "/v1/reap": {"POST"},
     "/v1/regions/drain": {"POST"},
     "/v1/regions/open": {"POST"},
+    "/v1/regions/forget": {"POST"},
     "/v1/healthz": {"GET"},
     "/v1/openapi.json": {"GET"},
 }

@@ -25,6 +25,7 @@ PROTECTED = [
     ("POST", "/v1/reap"),
     ("POST", "/v1/regions/drain"),
     ("POST", "/v1/regions/open"),
+    ("POST", "/v1/regions/forget"),
     ("GET", "/v1/metrics"),
     ("GET", "/metrics"),
     ("POST", "/v1/healthz"),

@@ -176,11 +176,14 @@ class House:
         self.redis = redis
         self.name = fleet_name or f"t-{ULID()}"
         self.clouds = dict(clouds or {name: Sky(name, room) for name, room in regions.items()})
+        known = {name: _region(name, file) for name in regions}
         self.fleet = Fleet(
-            regions={name: _region(name, file) for name in regions}, file=file or FleetFile()
+            regions={name: it for name, it in known.items() if it.rule.enabled},
+            disabled={name: it for name, it in known.items() if not it.rule.enabled},
+            file=file or FleetFile(),
         )
         self.ledger = Ledger(redis, self.name, lease_ms=lease_ms)
-        self.keys = Keys(self.name)
+        self.keys = Keys(self.name, self.ledger.place_of)
         fakes = FakeClouds(dict(self.clouds))
         self.arriving = Arriving(self.ledger, fakes)
         attempts = Attempts(
@@ -205,6 +208,13 @@ class House:
         """Return the same fleet as another process has it: what they share is ledger and clouds."""
         shared = {"fleet_name": self.name, "clouds": self.clouds, "file": self.fleet.file}
         return House(self.redis, dict.fromkeys(self.clouds, 0), **shared | more)
+
+    def changed(self, clouds: Mapping[str, Sky], *disabled: str) -> "House":
+        """Return the fleet as it is after its files were changed: other names, other clouds."""
+        rules = {name: {"enabled": False} for name in disabled}
+        file = FleetFile.model_validate({"regions": rules})
+        regions = dict.fromkeys(clouds, 0)
+        return House(self.redis, regions, fleet_name=self.name, clouds=clouds, file=file)
 
     # ------------------------------------------------------------ acts
 

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt, Key, Waiting
-from openmultistack.models import Catalogue, Instance, Quota, Resources, Status
+from openmultistack.ledger import Attempt, Bound, Key, Waiting
+from openmultistack.models import Catalogue, Instance, Place, Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
@@ -37,6 +37,7 @@ def everything(desk: Desk) -> None:
     assert not desk.place(B).attempts
     desk.open(B)
     waiting(desk)
+    changing(desk)
     first, second, third = desk.place(A, B, count=3, labels={"a": "b"}).attempts
     desk.place(A, B, ids=[it.instance_id for it in (first, second, third)])
     assert ledger.commit(first, "srv-1")
@@ -93,6 +94,25 @@ def waiting(desk: Desk) -> None:
     assert ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1), building=True)
     assert desk.end(Attempt("i-again", 1, C))
     ledger.give_key_back("bob", key, [first, second], even_promised=True)
+
+
+def changing(desk: Desk) -> None:
+    """Let every script run that has to do with regions whose names or files change."""
+    ledger, place = desk.ledger, Place("cloud.example", "project", "One")
+    assert ledger.bind(A, place, {A: 0}) == Bound("bound")
+    desk.open(A)
+    attempt = desk.placed(A)
+    assert ledger.bind(B, place, {A: 0, B: 1}) == Bound("duplicate", A)
+    assert ledger.bind(B, place, {B: 0}) == Bound("renamed", A)
+    assert ledger.strand(B, [attempt.instance_id]) == 1
+    assert ledger.unstrand(B, [attempt.instance_id]) == 1
+    assert ledger.retire(B, "removed", "why")
+    assert desk.end(attempt._replace(region=B))
+    assert B in ledger.unconfigured([C])
+    ledger.forget_regions([B])
+    ledger.bind(A, place._replace(project="another"), {A: 0})
+    ledger.bind(B, place._replace(project="a third"), {B: 0})
+    desk.open(A, B)
 
 
 class Declared(Redis):

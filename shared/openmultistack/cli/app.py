@@ -115,7 +115,11 @@ def renew(
         shown.instances([instance])
 
 
-@app.command
+_regions_app = App(name="regions", help="Show every region, or drop those that were removed.")
+app.command(_regions_app)
+
+
+@_regions_app.default
 def regions(*, gateway: Gateway = DEFAULT) -> None:
     """Show what is held, foreign and free in every region."""
     from openmultistack.cli import fleet_view, screen  # noqa: PLC0415  starts faster without
@@ -125,6 +129,29 @@ def regions(*, gateway: Gateway = DEFAULT) -> None:
         screen.as_json(document)
     else:
         fleet_view.regions(document["regions"])
+
+
+@_regions_app.command
+def forget(
+    *names: Annotated[str, Parameter(name="NAME", help="A region whose state is `removed`.")],
+    yes: Annotated[Flag, Parameter(name=("--yes", "-y"), help="Do not ask.")] = False,
+    gateway: Gateway = DEFAULT,
+) -> None:
+    """Drop removed regions with the instances in them; servers there may run on."""
+    if not names:
+        raise CommandError("name the regions to forget, as `oms regions` does", Exit.USAGE)
+    if not yes:
+        raise CommandError(
+            "what runs there runs on, and nobody will end it: say --yes if that is meant",
+            Exit.USAGE,
+        )
+    from openmultistack.cli import screen  # noqa: PLC0415  starts faster without
+
+    document = gateway.client().call("POST", "/regions/forget", body={"regions": list(names)})
+    if gateway.as_json:
+        screen.as_json(document)
+    for it in () if gateway.as_json else document["regions"]:
+        print(f"{it['region']} is forgotten, and with it {it['held']} instances")
 
 
 _Patterns = Annotated[

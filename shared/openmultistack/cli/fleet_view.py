@@ -21,6 +21,8 @@ _GAP = 2
 _TROUBLE = {
     "down": ("is down", "red"),
     "resting": ("is resting", "yellow"),
+    "removed": ("is out of reach", "red"),
+    "duplicate": ("takes no part", "red"),
     "unknown": ("last error", "red"),
 }
 # The server takes a billion for no limit at all; what is free of it is a little less.

@@ -4,6 +4,7 @@ The sdk makes an object of some hundred attributes of each server, image or flav
 each; a sweep reads thousands and needs a few fields of them.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +25,14 @@ IMAGE_FIELDS = {
     "created_at", "updated_at", "container_format", "disk_format", "file", "schema", "self",
     "direct_url",
 }  # fmt: skip
+
+
+def bare_endpoint(url: str, project: str) -> str:
+    """Return host, port and path of an endpoint, without its version and its project."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port and parts.port not in (80, 443) else ""
+    path = parts.path.rstrip("/").removesuffix(f"/{project}")
+    return f"{(parts.hostname or '').lower()}{port}{re.sub(r'/v[0-9.]+$', '', path)}"
 
 
 def asked(adapter: Any, path: str, **more: Any) -> Any:  # noqa: ANN401  the sdk is untyped

@@ -11,8 +11,16 @@ from collections.abc import Callable, Sequence
 
 from openmultistack.clouds.marks import keypair_attempt
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
-from openmultistack.errors import CatalogueStale, CloudError, InDoubt, RegionFull, TooLate
-from openmultistack.models import Address, Catalogue, Resources, Status
+from openmultistack.errors import (
+    CatalogueStale,
+    CloudError,
+    InDoubt,
+    NotConfigured,
+    PlaceMoved,
+    RegionFull,
+    TooLate,
+)
+from openmultistack.models import Address, Catalogue, Place, Resources, Status
 
 # A server's id is of one region alone, as in real clouds.
 _IDS = itertools.count(1)
@@ -24,7 +32,10 @@ Fault = Callable[[str], CloudError | None]
 class FakeCloud:
     """One region; servers become ACTIVE and go away when `settle` is called."""
 
+    _projects = itertools.count(1)
+
     def __init__(self, catalogue: Catalogue, quota: Resources, *, fleet: str | None = None) -> None:
+        self.is_at = Place("fake", f"project-{next(self._projects)}")
         # Servers of another fleet are foreign; None: there is only one.
         self.fleet = fleet
         self.offered = catalogue
@@ -50,6 +61,8 @@ class FakeCloud:
             self._called("create")
             if time.monotonic() > not_after:
                 raise TooLate("not sent: its lease was nearly over")
+            if order.place not in ("", self.is_at.id):
+                raise PlaceMoved("the region is another one now")
             offer, need = order.offer, self._need(order)
             here = self.offered
             if (
@@ -79,6 +92,11 @@ class FakeCloud:
     def _need(self, order: ServerOrder) -> Resources:
         flavor = order.offer.flavor
         return Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)
+
+    def place(self) -> Place:
+        """Return where it is."""
+        self._called("place")
+        return self.is_at
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
         """Have a server leave at the next `settle`."""
@@ -179,6 +197,8 @@ class FakeClouds:
 
     def region(self, name: str) -> Cloud:
         """Return a region's fake."""
+        if name not in self.clouds:
+            raise NotConfigured(name)
         return self.clouds[name]
 
     def names(self) -> Sequence[str]:

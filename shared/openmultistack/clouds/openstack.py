@@ -19,6 +19,7 @@ from openstack.config import OpenStackConfig
 from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.documents import (
     asked,
+    bare_endpoint,
     flavor_of,
     image_of,
     listed,
@@ -32,8 +33,17 @@ from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
 from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.clouds.services import Services
-from openmultistack.errors import CloudError, InDoubt, OrderRefused, TooLate, Unreachable
-from openmultistack.models import Catalogue
+from openmultistack.errors import (
+    AccountBroken,
+    CloudError,
+    InDoubt,
+    NotConfigured,
+    OrderRefused,
+    PlaceMoved,
+    TooLate,
+    Unreachable,
+)
+from openmultistack.models import Catalogue, Place
 
 READ_TIMEOUT_S = 30.0
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
@@ -73,6 +83,8 @@ class OpenStackClouds:
 
     def region(self, name: str) -> Cloud:
         """Return a region's cloud; opens nothing yet."""
+        if name not in self._regions:
+            raise NotConfigured(name)
         with self._lock:
             if name not in self._clouds:
                 provider, region = self._regions[name]
@@ -173,9 +185,23 @@ class OpenStackCloud:
                 self.forget_keypair(order.marks.keypair or "")
             raise
 
+    def place(self) -> Place:
+        """Return what the region is by itself: where its Nova is, and for which project."""
+        with self._session() as connection:
+            return self._place_of(connection)
+
+    def _place_of(self, connection: Services) -> Place:
+        nova, project = connection.compute, connection.session.get_project_id()
+        if not project:
+            raise AccountBroken("its login is to no project: name one in clouds.yaml")
+        endpoint = bare_endpoint(nova.endpoint_override or nova.get_endpoint() or "", project)
+        return Place(endpoint, project, nova.region_name or "")
+
     def _create_server(self, order: ServerOrder, not_after: float) -> str:
         with self._session(sending=True) as connection:
             body = self._body(order)
+            if order.place.startswith("p-") and order.place != self._place_of(connection).id:
+                raise PlaceMoved("the region's name leads to another project or cloud than before")
             if time.monotonic() > not_after:
                 raise TooLate("not sent: its lease was nearly over")
             answer = connection.compute.post(

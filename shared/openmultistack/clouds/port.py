@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from openmultistack.models import Address, Catalogue, Offer, Resources, Status
+from openmultistack.models import Address, Catalogue, Offer, Place, Resources, Status
 
 
 class Marks(NamedTuple):
@@ -40,6 +40,8 @@ class ServerOrder(NamedTuple):
     offer: Offer
     ssh_public_key: str | None = None
     user_data: str | None = None
+    # Where the slot is held that it is made for; '': it is not known what the region's name means.
+    place: str = ""
 
 
 class Server(NamedTuple):
@@ -75,8 +77,12 @@ class Cloud(Protocol):
             RegionFull, CatalogueStale, OrderRefused, AccountBroken, Unreachable, RateLimited:
                 nothing was made.
             TooLate: it could not be sent before `not_after`, and was not.
+            PlaceMoved: the region is not the order's place, and nothing was sent.
             InDoubt: a server may exist.
         """
+
+    def place(self) -> Place:
+        """Return what the region is by itself; asks for nothing while the login is good."""
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
@@ -110,7 +116,11 @@ class Clouds(Protocol):
     """All regions of the fleet."""
 
     def region(self, name: str) -> Cloud:
-        """Return a region's cloud; opens nothing yet."""
+        """Return a region's cloud; opens nothing yet.
+
+        Raises:
+            NotConfigured: there is no such region.
+        """
 
     def names(self) -> Sequence[str]:
         """Return the regions there are."""

@@ -113,6 +113,13 @@ class Fleet(Frozen):
 
     regions: Mapping[str, Region]
     file: FleetFile = FleetFile()
+    # They take nothing new, and are swept until they are empty.
+    disabled: Mapping[str, Region] = Field(default_factory=dict)
+
+    @property
+    def configured(self) -> Mapping[str, Region]:
+        """All regions that clouds.yaml names, those that take part first."""
+        return {**self.regions, **self.disabled}
 
 
 def first_match(rules: Mapping[str, T], region: str) -> T | None:
@@ -140,7 +147,11 @@ def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
         Region(name=name, provider=provider, region=region, rule=_rule(file, name))
         for name, (provider, region) in load_regions(clouds_file).items()
     ]
-    fleet = Fleet(regions={it.name: it for it in regions if it.rule.enabled}, file=file)
+    fleet = Fleet(
+        regions={it.name: it for it in regions if it.rule.enabled},
+        disabled={it.name: it for it in regions if not it.rule.enabled},
+        file=file,
+    )
     if fleet_file:
         _refuse_idle_patterns(fleet_file, file, [region.name for region in regions])
     return fleet

@@ -13,11 +13,12 @@ from openmultistack.ledger.queue import Queued
 from openmultistack.ledger.shares import Shares
 
 __all__ = [
+    "DISABLED_RANK",
+    "UNREACHABLE",
     "Address",
     "Admitted",
     "Attempt",
     "Bound",
-    "DISABLED_RANK",
     "Destroyed",
     "EndedBy",
     "Gone",
@@ -32,7 +33,6 @@ __all__ = [
     "Served",
     "Shares",
     "Slot",
-    "UNREACHABLE",
     "View",
     "Waiting",
     "Wish",

@@ -85,6 +85,7 @@ def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) ->
         quota=Quota(**json.loads(fields.get("quota", "{}"))),
         idempotency=fields.get("idempotency", ""),
         ended=fields.get("ended"),
+        stranded="stranded" in fields,
         was_due_ms=tuple(int(float(it)) for it in fields.get("was_due_ms", "").split(",") if it),
     )
 

@@ -2,9 +2,11 @@
 -- its instance: count it, and adopt the instance where what the ledger has gives way to it.
 -- KEYS  region, slots, usage (hashes: the last is the owner's), record (hash), events (list), due
 --       (zset), idempotency key (hash), queue, gone (zsets: the latter the owner's), shares (string),
---       heads, the owner's line (zsets), then the indices that list the instance (zsets)
+--       heads, the owner's line (zsets), region, slots (hashes) of where it was, then the indices that
+--       list the instance (zsets)
 -- ARGV  1 JSON {id, attempt, region, server_id, owner, building, failed: what it says in ERROR,
---         need: {vcpus, ram_mb}, expires_at_ms, fields,
+--         need: {vcpus, ram_mb}, expires_at_ms, fields, was_in: another region where the ledger has
+--         this very server,
 --         key: {body, index, keep_ms} if it was made under one}
 -- Returns  1 if the instance was adopted, else 0
 -- Safe to repeat.
@@ -20,6 +22,15 @@ if sum.instances > 0 then
 end
 owned(KEYS[3], sum)
 local it = read_record(KEYS[4])
+if ask.was_in and it.region == ask.was_in and it.server_id == ask.server_id
+  and tonumber(it.attempt) == ask.attempt then
+  -- One server is in one place: the cloud has another address now, or it was a slip of ours.
+  drop(KEYS[13], KEYS[14], {name}, {KEYS[3]})
+  redis.call('HSET', KEYS[4], 'region', ask.region)
+  tell(KEYS[5], {at_ms = now, what = 'adopted', region = ask.region, attempt = ask.attempt,
+    why = 'server ' .. ask.server_id .. ' is met here now'})
+  return 1
+end
 if not gives_way(it, ask, now) then return 0 end
 
 if sum.instances == 0 then
@@ -32,7 +43,7 @@ if it.queue then leave(KEYS[8], KEYS[12], KEYS[3], it.queue) end
 local ended_up = it.status and ask.failed
 -- What its owner said later than the marks counts on.
 local due = was_due(it, ask.expires_at_ms) and tonumber(it.expires_at_ms) or ask.expires_at_ms
-redis.call('HDEL', KEYS[4], 'error', 'addresses', 'nonce', 'ended')
+redis.call('HDEL', KEYS[4], 'error', 'addresses', 'nonce', 'ended', 'stranded')
 redis.call('HSET', KEYS[4], 'id', ask.id, 'status', ended_up and 'ERROR' or 'BUILD',
   'attempt', ask.attempt, 'region', ask.region, 'server_id', ask.server_id,
   'expires_at_ms', due, 'promised', 1)
@@ -47,5 +58,5 @@ tell(KEYS[5], {at_ms = now, what = 'adopted', region = ask.region, attempt = ask
   why = 'server ' .. ask.server_id .. ' carries its marks' .. instead_of(it)})
 redis.call('ZADD', KEYS[6], due, ask.id)
 redis.call('ZREM', KEYS[9], ask.id)
-for index = 13, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
+for index = 15, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
 return 1

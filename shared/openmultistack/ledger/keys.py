@@ -62,8 +62,8 @@ class Keys:
         return f"{self._prefix}catalogue:{_quoted(self._place_of(region))}"
 
     def sweep_lock(self, region: str) -> str:
-        """redis-py Lock: one sweep of a region at a time."""
-        return f"{self._prefix}sweep:{_quoted(self._place_of(region))}"
+        """redis-py Lock: one sweep of a region at a time, by its name: two may be one place."""
+        return f"{self._prefix}sweep:{_quoted(region)}"
 
     def record(self, instance_id: str) -> str:
         """Hash: the instance."""

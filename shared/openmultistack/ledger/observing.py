@@ -53,11 +53,18 @@ class Observing(Acting):
             self._scripts.run("observe", keys, json.dumps(ask))
 
     def hold(
-        self, found: Instance, need: Resources, *, building: bool = False, failed: str | None = None
+        self,
+        found: Instance,
+        need: Resources,
+        *,
+        building: bool = False,
+        failed: str | None = None,
+        was_in: str | None = None,
     ) -> bool:
         """Count a marked server, and adopt its instance where that gives way; see hold.lua.
 
-        `failed`: what a server in ERROR says. Returns whether the instance was adopted.
+        `failed`: what a server in ERROR says. `was_in`: the region in which the ledger has this very
+        server. Returns whether the instance was adopted.
         """
         keys = self._keys
         digest, _, rest = found.idempotency.partition(":")
@@ -70,6 +77,7 @@ class Observing(Acting):
             "owner": found.owner,
             "building": building,
             **({} if failed is None else {"failed": failed}),
+            **({} if was_in is None else {"was_in": self.place_of(was_in)}),
             "need": {"vcpus": need.vcpus, "ram_mb": need.ram_mb},
             "expires_at_ms": found.expires_at_ms,
             "fields": _fields(found),
@@ -91,6 +99,7 @@ class Observing(Acting):
                     keys.shares,
                     keys.heads,
                     keys.line(found.owner),
+                    *self._place_keys(attempt._replace(region=was_in or found.region)),
                     *keys.indices(found.owner, found.labels),
                 ],
                 json.dumps(ask),

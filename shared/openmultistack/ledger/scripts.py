@@ -34,7 +34,7 @@ _PARTS = {
     "place": _TO_PLACE,
     "move": (*_TO_PLACE, "_drop"),
     "serve": _TO_PLACE,
-    "hold": (*_TO_COUNT, "_past"),
+    "hold": (*_TO_COUNT, "_drop", "_past"),
     "release": (*_TO_COUNT, "_drop"),
     "destroy": ("_fields", "_queue"),
     "commit": ("_breaker", "_shares", "_past"),

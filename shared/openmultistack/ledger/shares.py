@@ -30,7 +30,7 @@ class Numbers:
         self._numbers = numbers
         # How many shares there are; after them stands that of a region without a number.
         self.count = max(numbers.values(), default=-1) + 1
-        self._known: dict[int, "tuple[Sequence[Offer], itemgetter[int]]"] = {}
+        self._known: dict[int, tuple[Sequence[Offer], itemgetter[int]]] = {}
 
     def picker(self, offers: Sequence[Offer]) -> "itemgetter[int]":
         """Return what picks the shares of the regions of at least two offers.

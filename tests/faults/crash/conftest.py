@@ -40,7 +40,7 @@ class Ground:
         self.place = Place(self.name, str(sim.clouds_file), redis_port, sim.url)
         self.ledger = self.place.ledger()
         self.clouds = self.place.clouds()
-        self.keys = Keys(self.name)
+        self.keys = Keys(self.name, self.ledger.place_of)
         self.here = Functions(self.place, Fuse())
         self.behave(boot_s=0.02, delete_s=0.02)
         self.here.reaping.reap()
