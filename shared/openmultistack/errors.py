@@ -96,8 +96,9 @@ class ProviderRemoved(Problem):
     def __init__(self, unreachable: Sequence[str]) -> None:
         self._unreachable = list(unreachable)
         super().__init__(
-            f"the provider of {len(self._unreachable)} of these instances was removed from the fleet:"
-            " their servers cannot be asked to go, and may run on; all others are being destroyed"
+            f"the provider of {len(self._unreachable)} of these instances was removed from the"
+            " fleet: their servers cannot be asked to go, and may run on; all others are being"
+            " destroyed"
         )
 
     def members(self) -> dict[str, object]:

@@ -34,7 +34,9 @@ if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == pl
   local own, other = ranks[name] or math.huge, ranks[was]
   local alike = own ~= math.huge and math.floor(own / 1e6) == math.floor(other / 1e6)
   if own > other or (alike and redis.call('HLEN', KEYS[7]) > 0) then
-    if redis.call('HDEL', KEYS[2], name) == 1 then changed() end
+    -- It stands for itself from now on, whatever somebody remembers of it.
+    if redis.call('HGET', KEYS[2], name) ~= name then changed() end
+    redis.call('HSET', KEYS[2], name, name)
     redis.call('SADD', KEYS[4], name)
     redis.call('HSET', KEYS[8], 'state', 'duplicate', 'last_error_at_ms', now,
       'last_error', 'repeats ' .. was .. ': the same project at the same endpoint')

@@ -28,14 +28,13 @@ class Binding(Acting):
     def bind(self, region: str, place: Place, ranks: Mapping[str, int]) -> Bound:
         """Take a place under the name that leads there; see bind.lua.
 
-        `ranks`: of each configured name its line, of those disabled DISABLED_RANK more. Asks the
-        ledger for nothing if it is known so.
+        `ranks`: of each configured name its line, of those disabled DISABLED_RANK more.
         """
-        if self.place_of(region) == place.id and self._places.name_of(place.id) == region:
+        if self._is_bound(region, place.id):
             return Bound("bound")
         keys = self._keys
         # While the name stood for itself its state was kept under it.
-        own = self._keys.unbound(region)
+        own = keys.unbound(region)
         answer = self._scripts.run(
             "bind",
             [
@@ -55,6 +54,14 @@ class Binding(Acting):
         )
         self.look_up_names()
         return Bound(**json.loads(str(answer)))
+
+    def _is_bound(self, region: str, place: str) -> bool:
+        with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
+            pipe.hget(self._keys.named, region)
+            version, named = pipe.execute()
+        self._notice(version)
+        return bool(named == place and self._places.name_of(place) == region)
 
     def retire(self, region: str, state: Literal["retired", "removed"], why: str = "") -> bool:
         """Let nothing new into a region for good; False if it was so before. See retire.lua."""

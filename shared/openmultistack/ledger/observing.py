@@ -63,8 +63,8 @@ class Observing(Acting):
     ) -> bool:
         """Count a marked server, and adopt its instance where that gives way; see hold.lua.
 
-        `failed`: what a server in ERROR says. `was_in`: the region in which the ledger has this very
-        server. Returns whether the instance was adopted.
+        `failed`: what a server in ERROR says. `was_in`: another region in which the ledger has this
+        very server. Returns whether the instance was adopted.
         """
         keys = self._keys
         digest, _, rest = found.idempotency.partition(":")

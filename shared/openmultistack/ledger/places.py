@@ -26,6 +26,9 @@ class Places(NamedTuple):
         return str(entry["name"]) if entry else place
 
 
-def decode_places(version: str, named: Mapping[str, str], places: Mapping[str, str]) -> Places:
-    """Return the names in the ledger's two hashes."""
-    return Places(version, named, {place: json.loads(text) for place, text in places.items()})
+def decode_places(
+    version: str, named: Mapping[str, str], places: Mapping[str, str], before: Places
+) -> Places:
+    """Return the names in the ledger's two hashes; what a lost ledger does not say stays."""
+    entries = {place: json.loads(text) for place, text in places.items()}
+    return Places(version, {**before.by_name, **named}, {**before.entries, **entries})

@@ -62,7 +62,7 @@ class Readings:
             pipe.hgetall(self._keys.named)
             pipe.hgetall(self._keys.places)
             version, named, places = pipe.execute()
-        self._places = decode_places(version or "", named, places)
+        self._places = decode_places(version or "", named, places, self._places)
 
     def _notice(self, version: str | None) -> None:
         """Read the names anew if the ledger has changed since the last time."""
