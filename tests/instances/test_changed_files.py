@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import CapacityExhausted, Invalid, NoRegionReady, ProviderRemoved
+from openmultistack.errors import (
+    CapacityExhausted,
+    Invalid,
+    NoRegionReady,
+    NoRegionWorked,
+    ProviderRemoved,
+)
 from openmultistack.models import Instance, Status
 
 House = Sky = Any  # conftest's own; test modules do not import one another

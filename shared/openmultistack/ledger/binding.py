@@ -90,9 +90,8 @@ class Binding(Acting):
         for start in range(0, len(instance_ids), AT_ONCE):
             some = instance_ids[start : start + AT_ONCE]
             stories = [key for it in some for key in self._story(it)]
-            told += int(
-                self._scripts.run(script, [*keys, *stories], json.dumps(ask | {"ids": some}))
-            )
+            asked = json.dumps({**ask, "ids": some})
+            told += int(self._scripts.run(script, [*keys, *stories], asked))
         return told
 
     def forget_regions(self, regions: Iterable[str]) -> None:

@@ -71,25 +71,34 @@ class Readings:
 
     def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
         """Return what is known of these regions, or of all that take part, in a few round trips."""
-        places = self._members() if names is None else {self.place_of(it): it for it in names}
+        version, places, answers = self._read_regions(names)
+        if (version or "") != self._places.version:
+            self.look_up_names()
+            _, places, answers = self._read_regions(names)
+        rests = any(it in fields for fields in answers[::2] for it in RESTS)
+        now_ms = self.now_ms() if rests else 0
+        found = [
+            decode_region(name, fields, held, now_ms)
+            for name, fields, held in zip(places.values(), answers[::2], answers[1::2], strict=True)
+        ]
+        listed = [it for it in found if names is not None or it.state != "retired"]
+        return sorted(listed, key=lambda it: it.region)
+
+    def _read_regions(
+        self, names: Collection[str] | None
+    ) -> tuple[str | None, Mapping[str, str], Sequence[Any]]:
+        """Return the version of the names, the name of each place, and what is kept of it."""
+        if names is None:
+            places = {it: self._places.name_of(it) for it in self._members()}
+        else:
+            places = {self.place_of(it): it for it in names}
         with self._pipeline() as pipe:
             pipe.get(self._keys.version)
             for place in places:
                 pipe.hgetall(self._keys.region(place))
                 pipe.hlen(self._keys.slots(place))
             version, *answers = pipe.execute()
-        self._notice(version)
-        rests = any(it in fields for fields in answers[::2] for it in RESTS)
-        now_ms = self.now_ms() if rests else 0
-        shown = {it: self._places.name_of(it) for it in places} | (
-            places if isinstance(places, dict) else {}
-        )
-        found = [
-            decode_region(shown[place], fields, held, now_ms)
-            for place, fields, held in zip(places, answers[::2], answers[1::2], strict=True)
-        ]
-        listed = [it for it in found if names is not None or it.state != "retired"]
-        return sorted(listed, key=lambda it: it.region)
+        return version, places, answers
 
     def offered(self, regions: Sequence[str]) -> tuple[Mapping[str, Catalogue], Shares]:
         """Return the catalogues of those of these regions that have one, and how free all are.
