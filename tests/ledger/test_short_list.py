@@ -28,9 +28,7 @@ class Fleet:
         """Return which region is taken next, and take a slot there."""
         able = [at for at, left in enumerate(self.left) if left > 0]
         sign = {"freest": -1, "fullest": 1, "first": 0}[pick]
-        chosen = min(
-            able, key=lambda at: (sign * self.left[at] / self.caps[at], at), default=None
-        )
+        chosen = min(able, key=lambda at: (sign * self.left[at] / self.caps[at], at), default=None)
         if chosen is not None:
             self.left[chosen] -= 1
         return chosen

@@ -225,8 +225,7 @@ class Placing(Acting):
         """Give a region's room to those who wait, in this order, and tell whether more is left."""
         keys = self._keys
         stories = [
-            (*self._story(it.id), keys.usage(it.owner), keys.line(it.owner))
-            for it, _ in waiting
+            (*self._story(it.id), keys.usage(it.owner), keys.line(it.owner)) for it, _ in waiting
         ]
         answer = self._ask(
             "serve",

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-
 # In a score a priority stands above what else is in it; see _queue.lua.
 _TIMES, _HOLDINGS = 2**42, 2**32
 
