@@ -24,6 +24,10 @@ BY_CHANCE = 2
 PICKERS_KEPT = 200
 
 
+# Picks the shares of some regions out of all.
+Picker = Callable[[Sequence[int]], Sequence[int]]
+
+
 class Numbers:
     """The numbers of the regions; knows how to pick their shares out of all. Never changes."""
 
@@ -31,9 +35,9 @@ class Numbers:
         self._numbers = numbers
         # How many shares there are; after them stands that of a region without a number.
         self.count = max(numbers.values(), default=-1) + 1
-        self._known: dict[int, tuple[Sequence[Offer], itemgetter[int]]] = {}
+        self._known: dict[int, tuple[Sequence[Offer], Picker]] = {}
 
-    def picker(self, offers: Sequence[Offer]) -> "itemgetter[int]":
+    def picker(self, offers: Sequence[Offer]) -> Picker:
         """Return what picks the shares of the regions of at least two offers.
 
         The same tuple comes again and again: it is looked through once.
@@ -41,7 +45,8 @@ class Numbers:
         known = self._known.get(id(offers))
         if known and known[0] is offers:
             return known[1]
-        picker = itemgetter(*(self._numbers.get(it.region, self.count) for it in offers))
+        places = (self._numbers.get(it.region, self.count) for it in offers)
+        picker = cast("Picker", itemgetter(*places))
         if isinstance(offers, tuple):
             if len(self._known) >= PICKERS_KEPT:
                 self._known.clear()
@@ -61,7 +66,7 @@ class Shares:
         count = self._numbers.count + 1
         told = self._text.encode("ascii").ljust(2 * count, b"\0")
         shares = struct.unpack_from(f">{count}H", told)
-        return cast("Sequence[int]", self._numbers.picker(offers)(shares))
+        return self._numbers.picker(offers)(shares)
 
 
 # Only those are sorted that may be among the wanted: of a thousand that is a fifth of the time.
