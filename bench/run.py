@@ -33,6 +33,7 @@ MEASUREMENTS = (
     "sweeping",
     "throughput",
     "ledger",
+    "decisions",
     "memory",
     "ledger_memory",
 )

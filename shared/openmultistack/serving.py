@@ -5,6 +5,7 @@ Whoever frees a slot serves its region: a destroy, a sweep, a look after what is
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from openmultistack.attempts import Attempts, Candidates, Pursuit, Wanted, wanted_again
 from openmultistack.fleet import Fleet
@@ -14,6 +15,15 @@ from openmultistack.models import Instance, Offer
 # Those who wait are read and offered to the ledger so many at a time: first as many as are likely
 # to be enough, and more when these do not suit the region or may have no more.
 LOTS = (5, 20)
+# And of the whole queue, when none of these was suited.
+REST = 100
+
+
+class Orders(NamedTuple):
+    """What the orders of those who wait mean, and which of them no room of the region suits."""
+
+    known: dict[str, Sequence[Offer]]
+    elsewhere: set[str]
 
 
 class Serving:
@@ -34,10 +44,12 @@ class Serving:
 
     def _placed(self, region: str) -> list[Pursuit]:
         pursuits: list[Pursuit] = []
-        known: dict[str, Sequence[Offer]] = {}
+        orders = Orders({}, set())
         for lot in self._lots():
             waiting = self._ledger.get([it.instance_id for it in lot])
-            suited = list(self._suited(region, waiting, known))
+            suited = list(self._suited(region, waiting, orders))
+            if not suited:
+                continue
             placed_at = time.monotonic()
             attempts, more = self._ledger.serve(region, [served for served, _ in suited])
             wanted = {served.instance.id: wish for served, wish in suited}
@@ -47,16 +59,27 @@ class Serving:
         return pursuits
 
     def _suited(
-        self, region: str, waiting: Sequence[Instance], known: dict[str, Sequence[Offer]]
+        self, region: str, waiting: Sequence[Instance], orders: Orders
     ) -> Iterator[tuple[Served, Wanted]]:
         """Give those of the instances that can go to the region, as it is offered to them."""
         for instance in waiting:
+            if instance.order in orders.elsewhere:
+                continue
             wanted = wanted_again(
-                self._ledger, self._fleet, self._fleet_name, instance, known, self._candidates
+                self._ledger,
+                self._fleet,
+                self._fleet_name,
+                instance,
+                orders.known,
+                self._candidates,
             )
-            for offer in wanted.offers if wanted else ():
-                if wanted and offer.region == region:
-                    yield Served(instance, offer), wanted
+            if wanted is None:
+                continue
+            offer = next((it for it in wanted.offers if it.region == region), None)
+            if offer:
+                yield Served(instance, offer), wanted
+            elif instance.order and not instance.tried:
+                orders.elsewhere.add(instance.order)
 
     def _lots(self) -> Iterator[Sequence[Queued]]:
         """Give those who wait in their order, each once; no more are read than are asked for.
@@ -78,5 +101,5 @@ class Serving:
             if len(first) < limit:
                 return
         rest = unseen(self._ledger.queue())
-        for start in range(0, len(rest), LOTS[-1]):
-            yield rest[start : start + LOTS[-1]]
+        for start in range(0, len(rest), REST):
+            yield rest[start : start + REST]

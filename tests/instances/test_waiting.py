@@ -9,7 +9,7 @@ from openmultistack.errors import CatalogueStale, InDoubt, RegionFull, Unreachab
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import place_in_queue, renew
 from openmultistack.models import Status
-from openmultistack.serving import LOT
+from openmultistack.serving import LOTS
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -139,14 +139,6 @@ def test_each_gets_only_what_suits_it(full: House) -> None:
     full.come_to_rest()
     assert full.get(only_b).status == Status.QUEUED
     assert full.get(any_one).region == A
-
-
-def test_a_long_line_of_those_who_do_not_suit_holds_nobody_up(full: House) -> None:
-    queued(full, LOT + 1, regions=[B])
-    (last,) = queued(full, regions=[A])
-    full.destroy(held_by(full, A))
-    full.come_to_rest()
-    assert full.get(last).status == Status.ACTIVE
 
 
 def test_after_the_wait_an_instance_lives_its_whole_time(full: House) -> None:
@@ -285,4 +277,42 @@ def test_who_is_killed_while_it_serves_forgets_nobody(full: House) -> None:
     assert full.another().sweep(A)["retried"] == 1
     full.come_to_rest()
     assert full.get(waiting).status == Status.ACTIVE
+    full.assert_agreement()
+
+
+# ---------------------------------------------------------------- a long queue
+
+
+def read_in(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return, as they come, the ways in which the queue is read."""
+    ways: list[str] = []
+    first, whole = house.ledger.next_in_queue, house.ledger.queue
+    monkeypatch.setattr(
+        house.ledger, "next_in_queue", lambda limit: ways.append(str(limit)) or first(limit)
+    )
+    monkeypatch.setattr(house.ledger, "queue", lambda: ways.append("whole") or whole())
+    return ways
+
+
+def test_a_slot_is_given_on_by_reading_the_first_in_the_queue_only(
+    full: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = queued(full, 3 * sum(LOTS))
+    ways = read_in(full, monkeypatch)
+    full.destroy(held_by(full, A))
+    full.come_to_rest()
+    assert full.get(waiting[0]).region == A
+    assert set(ways) == {str(LOTS[0])}
+
+
+@pytest.mark.parametrize("ahead", [LOTS[0], LOTS[1] + 1, sum(LOTS) + 101])
+def test_who_suits_gets_the_slot_however_many_stand_before_that_do_not(
+    full: House, ahead: int
+) -> None:
+    for _ in range(ahead):
+        queued(full, owner="dave", regions=[B])
+    (last,) = queued(full, owner="dave", regions=[A])
+    full.destroy(held_by(full, A))
+    full.come_to_rest()
+    assert full.get(last).region == A
     full.assert_agreement()

@@ -1,5 +1,6 @@
 """The queue: who waits, for how long, and who is served first."""
 
+import random
 from typing import Any
 
 import pytest
@@ -278,3 +279,55 @@ def test_one_whose_server_is_found_though_it_seems_to_wait_waits_no_more(desk: D
     assert desk.ledger.hold(found, Resources(instances=1, vcpus=1, ram_mb=1))
     assert desk.get(waits).status == Status.BUILD
     assert desk.members(desk.keys.queue) == []
+
+
+# ------------------------------------------------------------------ the first in the queue
+
+
+@pytest.mark.parametrize("limit", [1, 5, 20])
+def test_the_first_are_those_that_reading_all_would_give(desk: Desk, limit: int) -> None:
+    dice = random.Random(limit)
+    desk.open(B, instances=40)
+    owners = [f"o/{it}" for it in range(12)]
+    for owner in owners:
+        for _ in range(dice.randint(0, 4)):
+            desk.place(B, owner=owner)
+        for _ in range(dice.randint(0, 6)):
+            desk.queued(A, owner=owner, priority=dice.choice([-1000, 0, 1000]))
+    desk.open(A, instances=99)
+    while queue := desk.ledger.queue():
+        assert desk.ledger.next_in_queue(limit) == queue[:limit]
+        chosen = dice.choice(queue)
+        if dice.random() < 0.5:
+            desk.ledger.destroy(desk.get(chosen.instance_id), why="its owner")
+        else:
+            waiting = [Served(desk.get(chosen.instance_id), desk.offer(A))]
+            assert len(desk.ledger.serve(A, waiting)[0]) == 1
+    assert desk.ledger.next_in_queue(limit) == []
+
+
+def test_what_an_owner_comes_to_hold_or_gives_back_counts_for_their_turn(desk: Desk) -> None:
+    desk.open(B, instances=9)
+    alice, bob = desk.queued(A, owner="alice"), desk.queued(A, owner="bob")
+
+    def first() -> str:
+        return str(desk.ledger.next_in_queue(1)[0].instance_id)
+
+    assert first() == alice
+    held = desk.placed(B, owner="alice")
+    assert first() == bob
+    desk.end(held)
+    assert first() == alice
+
+
+def test_nothing_is_left_of_a_queue_that_is_empty_again(desk: Desk) -> None:
+    desk.open(A, instances=0)
+    before = set(desk.redis.keys())
+    waits = [desk.queued(A, owner=owner) for owner in ("alice", "bob") for _ in range(2)]
+    for it in waits:
+        desk.ledger.destroy(desk.get(it), why="its owner")
+        desk.end(Attempt(it, 0, ""))
+    ended = desk.ledger.get(waits)
+    desk.ledger.forget(ended)
+    left = set(desk.redis.keys()) - before
+    assert all(":usage:" in it and 0 < desk.redis.pttl(it) <= 600_000 for it in left)

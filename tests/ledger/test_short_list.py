@@ -1,4 +1,4 @@
-"""Of many regions a decision looks at a few: the choice is that of all, and none that is free is lost."""
+"""Of many regions a decision looks at a few; the choice is that of all, no free slot is lost."""
 
 import random
 from collections import Counter
@@ -86,7 +86,7 @@ def test_a_short_list_gives_the_choice_that_all_regions_give(
 def looked_at(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return, as they come, how many candidates each run of a script is given."""
     seen: list[int] = []
-    ask = desk.ledger._ask
+    ask = desk.ledger._ask  # noqa: SLF001  what it is given is the cost
 
     def noting(script: str, keys: Sequence[str], told: dict[str, Any]) -> dict[str, Any]:
         seen.append(len(told["regions"]))

@@ -1,11 +1,7 @@
 -- Put before the scripts that place: which of the candidates is taken.
 
--- Which of two candidates goes first, by live share or by rank; the rank breaks ties.
-local PICKS = {
-  freest = function(share, other) return share > other end,
-  fullest = function(share, other) return share < other end,
-  first = function() return false end,
-}
+-- The candidate whose live share times this is least goes first; the rank breaks ties.
+local SIGNS = {freest = -1, fullest = 1, first = 0}
 
 -- How many fit into each candidate now, how many would in all, and the sum of the former.
 local function rooms(ask, first, now)
@@ -20,13 +16,9 @@ end
 
 -- The candidate to take first, or nil.
 local function choose(pick, left, all)
-  local best, best_share
+  local sign, best, least = SIGNS[pick], nil, math.huge
   for i = 1, #left do
-    if left[i] > 0 then
-      local share = left[i] / all[i]
-      if not best or PICKS[pick](share, best_share) then best, best_share = i, share end
-      if pick == 'first' then return best end
-    end
+    if left[i] > 0 and sign * left[i] / all[i] < least then best, least = i, sign * left[i] / all[i] end
   end
   return best
 end
@@ -45,18 +37,17 @@ end
 
 -- Returns what tells the candidate to take next, or nil, each time as one less is left in the last.
 local function chooser(pick, left, all)
-  local heap, shares_left, last = {}, {}, nil
+  local sign, heap, value, last = SIGNS[pick], {}, {}, nil
   for i = 1, #left do
-    if left[i] > 0 then heap[#heap + 1], shares_left[i] = i, left[i] / all[i] end
+    if left[i] > 0 then heap[#heap + 1], value[i] = i, sign * left[i] / all[i] end
   end
   local function goes_before(one, other)
-    local share, of_other = shares_left[one], shares_left[other]
-    return PICKS[pick](share, of_other) or (not PICKS[pick](of_other, share) and one < other)
+    return value[one] < value[other] or (value[one] == value[other] and one < other)
   end
   for at = math.floor(#heap / 2), 1, -1 do sink(heap, at, goes_before) end
   return function()
     if last then
-      shares_left[last] = left[last] / all[last]
+      value[last] = sign * left[last] / all[last]
       if left[last] <= 0 then
         local lowest = table.remove(heap)
         if #heap > 0 then heap[1] = lowest end

@@ -19,6 +19,9 @@ local function let_through(region, failures, max_building, per_minute, now)
   return most
 end
 
+-- What was read of each region that lets something in: `start` goes on from there.
+local seen = {}
+
 -- How many more servers of this need {vcpus, ram_mb} fit now, and how many would fit in all.
 local function room(region, slots, need, now)
   local it = redis.call('HMGET', region, 'state', 'cap_instances', 'foreign_instances',
@@ -28,7 +31,9 @@ local function room(region, slots, need, now)
     return 0, 1
   end
   local instances, vcpus, ram_mb = (it[2] or 0) + 0, (it[4] or 0) + 0, (it[7] or 0) + 0
-  local fits = min(instances - (it[3] or 0) - redis.call('HLEN', slots),
+  it.held = redis.call('HLEN', slots)
+  seen[region] = it
+  local fits = min(instances - (it[3] or 0) - it.held,
     floor((vcpus - (it[5] or 0) - (it[6] or 0)) / need.vcpus),
     floor((ram_mb - (it[8] or 0) - (it[9] or 0)) / need.ram_mb))
   if fits > 0 and (it[13] or it[14] or it[15]) then

@@ -8,21 +8,24 @@ local function new_slot(owner, need, now, lease_until_ms)
   return slot
 end
 
--- Take slots of these names in a region, and count them there at once with the starts; returns the
--- sum of what their owner holds thereby, with that of before, to be `owned`.
+-- Take slots of these names in a region whose `room` was just counted, and count them there at once
+-- with the starts; returns the sum of what their owner holds thereby, with that of before, to be
+-- `owned`.
 local function start(region, slots, names, slot, sum)
-  local taken = take(slots, names, slot.text)
-  local it = redis.call('HMGET', region, 'held_vcpus', 'held_ram_mb', 'building', 'failures',
-    'starts_per_minute', 'starts_at_ms')
-  local fields = {'held_vcpus', (it[1] or 0) + taken * slot.vcpus,
-    'held_ram_mb', (it[2] or 0) + taken * slot.ram_mb, 'building', (it[3] or 0) + taken}
-  if tonumber(it[4] or 0) >= FAILURES_TO_OPEN then push(fields, 'probe_until_ms', slot.lease_until_ms) end
-  if it[5] then
-    local rate, paid = tonumber(it[5]), it[6]
+  local taken, it = take(slots, names, slot.text), seen[region]
+  local more = redis.call('HMGET', region, 'number', 'building', 'starts_at_ms')
+  local vcpus, ram_mb = (it[6] or 0) + taken * slot.vcpus, (it[9] or 0) + taken * slot.ram_mb
+  local building = (more[2] or 0) + taken
+  local fields = {'held_vcpus', vcpus, 'held_ram_mb', ram_mb, 'building', building}
+  if tonumber(it[13] or 0) >= FAILURES_TO_OPEN then push(fields, 'probe_until_ms', slot.lease_until_ms) end
+  if it[15] then
+    local rate, paid = tonumber(it[15]), more[3]
     for _ = 1, #names do paid = select(2, starts_left(paid, rate, burst_of(rate), slot.since_ms)) end
     push(fields, 'starts_at_ms', paid)
   end
   redis.call('HSET', region, unpack(fields))
-  show(region, slots, slot.since_ms)
+  local builds_on = not it[14] or building < tonumber(it[14])
+  write_share(more[1], builds_on and min(free_share(it[2], it[3], it.held + taken),
+    free_share(it[4], it[5], vcpus), free_share(it[7], it[8], ram_mb)) or 0)
   return add(sum, slot, taken)
 end
