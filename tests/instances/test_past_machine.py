@@ -172,6 +172,14 @@ class Rollbacks(RuleBasedStateMachine):
     def roll_back_far(self, which: int, order: Sequence[str]) -> None:
         self.roll_back(which, order)
 
+    @rule(owner=st.sampled_from(OWNERS), order=st.permutations(list(REGIONS)))
+    def forget_a_move(self, owner: str, order: list[str]) -> None:
+        """Go back to just before the last instance went on elsewhere."""
+        moments = len(self.pasts)
+        self.create(owner=owner, count=1, waits=False, fails=True, key=None, order=order)
+        if len(self.pasts) > moments:
+            self.roll_back(1, order)
+
     def roll_back(self, which: int, order: Sequence[str]) -> None:
         """Go back to one of the latest moments; some regions are swept, and serve, at once."""
         self.pasts[-min(which, len(self.pasts))].come_back()
