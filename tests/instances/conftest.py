@@ -136,19 +136,25 @@ class Past:
 
     def __init__(self, redis: "Redis[str]", prefix: str) -> None:
         self._redis, self._prefix = redis, prefix
-        with binary(redis) as client:
-            self._kept = {it: (client.dump(it), max(0, client.pttl(it))) for it in self._there()}
+        there = self._there()
+        with binary(redis) as client, client.pipeline() as pipe:
+            for key in there:
+                pipe.dump(key).pttl(key)
+            answers = iter(pipe.execute())
+        self._kept = {key: (next(answers), max(0, next(answers))) for key in there}
 
     def _there(self) -> list[str]:
         return [it for it in self._redis.scan_iter(count=1000) if it.startswith(self._prefix)]
 
     def come_back(self) -> None:
         """Have the ledger as it was, in all that is of this fleet."""
-        for key in set(self._there()) - self._kept.keys():
-            self._redis.delete(key)
-        with binary(self._redis) as client:
+        since = self._there()
+        with binary(self._redis) as client, client.pipeline() as pipe:
+            for key in since:
+                pipe.delete(key)
             for key, (value, ttl_ms) in self._kept.items():
-                client.restore(key, ttl_ms, value, replace=True)
+                pipe.restore(key, ttl_ms, value)
+            pipe.execute()
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Node:
 
     def __init__(self, home: Path, *arguments: str, config: str = "") -> None:
         self.port = free_port()
-        self._home = home
+        self.home = home
         home.mkdir()
         (home / "conf").write_text(f"port {self.port}\nbind 127.0.0.1\ndir {home}\n{config}\n")
         self._arguments = arguments
@@ -84,8 +84,8 @@ class Node:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        command = [str(get_binary_path()), str(self._home / "conf"), *self._arguments]
-        with (self._home / "log").open("ab") as log:
+        command = [str(get_binary_path()), str(self.home / "conf"), *self._arguments]
+        with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         until(self._answers)
 
@@ -142,10 +142,17 @@ def catalogue_of(region: str) -> Catalogue:
 class House:
     """A fleet of two regions over a ledger somewhere; the clouds are fakes."""
 
-    def __init__(self, url: str, *, lease_ms: int = 60_000, instances: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease_ms: int = 60_000,
+        instances: int = 8,
+        clouds: dict[str, Sky] | None = None,
+    ) -> None:
         self.redis = connect(read_address(url))
         self.ledger = Ledger(self.redis, "faults", lease_ms=lease_ms)
-        self.clouds = {name: Sky(name, instances) for name in (A, B)}
+        self.clouds = clouds or {name: Sky(name, instances) for name in (A, B)}
         regions = {n: Region(name=n, provider=n.split("/")[0], region="One") for n in self.clouds}
         fleet, fakes = Fleet(regions=regions, file=FleetFile()), FakeClouds(dict(self.clouds))
         self.arriving = Arriving(self.ledger, fakes)
