@@ -64,10 +64,12 @@ class Sweep:
         if self._hold_unknown(view, marked):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        self._take(survey)
+        unread = self._take(survey)
         self._do_all(list(self._judged(survey, view, started_ms)))
         self._forget_keypairs(survey, view)
         self._see_them_gone()
+        if unread:
+            raise unread
 
     def _judged(self, survey: Survey, view: View, started_ms: int) -> Iterator[Case]:
         """Give the slots about which something is to be done."""
@@ -80,19 +82,29 @@ class Sweep:
             if act:
                 yield Case(slot, instance, server, act)
 
-    def _take(self, survey: Survey) -> None:
-        """Write down caps, foreign usage and, when it is old, the catalogue."""
+    def _take(self, survey: Survey) -> CloudError | None:
+        """Write down caps, foreign usage and, when it is old, the catalogue.
+
+        Returns why that cannot be read: nothing new may go there then, and all else goes on.
+        """
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
+        try:
+            catalogue = self._cloud.catalogue() if old else None
+        except RateLimited:
+            raise
+        except CloudError as error:
+            return error
         rule = self._fleet.regions[self._region].rule
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
             foreign=sum((it.need for it in survey.servers if it.marks is None), Resources()),
-            catalogue=self._cloud.catalogue() if old else None,
+            catalogue=catalogue,
             max_building=rule.max_building,
             starts_per_minute=rule.starts_per_minute,
         )
+        return None
 
     def _cap(self, quota: Resources) -> Resources:
         own = self._fleet.regions[self._region].rule.cap.model_dump(exclude_none=True)

@@ -104,7 +104,14 @@ class Observing(Acting):
         keys = self._keys
         self._scripts.run(
             "survey",
-            [keys.regions, keys.region(region), keys.catalogue(region), keys.versions],
+            [
+                keys.regions,
+                keys.region(region),
+                keys.catalogue(region),
+                keys.versions,
+                keys.unsuited,
+                keys.refused(region),
+            ],
             region,
             json.dumps(fields),
             encode_catalogue(catalogue) if catalogue else "",

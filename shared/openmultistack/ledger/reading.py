@@ -33,6 +33,7 @@ class Readings:
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
         self._catalogues: dict[str, tuple[str, Catalogue]] = {}
+        self._unsuited: Mapping[str, tuple[str, Mapping[str, str]]] = {}
 
     def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
         """Return what is known of these regions, or of all, in one or two round trips."""
@@ -52,11 +53,13 @@ class Readings:
     def catalogues(self, regions: Sequence[str]) -> dict[str, Catalogue]:
         """Return the catalogues of those of these regions that have one, in one or two round trips.
 
-        Only what changed since the last time is read.
+        Only what changed since the last time is read. `unsuited` is then of this moment, too.
         """
         with self._pipeline() as pipe:
             pipe.hgetall(self._keys.versions)
-            versions: Mapping[str, str] = pipe.execute()[0]
+            pipe.hgetall(self._keys.unsuited)
+            versions, unsuited = cast("list[dict[str, str]]", pipe.execute())
+        self._read_unsuited(unsuited)
         there, known = [it for it in regions if it in versions], self._catalogues
         stale = [it for it in there if it not in known or known[it][0] != versions[it]]
         if stale:
@@ -69,6 +72,23 @@ class Readings:
                 pipe.get(self._keys.catalogue(region))
             for (region, version), text in zip(versions.items(), pipe.execute(), strict=True):
                 self._catalogues[region] = (version, decode_catalogue(text))
+
+    def unsuited(self) -> Mapping[str, Mapping[str, str]]:
+        """Return by region which kinds of orders it refused, as when catalogues were last read."""
+        return {region: kinds for region, (_, kinds) in self._unsuited.items() if kinds}
+
+    def _read_unsuited(self, versions: Mapping[str, str]) -> None:
+        """Read of these regions what they refused, where that changed."""
+        known = self._unsuited
+        stale = [it for it in versions if it not in known or known[it][0] != versions[it]]
+        kept = {it: known[it] for it in versions if it not in stale}
+        if stale:
+            with self._pipeline() as pipe:
+                for region in stale:
+                    pipe.hgetall(self._keys.refused(region))
+                found = zip(stale, pipe.execute(), strict=True)
+            kept |= {region: (versions[region], kinds) for region, kinds in found}
+        self._unsuited = kept
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""

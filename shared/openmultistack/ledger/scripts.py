@@ -37,6 +37,8 @@ _PARTS = {
     "release": ("_fields", "_slots", "_drop"),
     "commit": ("_breaker",),
     "report": ("_breaker",),
+    "survey": ("_stock",),
+    "restock": ("_stock",),
 }
 
 

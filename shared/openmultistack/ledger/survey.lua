@@ -1,5 +1,6 @@
 -- A sweep saw a region well: its caps and bounds, and what others use there.
--- KEYS  regions (set of names), region (hash), catalogue (string: JSON), versions (hash: of catalogues)
+-- KEYS  regions (set of names), region (hash), catalogue (string: JSON), versions (hash: of catalogues),
+--       unsuited (hash: region to version), refused (hash: kind of order to what the region said)
 -- ARGV  1 region, 2 JSON {field: value} for the region ('' takes the field away), 3 catalogue as
 --       JSON, or '' to keep it
 -- Returns  1
@@ -11,8 +12,6 @@ end
 redis.call('HSET', KEYS[2], 'state', 'up', 'swept_at_ms', now_ms())
 redis.call('HDEL', KEYS[2], 'full')
 if ARGV[3] ~= '' then
-  redis.call('SET', KEYS[3], ARGV[3])
-  redis.call('HSET', KEYS[4], ARGV[1], redis.sha1hex(ARGV[3]))
-  redis.call('HSET', KEYS[2], 'catalogue_at_ms', now_ms())
+  stock(ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[3])
 end
 return 1
