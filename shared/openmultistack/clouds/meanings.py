@@ -81,12 +81,12 @@ RULES = (
         Unsuitable, BOTH, "a larger size is needed for this image",
     ),
     _rule(
-        r"local devices|block device|ephemeral disks|swap drive|disk devices|boot sequence",
+        r"local devices|block device(?!.*failed to get)|ephemeral disks|swap drive|disk devices|boot sequence",
         Unsuitable, BOTH, "the image defines disks that the flavor does not allow",
     ),
     _rule(
         r"not permitted to override|numa|cpu|memory page|page size|locked_memory|conflicting values"
-        r"|serial port|machine type|video model|pci alias|stateless firmware|accelerators"
+        r"|serial port|'mixed' policy|machine type|video model|pci alias|stateless firmware|accelerators"
         r"|emulator|realtime",
         Unsuitable, BOTH, _OTHER_SIZE,
     ),
@@ -99,11 +99,11 @@ RULES = (
     _rule(r"external network", Unsuitable, NETWORK, _OTHER_NETWORK),
     _rule(
         r"requires a subnet|port_security_enabled|possible networks? found|qos policy"
-        r"|automatically allocate a network|'?networks'? is a required",
+        r"|automatically allocate a network",
         Unsuitable, NETWORK, _OTHER_NETWORK,
     ),
     _rule(
-        r"(find|found).*security.?group|security.?groups? .*(not found|could not)",
+        r"find security.?group|security.?groups? .*(not found|could not|found matching)",
         Unsuitable, GROUPS, "fleet.yaml names a security group that is not there, or is twice",
     ),
     # What the catalogue had is there no more, or means something else by now.
