@@ -85,8 +85,7 @@ def _answer(
     version = OLDEST
     try:
         check(request)
-        if url.split("/")[SERVICE_AT] in region.broken:
-            raise Fault(HTTPStatus.SERVICE_UNAVAILABLE, "The server is currently unavailable.")
+        _check_works(region, url)
         asked = request.headers.get("OpenStack-API-Version", "")
         version = asked_microversion(asked, newest(region))
         call = Call(region, url, request.match_info, request.query, parsed(text), version)
@@ -95,6 +94,11 @@ def _answer(
         answer = refused(fault)
     answer.headers = {**_headers(version), **(answer.headers or {})}
     return answer
+
+
+def _check_works(region: Region, url: str) -> None:
+    if url.split("/")[SERVICE_AT] in region.broken:
+        raise Fault(HTTPStatus.SERVICE_UNAVAILABLE, "The server is currently unavailable.")
 
 
 def refused(fault: Fault) -> Answer:

@@ -27,7 +27,9 @@ class Keystone:
     ) -> None:
         self.url = url
         self.calls: Counter[str] = Counter()
-        self._catalog = {(kind, region): _service(kind, region, url) for kind, region, url in catalog}
+        self._catalog = {
+            (kind, region): _service(kind, region, url) for kind, region, url in catalog
+        }
         # Type and region of services that the catalog does not have.
         self.absent: set[tuple[str, str]] = set()
         self._latency_ms = latency_ms

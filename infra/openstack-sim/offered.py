@@ -77,7 +77,7 @@ class Offered:
         return next(it for it in self.networks.values() if not it.external or it.shared)
 
     def change(self, kind: str, name: str, more: Mapping[str, Any]) -> None:
-        """Have a thing be otherwise; with `{"replaced": true}` another has its name, and its id is gone.
+        """Have a thing be otherwise; with `{"replaced": true}` another one has its name.
 
         Raises:
             KeyError, TypeError: there is no such thing, or it has no such property.

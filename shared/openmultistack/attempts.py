@@ -346,7 +346,7 @@ class _Chase:
         self._left = dict(self._offers)
         self._blamed = 0
         self._said: dict[str, CloudError] = {}
-        # Regions whose catalogue was read anew, and of these where a slot of another size is needed.
+        # Regions whose catalogue was read anew, and those that need a slot of another size.
         self._renewed: set[str] = set()
         self._again: set[str] = set()
 

@@ -13,7 +13,7 @@ Reoffer = Callable[[str, Catalogue], Offer]
 
 
 class Restocking:
-    """The catalogues that were read anew while a command's attempts run; shared by their threads."""
+    """The catalogues that were read anew for a command; shared by the threads of its attempts."""
 
     def __init__(self, ledger: Ledger, clouds: Clouds) -> None:
         self._ledger = ledger

@@ -207,7 +207,11 @@ def test_a_refusal_of_a_kind_of_order_says_what_it_is_about(
         (400, f"{FIELD} keypair. Value: {{'name': 'k3'}}. 'x' was unexpected", ("key",)),
         (403, "Quota exceeded, too many key pairs.", ("keyed",)),
         (403, UNIFIED.format("server_key_pairs"), ("keyed",)),
-        (403, "Policy doesn't allow os_compute_api:os-keypairs:create to be performed.", ("keyed",)),
+        (
+            403,
+            "Policy doesn't allow os_compute_api:os-keypairs:create to be performed.",
+            ("keyed",),
+        ),
         (403, "Forbidden", ("keyed",)),
         (404, "The resource could not be found.", ("keyed",)),
     ],
@@ -245,7 +249,10 @@ def test_an_import_of_a_key_that_fails_makes_no_server(
         ("No valid host was found. ", False),
         ("Exceeded maximum number of retries. Exhausted all hosts available", False),
         ("Quota exceeded, too many key pairs.", False),
-        ("Build of instance i aborted: Failed to allocate the network(s), not rescheduling.", False),
+        (
+            "Build of instance i aborted: Failed to allocate the network(s), not rescheduling.",
+            False,
+        ),
     ],
 )
 def test_the_fault_of_a_server_in_error_tells_a_quota_from_a_failure(

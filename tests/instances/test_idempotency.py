@@ -8,7 +8,6 @@ import pytest
 
 from openmultistack import creating as creating_module
 from openmultistack.errors import (
-    CapacityExhausted,
     CatalogueStale,
     IdempotencyConflict,
     InDoubt,

@@ -81,13 +81,14 @@ RULES = (
         Unsuitable, BOTH, "a larger size is needed for this image",
     ),
     _rule(
-        r"local devices|block device(?!.*failed to get)|ephemeral disks|swap drive|disk devices|boot sequence",
+        r"local devices|block device(?!.*failed to get)|ephemeral disks|swap drive|disk devices"
+        r"|boot sequence",
         Unsuitable, BOTH, "the image defines disks that the flavor does not allow",
     ),
     _rule(
         r"not permitted to override|numa|cpu|memory page|page size|locked_memory|conflicting values"
-        r"|serial port|'mixed' policy|machine type|video model|pci alias|stateless firmware|accelerators"
-        r"|emulator|realtime",
+        r"|serial port|'mixed' policy|machine type|video model|pci alias|stateless firmware"
+        r"|accelerators|emulator|realtime",
         Unsuitable, BOTH, _OTHER_SIZE,
     ),
     _rule(

@@ -380,7 +380,7 @@ def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response
         raise InDoubt("202, and a body that names no server") from error
 
 
-def _supports(microversion: str | None, since: tuple[int, int]) -> bool:
+def _supports(microversion: str | None, since: tuple[int, ...]) -> bool:
     return microversion is not None and _numbers(microversion) >= since
 
 
