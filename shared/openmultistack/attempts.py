@@ -52,6 +52,8 @@ PURSUIT_S = 75.0
 # After a lost answer the server is looked for at once, and once more a moment later.
 LOOKS_S = (0.0, 1.0)
 
+# So many different texts of regions go into one sentence; all are told by region.
+REASONS_SHOWN = 3
 # What tells commands apart whose candidates differ, and how many such are remembered.
 ASKED = {"image", "size", "regions", "strategy"}
 ASKED_KEPT = 200
@@ -172,6 +174,7 @@ def suited(
 
     Raises:
         Invalid: none is left, and all that could serve refused.
+        NoRegionReady: the same, but some were not looked at yet.
     """
     if not refused:
         return found
@@ -181,12 +184,21 @@ def suited(
         if (why := _why_not(offer, refused, command, owner))
     }
     if said and len(said) == len(found.able):
-        raise Invalid([("", "no region takes this order")], regions={**found.unable, **said})
+        told = {**found.unable, **said}
+        if found.unseen:
+            raise NoRegionReady("no region that was looked at takes this order", told)
+        raise Invalid([("", no_region_takes(said))], regions=told)
     return found._replace(
         able=tuple(it for it in found.able if it.region not in said),
         unable={**found.unable, **said},
         unsuited=tuple(it for it in found.able if it.region in said),
     )
+
+
+def no_region_takes(said: Mapping[str, str]) -> str:
+    """Return what regions said to an order in one sentence."""
+    texts = sorted(set(said.values()))
+    return f"no region takes this order: {'; '.join(texts[:REASONS_SHOWN])}"
 
 
 def _why_not(

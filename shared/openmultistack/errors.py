@@ -112,7 +112,9 @@ class Invalid(Problem):
     ) -> None:
         self.faults = tuple(faults)
         self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
-        super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in faults))
+        super().__init__(
+            "; ".join(f"{pointer}: {detail}" if pointer else detail for pointer, detail in faults)
+        )
 
     def members(self) -> dict[str, object]:
         """Return each fault, and where they help near names and what each region lacks."""

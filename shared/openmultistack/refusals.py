@@ -1,9 +1,9 @@
 """Why a create is refused: what was asked for, what there is, and what each region says."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from openmultistack.attempts import Ending
+from openmultistack.attempts import Ending, no_region_takes
 from openmultistack.errors import (
     CapacityExhausted,
     IdempotencyConflict,
@@ -20,8 +20,6 @@ from openmultistack.models import Offer, RegionState
 
 # For an owner who has all that they may have: until one of their instances may have ended.
 QUOTA_RETRY_S = 15
-# Of what regions say so many different texts go into the sentence; all are told by region.
-REASONS_SHOWN = 3
 
 
 class Refusals:
@@ -157,16 +155,11 @@ def _why_no_room(state: RegionState) -> str:
     return "has too few free slots"
 
 
-def _no_region_takes(said: Mapping[str, str]) -> str:
-    texts = sorted(set(said.values()))
-    return f"no region takes this order: {'; '.join(texts[:REASONS_SHOWN])}"
-
-
 def why_not(lost: Sequence[Ending]) -> Problem:
     """Return why a command that had its slots came to nothing."""
     for ending in lost:
         if ending.how == "refused":
-            return Invalid([("", _no_region_takes(ending.said))], regions=ending.said)
+            return Invalid([("", no_region_takes(ending.said))], regions=ending.said)
     said = {region: text for ending in lost for region, text in ending.said.items()}
     if all(ending.only_full for ending in lost):
         return CapacityExhausted("every region that had free slots was full after all", said)

@@ -13,7 +13,14 @@ from ulid import ULID
 from openmultistack.clouds import Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate, Unreachable
+from openmultistack.errors import (
+    CatalogueStale,
+    CloudError,
+    RegionFull,
+    TooLate,
+    Unreachable,
+    Unsuitable,
+)
 from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
 
 REGIONS = {
@@ -280,6 +287,36 @@ def test_what_is_offered_no_more_is_refused_as_stale(
         ground.cloud.create(order)
     assert not _made(ground, order)
     assert marks.keypair not in ground.keypairs()
+
+
+@pytest.fixture(params=["fake", "sim"])
+def narrow(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """A region that allows no keypair, and no label beside our own marks."""
+    if request.param == "fake":
+        made = FakeGround()
+        made.fake.keypair_quota, made.fake.metadata_items = 0, 9
+        yield made
+        return
+    with request.getfixturevalue("start_sim")(
+        request.getfixturevalue("tmp_path"), "--keypairs", "0", "--metadata-items", "9"
+    ) as sim:
+        yield OpenStackGround(sim.clouds_file, SIM_REGION, SIM_NAMES)
+
+
+def test_an_order_of_a_kind_that_is_not_served_is_unsuitable_and_others_are_served(
+    narrow: Ground,
+) -> None:
+    offer = offer_of(narrow, narrow.names.flavor)
+    plain = order_of(narrow, offer, labels={})
+    marks = plain.marks._replace(keypair=plain.marks.server_name)
+    keyed = plain._replace(marks=marks, ssh_public_key=SSH_KEY)
+    labelled = order_of(narrow, offer, labels={"a": "b"})
+    for order, about in ((keyed, ("keyed",)), (labelled, ("metadata",))):
+        with pytest.raises(Unsuitable) as refusal:
+            narrow.cloud.create(order)
+        assert refusal.value.about == about
+        assert not _made(narrow, order)
+    assert narrow.cloud.create(plain)
 
 
 def test_an_order_whose_time_is_over_is_not_sent(ground: Ground, offer: Offer) -> None:
