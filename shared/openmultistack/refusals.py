@@ -123,8 +123,11 @@ class Refusals:
 
 
 def fits_in_all(offer: Offer, state: RegionState) -> int | None:
-    """Return how many of an offer's instances an empty region takes; None: nobody knows yet."""
-    if state.swept_at_ms is None:
+    """Return how many of an offer's instances an empty region takes; None: nobody can say.
+
+    A quota of no instance at all is that of a closed account: it says nothing of the order.
+    """
+    if state.swept_at_ms is None or state.cap.instances == 0:
         return None
     cap, flavor = state.cap, offer.flavor
     fits = [cap.instances]

@@ -28,9 +28,13 @@ class Catalogues:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.offered = dict.fromkeys(names, OFFERED)
+        self.refused: dict[str, dict[str, str]] = {}
 
     def catalogues(self, regions: Sequence[str]) -> dict[str, Catalogue]:
         return {it: self.offered[it] for it in regions if it in self.offered}
+
+    def unsuited(self) -> dict[str, dict[str, str]]:
+        return self.refused
 
 
 def asked_of(*names: str) -> tuple[Catalogues, Candidates]:
