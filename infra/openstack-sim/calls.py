@@ -16,7 +16,7 @@ from region import Region
 
 Microversion = tuple[int, int]
 OLDEST: Microversion = (2, 1)
-NEWEST: Microversion = (2, 96)
+SERVICE_AT = 5  # http://host/provider/region/service
 
 
 @dataclass(slots=True)
@@ -85,13 +85,20 @@ def _answer(
     version = OLDEST
     try:
         check(request)
-        version = asked_microversion(request.headers.get("OpenStack-API-Version", ""))
+        _check_works(region, url)
+        asked = request.headers.get("OpenStack-API-Version", "")
+        version = asked_microversion(asked, newest(region))
         call = Call(region, url, request.match_info, request.query, parsed(text), version)
         answer = handler(call)
     except Fault as fault:
         answer = refused(fault)
     answer.headers = {**_headers(version), **(answer.headers or {})}
     return answer
+
+
+def _check_works(region: Region, url: str) -> None:
+    if url.split("/")[SERVICE_AT] in region.broken:
+        raise Fault(HTTPStatus.SERVICE_UNAVAILABLE, "The server is currently unavailable.")
 
 
 def refused(fault: Fault) -> Answer:
@@ -114,8 +121,13 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401  JSON
         raise Fault(HTTPStatus.BAD_REQUEST, "Malformed request body") from error
 
 
+def newest(region: Region) -> Microversion:
+    """Return the newest microversion that a region's Nova has."""
+    return 2, region.conduct.newest_minor
+
+
 @lru_cache(maxsize=256)
-def asked_microversion(header: str) -> Microversion:
+def asked_microversion(header: str, newest: Microversion) -> Microversion:
     """Return the microversion of a call (`compute 2.90`); the oldest if it names none.
 
     Raises:
@@ -125,12 +137,11 @@ def asked_microversion(header: str) -> Microversion:
     if not found:
         return OLDEST
     if found[1] == "latest":
-        return NEWEST
+        return newest
     major, minor = map(int, found[1].split("."))
-    if not OLDEST <= (major, minor) <= NEWEST:
-        oldest, newest = shown(OLDEST), shown(NEWEST)
+    if not OLDEST <= (major, minor) <= newest:
         message = f"Version {found[1]} is not supported by the API."
-        message += f" Minimum is {oldest} and maximum is {newest}."
+        message += f" Minimum is {shown(OLDEST)} and maximum is {shown(newest)}."
         raise Fault(HTTPStatus.NOT_ACCEPTABLE, message)
     return major, minor
 

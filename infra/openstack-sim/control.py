@@ -13,7 +13,10 @@ from region import Conduct, Order, Region, Server
 from world import Provider
 
 SHARES = ("spawn_fail", "destroy_fail")
-QUOTAS = ("instances", "cores", "ram_mb", "keypairs")
+QUOTAS = ("instances", "cores", "ram_mb", "keypairs", "metadata_items")
+SWITCHES = ("ed25519",)
+KINDS = ("flavors", "images", "networks")
+NEWEST_MINOR = 96  # no later one is served
 LONGEST = 86_400_000  # a day in ms; no time is longer
 
 
@@ -31,6 +34,7 @@ class Control:
         yield web.post("/sim/reset", self.reset)
         yield web.get(place, self.show)
         yield web.patch(place, self.change)
+        yield web.patch(f"{place}/offered", self.change_offered)
         yield web.post(f"{place}/servers", self.make_foreign)
         yield web.patch(f"{place}/servers", self.change_servers)
 
@@ -68,6 +72,7 @@ class Control:
             region.reset()
         for provider in self._providers.values():
             provider.keystone.calls.clear()
+            provider.keystone.absent.clear()
         return Answer(HTTPStatus.NO_CONTENT).response()
 
     async def show(self, request: web.Request) -> web.Response:
@@ -82,6 +87,25 @@ class Control:
         except Fault as fault:
             return refused(fault).response()
         return Answer(HTTPStatus.OK, asdict(region.conduct)).response()
+
+    async def change_offered(self, request: web.Request) -> web.Response:
+        """Have a region offer something else, and services be absent or broken.
+
+        The body: `{"flavors": {"m1.tiny": {"disk_gb": 0}}, "absent": ["network"], "broken": []}`.
+        """
+        region, asked = self._region(request), parsed(await request.read()) or {}
+        keystone = self._providers[region.provider].keystone
+        try:
+            for kind in KINDS:
+                for name, more in asked.get(kind, {}).items():
+                    region.offered.change(kind, name, more)
+        except (KeyError, TypeError) as error:
+            raise web.HTTPBadRequest(text=f"there is nothing like that: {error}") from None
+        if "absent" in asked:
+            keystone.absent = {it for it in keystone.absent if it[1] != region.name}
+            keystone.absent |= {(kind, region.name) for kind in asked["absent"]}
+        region.broken = frozenset(asked.get("broken", region.broken))
+        return Answer(HTTPStatus.NO_CONTENT).response()
 
     async def make_foreign(self, request: web.Request) -> web.Response:
         """Make servers that no client asked for, within the quota: one, or a list of them."""
@@ -127,6 +151,10 @@ def _is_possible(name: str, value: object) -> bool:
         return False
     if name in QUOTAS:
         return isinstance(value, int) and value >= -1
+    if name == "newest_minor":
+        return isinstance(value, int) and 1 <= value <= NEWEST_MINOR
+    if name in SWITCHES:
+        return value in (0, 1)
     return 0 <= value <= (1 if name in SHARES else LONGEST)
 
 

@@ -52,7 +52,7 @@ def _view(image: Image) -> dict[str, Any]:
         "created_at": MADE_AT,
         "updated_at": MADE_AT,
         "min_ram": 0,
-        "min_disk": 0,
+        "min_disk": image.min_disk_gb,
         "size": 17,
         "disk_format": "raw",
         "container_format": "bare",

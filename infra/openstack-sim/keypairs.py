@@ -13,13 +13,16 @@ from pages import page
 
 TYPE_SINCE = (2, 2)
 PAGES_SINCE = (2, 35)
+_NO_KEY = "Keypair data is invalid: failed to generate fingerprint"
 
 
 def create(call: Call) -> Answer:
     """POST /os-keypairs."""
-    schemas.check(schemas.import_keypair, call.body)
+    schemas.check(schemas.import_keypair(call.microversion), call.body)
     asked, keypairs = call.body["keypair"], call.region.keypairs
     fingerprint = _fingerprint(asked["public_key"])
+    if not call.region.conduct.ed25519 and asked["public_key"].startswith("ssh-ed25519 "):
+        raise Fault(HTTPStatus.BAD_REQUEST, _NO_KEY)
     if asked["name"] in keypairs:
         raise Fault(HTTPStatus.CONFLICT, f"Key pair '{asked['name']}' already exists.")
     if 0 <= call.region.conduct.keypairs <= len(keypairs):
@@ -78,8 +81,7 @@ def _fingerprint(public_key: str) -> str:
     try:
         key = base64.b64decode(public_key.split(" ")[1])
     except (IndexError, ValueError) as error:
-        message = "Keypair data is invalid: failed to generate fingerprint"
-        raise Fault(HTTPStatus.BAD_REQUEST, message) from error
+        raise Fault(HTTPStatus.BAD_REQUEST, _NO_KEY) from error
     digest = hashlib.md5(key, usedforsecurity=False)
     return digest.digest().hex(":")
 

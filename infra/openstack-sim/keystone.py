@@ -27,7 +27,11 @@ class Keystone:
     ) -> None:
         self.url = url
         self.calls: Counter[str] = Counter()
-        self._catalog = [_service(*line) for line in catalog]
+        self._catalog = {
+            (kind, region): _service(kind, region, url) for kind, region, url in catalog
+        }
+        # Type and region of services that the catalog does not have.
+        self.absent: set[tuple[str, str]] = set()
         self._latency_ms = latency_ms
         self._tokens: set[str] = set()
 
@@ -78,7 +82,7 @@ class Keystone:
             "project": {"id": PROJECT_ID, "name": PROJECT, "domain": DOMAIN},
             "is_domain": False,
             "roles": [{"id": "member", "name": "member"}],
-            "catalog": self._catalog,
+            "catalog": [it for what, it in self._catalog.items() if what not in self.absent],
             "issued_at": _when(now),
             "expires_at": _when(now + timedelta(hours=TOKEN_HOURS)),
             "audit_ids": [token_urlsafe(16)],

@@ -32,7 +32,7 @@ def _view(network: Network) -> dict[str, Any]:
         "name": network.name,
         "status": "ACTIVE",
         "admin_state_up": True,
-        "shared": False,
+        "shared": network.shared,
         "router:external": network.external,
         "project_id": PROJECT_ID,
         "tenant_id": PROJECT_ID,

@@ -6,14 +6,14 @@ from http import HTTPStatus
 from typing import Any
 
 import schemas
-from calls import NEWEST, OLDEST, Answer, Call, Route, shown
+from calls import OLDEST, Answer, Call, Route, newest, shown
 from faults import Fault
 from nova_views import created, flavor_view, server_view, summary_view
-from offered import SECURITY_GROUPS, Network
+from offered import SECURITY_GROUPS, Flavor, Image, Network
 from pages import page
 from region import Order, OverQuota, Server
 
-METADATA_ITEMS = 128
+GIB = 1024**3
 # name -> whether a server fits, from the tags asked for and those it has
 TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
     "tags": lambda asked, have: asked <= have,
@@ -28,7 +28,7 @@ def version(call: Call) -> Answer:
     document = {
         "id": "v2.1",
         "status": "CURRENT",
-        "version": shown(NEWEST),
+        "version": shown(newest(call.region)),
         "min_version": shown(OLDEST),
         "updated": "2013-07-23T11:33:21Z",
         "links": [{"rel": "self", "href": f"{call.url}/"}],
@@ -60,6 +60,7 @@ def _order(call: Call, asked: dict[str, Any]) -> Order:
     flavor_id = str(asked["flavorRef"])
     if not (flavor := offered.flavors.get(flavor_id)):
         raise Fault(HTTPStatus.BAD_REQUEST, f"Flavor {flavor_id} could not be found.")
+    _check_fits(flavor, image)
     if asked.get("key_name") and asked["key_name"] not in call.region.keypairs:
         raise Fault(HTTPStatus.BAD_REQUEST, "Invalid key_name provided.")
     return Order(
@@ -67,12 +68,38 @@ def _order(call: Call, asked: dict[str, Any]) -> Order:
         flavor=flavor,
         image=image,
         network=network,
-        metadata=_metadata(asked.get("metadata", {})),
+        metadata=_metadata(call, asked.get("metadata", {})),
         tags=tuple(dict.fromkeys(asked.get("tags", ()))),
         key_name=asked.get("key_name"),
         security_groups=_security_groups(asked),
         user_data=asked.get("user_data"),
     )
+
+
+def _check_fits(flavor: Flavor, image: Image) -> None:
+    """Pass a flavor that an image fits on (nova/compute/api.py).
+
+    Raises:
+        Fault: it does not.
+    """
+    if flavor.disabled:  # told by its number in the database
+        raise Fault(HTTPStatus.BAD_REQUEST, "Flavor 7 could not be found.")
+    if flavor.disk_gb == 0:
+        message = "Only volume-backed servers are allowed for flavors with zero disk."
+        raise Fault(HTTPStatus.FORBIDDEN, message)
+    if image.min_disk_gb > flavor.disk_gb:
+        message = (
+            "Flavor's disk is smaller than the minimum size specified in image metadata."
+            f" Flavor disk is {flavor.disk_gb * GIB} bytes,"
+            f" minimum size is {image.min_disk_gb * GIB} bytes."
+        )
+        raise Fault(HTTPStatus.BAD_REQUEST, message)
+    if image.local_disks:
+        message = (
+            "Block Device Mapping is Invalid:"
+            " You specified more local devices than the limit allows"
+        )
+        raise Fault(HTTPStatus.BAD_REQUEST, message)
 
 
 def _network(call: Call, asked: Any) -> Network:  # noqa: ANN401  JSON
@@ -84,7 +111,7 @@ def _network(call: Call, asked: Any) -> Network:  # noqa: ANN401  JSON
         network = offered.networks.get(it["uuid"])
         if network is None:
             raise Fault(HTTPStatus.BAD_REQUEST, f"Network {it['uuid']} could not be found.")
-        if network.external:
+        if network.external and not network.shared:
             message = "It is not allowed to create an interface on external network "
             raise Fault(HTTPStatus.FORBIDDEN, message + network.id)
     return offered.networks[asked[0]["uuid"]]
@@ -99,9 +126,10 @@ def _security_groups(asked: dict[str, Any]) -> list[str]:
     return names
 
 
-def _metadata(asked: dict[str, str]) -> dict[str, str]:
-    if len(asked) > METADATA_ITEMS:
-        message = f"Maximum number of metadata items exceeds {METADATA_ITEMS}"
+def _metadata(call: Call, asked: dict[str, str]) -> dict[str, str]:
+    most = call.region.conduct.metadata_items
+    if 0 <= most < len(asked):
+        message = f"Maximum number of metadata items exceeds {most}"
         raise Fault(HTTPStatus.FORBIDDEN, message)
     return asked
 
@@ -179,14 +207,14 @@ def add_metadata(call: Call) -> Answer:
     """POST: what is not named stays."""
     schemas.check(schemas.set_metadata, call.body)
     server = _server(call)
-    server.metadata = _metadata(server.metadata | call.body["metadata"])
+    server.metadata = _metadata(call, server.metadata | call.body["metadata"])
     return metadata(call)
 
 
 def replace_metadata(call: Call) -> Answer:
     """PUT: what is not named goes."""
     schemas.check(schemas.set_metadata, call.body)
-    _server(call).metadata = _metadata(call.body["metadata"])
+    _server(call).metadata = _metadata(call, call.body["metadata"])
     return metadata(call)
 
 
@@ -198,7 +226,7 @@ def limits(call: Call) -> Answer:
         "maxTotalCores": limits["cores"],
         "maxTotalRAMSize": limits["ram"],
         "maxTotalKeypairs": call.region.conduct.keypairs,
-        "maxServerMeta": METADATA_ITEMS,
+        "maxServerMeta": call.region.conduct.metadata_items,
         "totalInstancesUsed": used["instances"],
         "totalCoresUsed": used["cores"],
         "totalRAMUsed": used["ram"],
@@ -208,7 +236,8 @@ def limits(call: Call) -> Answer:
 
 def flavors(call: Call) -> Answer:
     """GET /flavors/detail."""
-    some, _ = page(call, "flavors/detail", list(call.region.offered.flavors.values()), _id)
+    shown_to_members = [it for it in call.region.offered.flavors.values() if not it.disabled]
+    some, _ = page(call, "flavors/detail", shown_to_members, _id)
     return Answer(HTTPStatus.OK, {"flavors": [flavor_view(call, it) for it in some]})
 
 

@@ -1,10 +1,10 @@
 """What a region offers to servers: flavors, images, networks. The same names everywhere."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
-from typing import TypeVar
-from uuid import NAMESPACE_URL, uuid5
+from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Flavor:
     vcpus: int
     ram_mb: int
     disk_gb: int
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,20 @@ class Image:
     name: str
     os_distro: str
     os_version: str
+    min_disk_gb: int = 0
+    # Disks beside the first that it defines itself; this cloud's hosts have room for none.
+    local_disks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network; no server can be put on an external one."""
+    """A network; a server can be put on an external one only if it is shared."""
 
     id: str
     name: str
     cidr: IPv4Network
     external: bool
+    shared: bool = False
 
 
 FLAVORS = (
@@ -65,7 +70,24 @@ class Offered:
             Network(_id(label, "network", name), name, IPv4Network(cidr), external)
             for name, cidr, external in NETWORKS
         )
-        self.usual_network = next(it for it in self.networks.values() if not it.external)
+
+    @property
+    def usual_network(self) -> Network:
+        """The one for who names none."""
+        return next(it for it in self.networks.values() if not it.external or it.shared)
+
+    def change(self, kind: str, name: str, more: Mapping[str, Any]) -> None:
+        """Have a thing be otherwise; with `{"replaced": true}` another one has its name.
+
+        Raises:
+            KeyError, TypeError: there is no such thing, or it has no such property.
+        """
+        things = {it.name: it for it in getattr(self, kind).values()}
+        asked = dict(more)
+        if asked.pop("replaced", False):
+            asked["id"] = str(uuid4())
+        things[name] = replace(things[name], **asked)
+        setattr(self, kind, _by_id(things.values()))
 
 
 def _id(label: str, kind: str, name: str) -> str:

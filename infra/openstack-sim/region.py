@@ -33,6 +33,10 @@ class Conduct:
     cores: int = 1000
     ram_mb: int = 4_000_000
     keypairs: int = 100
+    metadata_items: int = 128
+    # Whether keys of this type are taken (0: they are not), and the newest microversion, 2.x.
+    ed25519: int = 1
+    newest_minor: int = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,6 @@ class Region:
         self.provider = provider
         self.name = name
         self.label = f"{provider}/{name}"
-        self.offered = Offered(self.label)
         self._first_conduct = conduct
         self._seed = seed
         self.reset()
@@ -89,6 +92,9 @@ class Region:
     def reset(self) -> None:
         """Be as at the start: no servers, no history, nothing counted."""
         self.conduct = self._first_conduct
+        self.offered = Offered(self.label)
+        # Services that answer 503.
+        self.broken: frozenset[str] = frozenset()
         self.servers: dict[str, Server] = {}
         self.history: list[Server] = []
         self.keypairs: dict[str, dict[str, str]] = {}

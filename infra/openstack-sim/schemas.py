@@ -68,18 +68,11 @@ SET_METADATA = {
     "required": ["metadata"],
     "additionalProperties": False,
 }
-KEYPAIR = {
-    "type": "object",
-    "properties": {
-        "name": NAME,
-        "type": {"type": "string", "enum": ["ssh", "x509"]},
-        "public_key": {"type": "string"},
-        "user_id": {"type": "string"},
-    },
-    "required": ["name", "public_key"],
-    "additionalProperties": False,
+KEYPAIR = {"name": NAME, "public_key": {"type": "string"}}
+KEYPAIR_SINCE: Mapping[Microversion, Mapping[str, Any]] = {
+    (2, 2): {"type": {"type": "string", "enum": ["ssh", "x509"]}},
+    (2, 10): {"user_id": {"type": "string"}},
 }
-IMPORT_KEYPAIR = {"type": "object", "properties": {"keypair": KEYPAIR}, "required": ["keypair"]}
 
 FORMATS = FormatChecker(formats=())
 
@@ -115,8 +108,24 @@ def create_server(version: Microversion) -> Draft4Validator:
     return Draft4Validator(whole, format_checker=FORMATS)
 
 
+@lru_cache
+def import_keypair(version: Microversion) -> Draft4Validator:
+    """Return what the import of a key must look like at a microversion."""
+    properties: dict[str, Any] = dict(KEYPAIR)
+    for since, more in KEYPAIR_SINCE.items():
+        if version >= since:
+            properties |= more
+    keypair = {
+        "type": "object",
+        "properties": properties,
+        "required": ["name", "public_key"],
+        "additionalProperties": False,
+    }
+    whole = {"type": "object", "properties": {"keypair": keypair}, "required": ["keypair"]}
+    return Draft4Validator(whole, format_checker=FORMATS)
+
+
 set_metadata = Draft4Validator(SET_METADATA, format_checker=FORMATS)
-import_keypair = Draft4Validator(IMPORT_KEYPAIR, format_checker=FORMATS)
 
 
 def check(validator: Draft4Validator, body: object) -> None:

@@ -28,11 +28,21 @@ from openmultistack.errors import (
     RegionFull,
     TooLate,
     Unreachable,
+    Unsuitable,
 )
-from openmultistack.fleet import Fleet, Offers, offers, regions_matching
+from openmultistack.fleet import (
+    CannotServe,
+    Fleet,
+    Offers,
+    offer_of,
+    offers,
+    regions_matching,
+)
+from openmultistack.kinds import Asked, kind_of, why_unsuited
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick, Shares
 from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
+from openmultistack.restocking import Reoffer, Restocking
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like
 # an attack, and clouds of this field slow down rather than speed up beyond a few.
@@ -45,6 +55,8 @@ PURSUIT_S = 75.0
 # After a lost answer the server is looked for at once, and once more a moment later.
 LOOKS_S = (0.0, 1.0)
 
+# So many different texts of regions go into one sentence; all are told by region.
+REASONS_SHOWN = 3
 # What tells commands apart whose candidates differ, and how many such are remembered.
 ASKED = {"image", "size", "regions", "strategy"}
 ASKED_KEPT = 200
@@ -60,12 +72,16 @@ MEANING: Mapping[type[CloudError], Meaning] = {
     NotConfigured: "",
     PlaceMoved: "",
     OrderRefused: "",
+    Unsuitable: "",
     InDoubt: "doubt",
 }
 # After these nothing more of a command is sent to the region: it would be answered alike.
 ALIKE = (
-    RegionFull, CatalogueStale, AccountBroken, Unreachable, RateLimited, NotConfigured, PlaceMoved,
+    RegionFull, CatalogueStale, Unsuitable, OrderRefused, AccountBroken, Unreachable, RateLimited,
+    NotConfigured, PlaceMoved,
 )  # fmt: skip
+# These say that this order will not do there; if all say so, it will not do at all.
+REFUSING = (Unsuitable, OrderRefused)
 
 
 class Wanted(NamedTuple):
@@ -82,6 +98,8 @@ class Wanted(NamedTuple):
     promised: bool = False
     # What each carries of its client's idempotency key.
     idempotency: Mapping[str, str] = {}
+    # What the order means in a region whose catalogue was read anew.
+    reoffer: Reoffer | None = None
 
 
 class Pursuit(NamedTuple):
@@ -103,7 +121,7 @@ class Ending(NamedTuple):
     """How the pursuit of one instance ended.
 
     `made`: a server was accepted, its id is there. `unwanted`: destroyed meanwhile. `nowhere`: no
-    region is left. `refused`: the client's own input is at fault. `later`: it waits for a slot, or
+    region is left. `refused`: the order will not do anywhere. `later`: it waits for a slot, or
     a sweep goes on with it.
     """
 
@@ -130,31 +148,96 @@ class Candidates:
         # By what is asked for: what the regions offered then, and what was found.
         self._known: dict[str, tuple[Mapping[str, Catalogue], Offers]] = {}
 
-    def of(self, command: CreateInstances) -> Offers:
+    def of(self, command: CreateInstances, owner: str = "") -> Offers:
         """Return a command's candidates, in the order of its strategy.
+
+        Regions that refused orders of this kind are none, until they are asked anew.
 
         Raises:
             Invalid, NoRegionReady: there is none; says why.
         """
-        return self.look(command)[0]
+        return self.look(command, owner)[0]
 
-    def look(self, command: CreateInstances) -> tuple[Offers, Shares]:
+    def look(self, command: CreateInstances, owner: str = "") -> tuple[Offers, Shares]:
         """Return a command's candidates as `of`, and how free the regions are at this moment."""
         offered, shares = self._ledger.offered(list(self._fleet.regions))
-        return self._meant(command, offered), shares
+        return self._meant(command, owner, offered), shares
 
-    def _meant(self, command: CreateInstances, offered: Mapping[str, Catalogue]) -> Offers:
+    def _meant(
+        self, command: CreateInstances, owner: str, offered: Mapping[str, Catalogue]
+    ) -> Offers:
         asked = command.model_dump_json(include=ASKED)
+        refused = self._ledger.unsuited()
         known = self._known.get(asked)
         # A catalogue that has not changed is the same object, as all are while none has: no
         # contents are compared.
         if known and (known[0] is offered or known[0] == offered):
-            return known[1]
+            return suited(known[1], refused, command, owner)
         found = candidates(self._fleet, offered, command)
         if len(self._known) >= ASKED_KEPT:
             self._known.clear()
         self._known[asked] = (offered, found)
+        return suited(found, refused, command, owner)
+
+
+def suited(
+    found: Offers,
+    refused: Mapping[str, Mapping[str, str]],
+    command: CreateInstances,
+    owner: str,
+) -> Offers:
+    """Return offers without those of regions that refused orders of this kind.
+
+    Raises:
+        Invalid: none is left, and all that could serve refused.
+        NoRegionReady: the same, but some were not looked at yet.
+    """
+    if not refused:
         return found
+    said = {
+        offer.region: why
+        for offer in found.able
+        if (why := _why_not(offer, refused, command, owner))
+    }
+    if said and len(said) == len(found.able):
+        told = {**found.unable, **said}
+        if found.unseen:
+            raise NoRegionReady("no region that was looked at takes this order", told)
+        raise Invalid([("", no_region_takes(said))], regions=told)
+    return found._replace(
+        able=tuple(it for it in found.able if it.region not in said),
+        unable={**found.unable, **said},
+        unsuited=tuple(it for it in found.able if it.region in said),
+    )
+
+
+def no_region_takes(said: Mapping[str, str]) -> str:
+    """Return what regions said to an order in one sentence."""
+    texts = sorted(set(said.values()))
+    return f"no region takes this order: {'; '.join(texts[:REASONS_SHOWN])}"
+
+
+def _why_not(
+    offer: Offer,
+    refused: Mapping[str, Mapping[str, str]],
+    command: CreateInstances,
+    owner: str,
+) -> str | None:
+    kinds = refused.get(offer.region)
+    return why_unsuited(kinds, Asked(offer, command, owner)) if kinds else None
+
+
+def reoffering(fleet: Fleet, command: CreateInstances) -> Reoffer:
+    """Return what tells a command's offer in a region whose catalogue was read anew."""
+
+    def reoffer(region: str, catalogue: Catalogue) -> Offer:
+        there = fleet.regions[region]
+        try:
+            return offer_of(fleet, there, catalogue, command.image, command.size)
+        except CannotServe as why:
+            raise CatalogueStale(str(why)) from None
+
+    return reoffer
 
 
 def candidates(fleet: Fleet, offered: Mapping[str, Catalogue], command: CreateInstances) -> Offers:
@@ -190,12 +273,13 @@ def wanted_again(
         fleet=fleet_name,
         owner=instance.owner,
         command=command,
-        offers=_untried(known[instance.order], instance),
+        offers=_untried(known[instance.order], instance, ledger.unsuited(), command),
         pick=STRATEGIES[command.strategy].pick,
         created_at_ms=instance.created_at_ms,
         expires_at_ms=instance.expires_at_ms,
         promised=True,
         idempotency={instance.id: instance.idempotency},
+        reoffer=reoffering(fleet, command),
     )
 
 
@@ -206,9 +290,18 @@ def _able(found: Candidates, command: CreateInstances) -> Sequence[Offer]:
         return ()
 
 
-def _untried(offers: Sequence[Offer], instance: Instance) -> Sequence[Offer]:
-    tried = instance.tried
-    return [it for it in offers if it.region not in tried] if tried else offers
+def _untried(
+    offers: Sequence[Offer],
+    instance: Instance,
+    refused: Mapping[str, Mapping[str, str]],
+    command: CreateInstances,
+) -> Sequence[Offer]:
+    tried, owner = instance.tried, instance.owner
+    if not (tried or refused):
+        return offers
+    return [
+        it for it in offers if it.region not in tried and not _why_not(it, refused, command, owner)
+    ]
 
 
 def ranked(fleet: Fleet, command: CreateInstances, able: Sequence[Offer]) -> list[Offer]:
@@ -247,10 +340,9 @@ class Attempts:
 
     def pursue_all(self, pursuits: Sequence[Pursuit]) -> list[Ending]:
         """Pursue every attempt to its end, in the order given; see `_Chase`."""
-        # What a region answered to one of them spares the others the same.
-        answered: dict[str, CloudError] = {}
+        learned = _Learned({}, Restocking(self._ledger, self._clouds))
         chases = [
-            _Chase(self._ledger, self._clouds, self._gates, self._start_within_s, answered, it)
+            _Chase(self._ledger, self._clouds, self._gates, self._start_within_s, learned, it)
             for it in pursuits
         ]
         endings = _run(chases)
@@ -258,6 +350,13 @@ class Attempts:
             {it.attempt: it.server_id for it in endings if it.how == "made" and it.server_id}
         )
         return endings
+
+
+class _Learned(NamedTuple):
+    """What a region answered to one of a command's attempts, which spares the others the same."""
+
+    answered: dict[str, CloudError]
+    restocking: Restocking
 
 
 class _Chase:
@@ -269,65 +368,128 @@ class _Chase:
         clouds: Clouds,
         gates: Mapping[str, BoundedSemaphore],
         start_within_s: float,
-        answered: dict[str, CloudError],
+        learned: _Learned,
         pursuit: Pursuit,
     ) -> None:
         self._ledger = ledger
         self._clouds = clouds
         self._gates = gates
         self._start_within_s = start_within_s
-        self._answered = answered
+        self._answered, self._restocking = learned
         self._wanted = pursuit.wanted
         self._attempt = pursuit.attempt
         self._placed_at = pursuit.placed_at
         self._until = time.monotonic() + PURSUIT_S
         self._blamed = 0
-        self._said: dict[str, str] = {}
-        self._only_full = True
+        self._said: dict[str, CloudError] = {}
+        # What the order means by now, where that changed; regions whose catalogue was read anew,
+        # and those that need a slot of another size.
+        self._fresh: dict[str, Offer] = {}
+        self._renewed: set[str] = set()
+        self._again: set[str] = set()
 
     @cached_property
     def _left(self) -> dict[str, Offer]:
         """Where it may still go to; most never ask."""
         return {it.region: it for it in self._wanted.offers}
 
+    def _offer(self, region: str) -> Offer:
+        offered = (it for it in self._wanted.offers if it.region == region)
+        return self._fresh.get(region) or next(offered)
+
     def run(self) -> Ending:
         """Return how it ended."""
         while True:
-            offer = next(it for it in self._wanted.offers if it.region == self._attempt.region)
+            region = self._attempt.region
             try:
-                server_id = self._create(offer)
+                server_id = self._create(region)
             except CloudError as error:
                 how = self._leave(error)
                 if how is not None:
-                    return self._ending(how, offer)
+                    return self._ending(how, self._offer(region))
             else:
+                offer = self._offer(region)
                 kept = self._commit(offer, server_id)
                 return self._ending("made" if kept else "unwanted", offer, server_id)
 
     def _ending(self, how: How, offer: Offer, server_id: str | None = None) -> Ending:
-        return Ending(how, self._attempt, offer, server_id, self._said, self._only_full)
+        said = {region: str(error) for region, error in self._said.items()}
+        return Ending(how, self._attempt, offer, server_id, said, self._only_full())
 
-    def _create(self, offer: Offer) -> str:
-        region = self._attempt.region
-        order = server_order(self._attempt, offer, self._wanted)
-        order = order._replace(place=self._ledger.place_of(region))
+    def _only_full(self) -> bool:
+        """Whether regions were full, and those that were not will not do for this order."""
+        said = self._said.values()
+        return any(isinstance(it, RegionFull) for it in said) and all(
+            isinstance(it, RegionFull | Unsuitable) for it in said
+        )
+
+    def _create(self, region: str) -> str:
         with self._gates[region]:
             if region in self._answered:
                 raise self._answered[region]
-            cloud = self._clouds.region(region)
             try:
-                return cloud.create(order, not_after=self._placed_at + self._start_within_s)
-            except InDoubt as doubt:
-                found = self._look_for(cloud, order.marks)
-                if found is None:
-                    self._report(doubt)
-                    raise
-                return found
+                return self._create_there(region)
             except CloudError as error:
-                if isinstance(error, ALIKE):
-                    self._answered[region] = error
-                self._report(error)
+                self._learn(region, error)
                 raise
+
+    def _create_there(self, region: str) -> str:
+        """Have a server made; where the catalogue is stale it is read, and the POST sent anew."""
+        if self._restocking.was_read(region):
+            self._renew(region, CatalogueStale("what it offers has changed"))
+        try:
+            return self._send(region)
+        except CatalogueStale as stale:
+            if self._wanted.reoffer is None:
+                raise
+            before = self._offer(region)
+            if region not in self._renewed:
+                self._renew(region, stale)
+            if self._offer(region) == before:
+                # It is listed, and yet refused: for whom else is not to be known.
+                about = ("flavor", "image", "network", "groups")
+                raise Unsuitable(str(stale), about=about) from stale
+            return self._send(region)
+
+    def _renew(self, region: str, stale: CatalogueStale) -> None:
+        """Learn what the order means in a region by now, once.
+
+        Raises:
+            CatalogueStale: nothing; or it takes another slot than the one that is held.
+        """
+        if region in self._renewed or self._wanted.reoffer is None:
+            return
+        self._renewed.add(region)
+        before = self._offer(region)
+        fresh = self._restocking.offer(region, self._wanted.reoffer, stale)
+        self._fresh[region] = fresh
+        if _footprint(fresh) != _footprint(before):
+            self._left[region] = fresh
+            self._again.add(region)
+            raise stale
+
+    def _send(self, region: str) -> str:
+        order = server_order(self._attempt, self._offer(region), self._wanted)
+        order = order._replace(place=self._ledger.place_of(region))
+        cloud = self._clouds.region(region)
+        try:
+            return cloud.create(order, not_after=self._placed_at + self._start_within_s)
+        except InDoubt:
+            found = self._look_for(cloud, order.marks)
+            if found is None:
+                raise
+            return found
+
+    def _learn(self, region: str, error: CloudError) -> None:
+        """Tell the rest of the command, and all others whom it concerns, what a region said."""
+        if region in self._again:
+            return
+        if isinstance(error, ALIKE):
+            self._answered[region] = error
+        if isinstance(error, Unsuitable):
+            asked = Asked(self._offer(region), self._wanted.command, self._wanted.owner)
+            self._ledger.unsuit(region, kind_of(error.about, asked), str(error))
+        self._report(error)
 
     def _look_for(self, cloud: Cloud, marks: Marks) -> str | None:
         """Return the server of an attempt whose answer was lost; None is no proof of the contrary.
@@ -353,15 +515,18 @@ class _Chase:
     def _leave(self, error: CloudError) -> How | None:
         """Move on to another region; return how it ended if there is none."""
         attempt, region = self._attempt, self._attempt.region
-        self._said[region] = str(error)
-        self._only_full = self._only_full and isinstance(error, RegionFull)
-        if not isinstance(error, TooLate):  # our own delay: the region is not to blame
+        self._said[region] = error
+        if region in self._again:
+            self._again.discard(region)
+        elif not isinstance(error, TooLate):  # our own delay: the region is not to blame
             self._left.pop(region, None)
-        refused = isinstance(error, OrderRefused)
-        blame = refused or isinstance(error, InDoubt)
+        blame = isinstance(error, OrderRefused | InDoubt)
         self._blamed += blame
         late = time.monotonic() > self._until
         tired = attempt.number >= ATTEMPTS_MAX or self._blamed >= FAILING_REGIONS_MAX
+        refused = (not self._left or self._blamed >= FAILING_REGIONS_MAX) and all(
+            isinstance(it, REFUSING) for it in self._said.values()
+        )
         self._placed_at = time.monotonic()
         moved = self._ledger.move(
             attempt,
@@ -390,6 +555,11 @@ class _Chase:
         except CloudError as error:
             self._ledger.report(attempt.region, str(error), "")
         return False
+
+
+def _footprint(offer: Offer) -> tuple[object, ...]:
+    """Return what an offer takes of a region, and what the instance's record says of it."""
+    return offer.flavor.vcpus, offer.flavor.ram_mb, offer.flavor.name, offer.image.name
 
 
 def _run(chases: Sequence[_Chase]) -> list[Ending]:

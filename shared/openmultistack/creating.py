@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ulid import ULID
 
 from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts, Candidates, Ending, Pursuit, Wanted
+from openmultistack.attempts import Attempts, Candidates, Ending, Pursuit, Wanted, reoffering
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import Invalid
 from openmultistack.fleet import Fleet, nearest
@@ -74,6 +74,7 @@ class Creating:
             placed_at = time.monotonic()
             admitted = self._ledger.place(wish)
             if admitted.outcome == "placed":
+                self._refuse_idle_wait(wish, admitted, refusals)
                 kept = self._make(wish, admitted, placed_at)
             elif admitted.outcome == "repeated" and wish.key:
                 found = self._made_before(wish, wish.key)
@@ -89,7 +90,7 @@ class Creating:
         ttl = rule.default_ttl if command.ttl is None else command.ttl
         refuse_long_ttl(ttl, rule.max_ttl)
         _refuse_unknown_strategy(command)
-        found, shares = self._candidates.look(command)
+        found, shares = self._candidates.look(command, caller.owner)
         quota = rule.quota.quota().within(caller.quota)
         queue = self._fleet.file.queue
         wish = Wish(
@@ -110,6 +111,14 @@ class Creating:
         refusals.refuse_what_never_fits()
         return wish, refusals
 
+    def _refuse_idle_wait(self, wish: Wish, admitted: Admitted, refusals: Refusals) -> None:
+        """Keep out of the queue what no region will ever have room for."""
+        try:
+            refusals.refuse_what_no_cap_allows(admitted)
+        except Invalid:
+            if self._give_up(wish, refused=True):
+                raise
+
     def _make(self, wish: Wish, admitted: Admitted, placed_at: float) -> Sequence[Instance]:
         wanted = Wanted(
             fleet=self._fleet_name,
@@ -120,6 +129,7 @@ class Creating:
             created_at_ms=admitted.created_at_ms,
             expires_at_ms=admitted.created_at_ms + wish.ttl_ms,
             idempotency=_marks(wish),
+            reoffer=reoffering(self._fleet, wish.command),
         )
         endings = self._attempts.pursue_all(
             [Pursuit(it, wanted, placed_at) for it in admitted.attempts]

@@ -20,7 +20,8 @@ OmsError
 ├── CloudError               one region's answer to one call (the classes of DESIGN 5)
 │   ├── RegionFull           quota: someone else used it; nothing was made
 │   ├── CatalogueStale       flavor, image or network is gone there; nothing was made
-│   ├── OrderRefused         the client's own input is bad anywhere; nothing was made
+│   ├── Unsuitable           this kind of order cannot be served there; nothing was made
+│   ├── OrderRefused         the client's own input is refused there; nothing was made
 │   ├── AccountBroken        login or policy; nothing was made
 │   ├── Unreachable          no connection came about; nothing was made
 │   ├── RateLimited          the provider asks for a pause; nothing was made
@@ -132,7 +133,9 @@ class Invalid(Problem):
     ) -> None:
         self.faults = tuple(faults)
         self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
-        super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in faults))
+        super().__init__(
+            "; ".join(f"{pointer}: {detail}" if pointer else detail for pointer, detail in faults)
+        )
 
     def members(self) -> dict[str, object]:
         """Return each fault, and where they help near names and what each region lacks."""
@@ -219,8 +222,19 @@ class CatalogueStale(CloudError):
     """A flavor, image or network is not there any more; nothing was made."""
 
 
+class Unsuitable(CloudError):
+    """An order of this kind cannot be served there, others can; nothing was made.
+
+    `about` names what of an order the kind is told by (`models.About`).
+    """
+
+    def __init__(self, message: str, *, about: tuple[str, ...]) -> None:
+        self.about = about
+        super().__init__(message)
+
+
 class OrderRefused(CloudError):
-    """The client's own input is bad, and would be in any region; nothing was made."""
+    """The client's own input is refused there, and maybe in any region; nothing was made."""
 
 
 class AccountBroken(CloudError):

@@ -96,6 +96,12 @@ class Network(NamedTuple):
     id: str
     name: str
     shared: bool = False
+    # Leads out of the cloud: servers can be put on it where it is shared as well, or by leave.
+    external: bool = False
+
+
+# Of a region that has no networks to choose from: its Nova is told of none.
+NO_NETWORK = Network(id="", name="")
 
 
 class Catalogue(NamedTuple):
@@ -132,6 +138,12 @@ class Place(NamedTuple):
         """The key of its state in the ledger; the same for every fleet and process."""
         return "p-" + sha256(f"{self.endpoint}\n{self.project}".encode()).hexdigest()[:16]
 
+
+# What of an order a refusal is about: `flavor`, `image`, `network`, `groups` (security groups);
+# `metadata` (how many items), `keyed` (that it has a key), `key` (this one), `content` (all that
+# the client wrote, and who it is).
+About = tuple[str, ...]
+ALL_OF_IT: About = ("flavor", "image", "network", "groups", "content")
 
 # `down`: its account or its listing does not work, until a sweep proves it well. `resting`: creates
 # failed there, or it asked for a pause; it is tried again by itself. `drained`: by its operator.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from openmultistack.attempts import Ending
+from openmultistack.attempts import Ending, no_region_takes
 from openmultistack.errors import (
     CapacityExhausted,
     IdempotencyConflict,
@@ -16,7 +16,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import Offers
 from openmultistack.ledger import Admitted, Ledger, Wish
-from openmultistack.models import RegionState
+from openmultistack.models import Offer, RegionState
 
 # For an owner who has all that they may have: until one of their instances may have ended.
 QUOTA_RETRY_S = 15
@@ -44,6 +44,11 @@ class Refusals:
         if self._wish.offers and not any(fits):
             raise self._quota("one instance of this size is more than the owner may have")
 
+    def refuse_what_no_cap_allows(self, admitted: Admitted) -> None:
+        """Raise Invalid for what waits and could wait for ever; one that fits some day may."""
+        if admitted.queued and not admitted.attempts:
+            self._refuse_oversized(self._states())
+
     def of(self, admitted: Admitted) -> Problem:
         """Return why nothing was placed."""
         count = self._wish.command.count
@@ -70,9 +75,44 @@ class Refusals:
             retry_after_s=retry_after_s,
         )
 
+    def _states(self) -> list[RegionState]:
+        return self._ledger.regions([offer.region for offer in self._matching()])
+
+    def _matching(self) -> Sequence[Offer]:
+        """Return all offers there are, of regions that are no candidates for a while as well."""
+        return (*self._found.able, *self._found.unsuited)
+
+    def _refuse_oversized(self, states: Sequence[RegionState]) -> None:
+        """Raise Invalid if the caps allow no single instance, or all or nothing never comes."""
+        by_region = {it.region: it for it in states}
+        most = {it.region: fits_in_all(it, by_region[it.region]) for it in self._matching()}
+        command = self._wish.command
+        # What was not looked at yet may allow anything.
+        if self._found.unseen or any(it is None for it in most.values()):
+            return
+        total = sum(it or 0 for it in most.values())
+        if total == 0:
+            said = {it.region: _too_big(it, by_region[it.region]) for it in self._matching()}
+            fault = ("/size", "one instance of this size is more than any region's quota allows")
+            raise Invalid([fault], regions={**self._found.unable, **said})
+        if command.count > total and not command.partial and command.on_full != "queue":
+            detail = (
+                f"{command.count} instances of this size are more than all regions together allow,"
+                f" which is {total}: ask for fewer, or with `partial` or `on_full: queue`"
+            )
+            said = {region: f"allows {allowed}" for region, allowed in most.items()}
+            raise Invalid([("/count", detail)], regions={**self._found.unable, **said})
+
     def _no_room(self) -> Problem:
-        """Return why: no free slots, or no region that is up."""
-        states = self._ledger.regions([offer.region for offer in self._wish.offers])
+        """Return why: no free slots, or no region that is up.
+
+        Raises:
+            Invalid: nor will there ever be.
+        """
+        states = self._states()
+        self._refuse_oversized(states)
+        candidates = {offer.region for offer in self._found.able}
+        states = [it for it in states if it.region in candidates]
         said = dict(self._found.unable) | {it.region: _why_no_room(it) for it in states}
         if all(it.state != "up" for it in states):
             return NoRegionReady("no region that can serve this is up", said)
@@ -80,6 +120,28 @@ class Refusals:
         return CapacityExhausted(
             f"there are not {count} free slots for this; nothing was made", said
         )
+
+
+def fits_in_all(offer: Offer, state: RegionState) -> int | None:
+    """Return how many of an offer's instances an empty region takes; None: nobody can say.
+
+    A quota of no instance at all is that of a closed account: it says nothing of the order.
+    """
+    if state.swept_at_ms is None or state.cap.instances == 0:
+        return None
+    cap, flavor = state.cap, offer.flavor
+    fits = [cap.instances]
+    fits += [cap.vcpus // flavor.vcpus] if flavor.vcpus else []
+    fits += [cap.ram_mb // flavor.ram_mb] if flavor.ram_mb else []
+    return max(0, min(fits))
+
+
+def _too_big(offer: Offer, state: RegionState) -> str:
+    flavor, cap = offer.flavor, state.cap
+    return (
+        f"flavor {flavor.name} has {flavor.vcpus} vCPUs and {flavor.ram_mb} MB RAM, the quota is"
+        f" {cap.instances} instances, {cap.vcpus} vCPUs and {cap.ram_mb} MB RAM"
+    )
 
 
 def _bound(value: int | None) -> float:
@@ -100,9 +162,7 @@ def why_not(lost: Sequence[Ending]) -> Problem:
     """Return why a command that had its slots came to nothing."""
     for ending in lost:
         if ending.how == "refused":
-            return Invalid(
-                [("", f"the cloud refuses this request: {' '.join(ending.said.values())}")]
-            )
+            return Invalid([("", no_region_takes(ending.said))], regions=ending.said)
     said = {region: text for ending in lost for region, text in ending.said.items()}
     if all(ending.only_full for ending in lost):
         return CapacityExhausted("every region that had free slots was full after all", said)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from openmultistack.attempts import Pursuit, wanted_again
 from openmultistack.clouds import Clouds, Server, Survey, keypair_attempt
+from openmultistack.clouds.meanings import is_quota
 from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
 from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
@@ -72,12 +73,14 @@ class Sweep:
         if self._hold_unknown(view, marked, started_ms):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        self._take(survey, marked)
+        unread = self._take(survey, marked)
         cases = list(self._judged(survey, view, marked, started_ms))
         self._do_all(cases)
         self._forget_keypairs(survey, view)
         self._delete_outdone(survey, [it for it in cases if it.act.what == "yield"])
         self._see_them_gone()
+        if unread:
+            raise unread
 
     def _bind(self) -> bool:
         """Take the region's place under its name; False if another name has it already."""
@@ -102,23 +105,31 @@ class Sweep:
             if act:
                 yield Case(slot, instance, server, act)
 
-    def _take(self, survey: Survey, marked: Marked) -> None:
+    def _take(self, survey: Survey, marked: Marked) -> CloudError | None:
         """Write down caps, foreign usage and, when it is old, the catalogue.
 
-        Copies of an attempt's server hold no slot of ours: they count as foreign.
+        Copies of an attempt's server hold no slot of ours: they count as foreign. Returns why the
+        catalogue cannot be read: nothing new may go there then, and all else goes on.
         """
         others = [it for it in survey.servers if it.marks is None] + list(marked.copies)
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
+        try:
+            catalogue = self._cloud.catalogue() if old else None
+        except RateLimited:
+            raise
+        except CloudError as error:
+            return error
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
             foreign=sum((it.need for it in others), Resources()),
-            catalogue=self._cloud.catalogue() if old else None,
+            catalogue=catalogue,
             max_building=self._rule.max_building,
             starts_per_minute=self._rule.starts_per_minute,
             retiring=not self._rule.enabled,
         )
+        return None
 
     def _cap(self, quota: Resources) -> Resources:
         own = self._rule.cap.model_dump(exclude_none=True)
@@ -201,6 +212,8 @@ class Sweep:
         self.done["released"] += sum(freed)
 
     def _do(self, act: Act, slot: Slot, instance: Instance | None, server: Server | None) -> None:
+        if server and server.status == Status.ERROR and is_quota(server.fault or ""):
+            self._ledger.report(self._region, act.why, "full")
         if act.what == "retry" and instance:
             self._retry(self._attempt(slot), slot, instance, server, act.why)
         elif act.what == "fail":

@@ -13,7 +13,14 @@ from ulid import ULID
 from openmultistack.clouds import Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import CatalogueStale, CloudError, RegionFull, TooLate, Unreachable
+from openmultistack.errors import (
+    CatalogueStale,
+    CloudError,
+    RegionFull,
+    TooLate,
+    Unreachable,
+    Unsuitable,
+)
 from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
 
 REGIONS = {
@@ -282,6 +289,36 @@ def test_what_is_offered_no_more_is_refused_as_stale(
     assert marks.keypair not in ground.keypairs()
 
 
+@pytest.fixture(params=["fake", "sim"])
+def narrow(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """A region that allows no keypair, and no label beside our own marks."""
+    if request.param == "fake":
+        made = FakeGround()
+        made.fake.keypair_quota, made.fake.metadata_items = 0, 9
+        yield made
+        return
+    with request.getfixturevalue("start_sim")(
+        request.getfixturevalue("tmp_path"), "--keypairs", "0", "--metadata-items", "9"
+    ) as sim:
+        yield OpenStackGround(sim.clouds_file, SIM_REGION, SIM_NAMES)
+
+
+def test_an_order_of_a_kind_that_is_not_served_is_unsuitable_and_others_are_served(
+    narrow: Ground,
+) -> None:
+    offer = offer_of(narrow, narrow.names.flavor)
+    plain = order_of(narrow, offer, labels={})
+    marks = plain.marks._replace(keypair=plain.marks.server_name)
+    keyed = plain._replace(marks=marks, ssh_public_key=SSH_KEY)
+    labelled = order_of(narrow, offer, labels={"a": "b"})
+    for order, about in ((keyed, ("keyed",)), (labelled, ("metadata",))):
+        with pytest.raises(Unsuitable) as refusal:
+            narrow.cloud.create(order)
+        assert refusal.value.about == about
+        assert not _made(narrow, order)
+    assert narrow.cloud.create(plain)
+
+
 def test_an_order_whose_time_is_over_is_not_sent(ground: Ground, offer: Offer) -> None:
     order = order_of(ground, offer)
     with pytest.raises(TooLate):
@@ -304,7 +341,8 @@ def test_a_catalogue_names_what_servers_are_made_of(ground: Ground) -> None:
     for kind in (offered.flavors, offered.images, offered.networks):
         assert len({it.id for it in kind}) == len(kind)
     assert all(it.vcpus > 0 and it.ram_mb > 0 for it in offered.flavors)
-    assert "public" not in {it.name for it in offered.networks}  # no server can be put on it
+    outer = {it.name for it in offered.networks if it.external and not it.shared}
+    assert "public" not in {it.name for it in offered.networks} - outer  # no server can be on it
 
 
 @pytest.mark.parametrize(
@@ -325,7 +363,7 @@ def test_each_region_of_one_login_has_a_catalogue_of_its_own(
     offered = OpenStackClouds(lab, REGIONS, fleet="f").region(region).catalogue()
     assert flavors <= {it.name for it in offered.flavors}
     assert images == {it.name for it in offered.images}
-    assert networks == {it.name for it in offered.networks}
+    assert networks == {it.name for it in offered.networks if not it.external}
     sizes = {it.name: (it.vcpus, it.ram_mb) for it in offered.flavors}
     assert all(vcpus >= 1 and ram_mb >= 512 for vcpus, ram_mb in sizes.values())
 

@@ -22,6 +22,7 @@ from openmultistack.errors import (
     RegionFull,
     TooLate,
     Unreachable,
+    Unsuitable,
 )
 
 Stub = Cloud = Any  # conftest's own; test modules do not import one another
@@ -273,8 +274,8 @@ def keyed(order: ServerOrder) -> ServerOrder:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        ((400, "Keypair data is invalid: failed to generate fingerprint"), OrderRefused),
-        ((403, "Quota exceeded, too many key pairs."), RegionFull),
+        ((400, "Keypair data is invalid: failed to generate fingerprint"), Unsuitable),
+        ((403, "Quota exceeded, too many key pairs."), Unsuitable),
         ((403, "Policy doesn't allow it to be performed."), AccountBroken),
         ((429, "slow down"), RateLimited),
         ((500, "Unexpected API Error."), Unreachable),

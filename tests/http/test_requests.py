@@ -302,11 +302,22 @@ def test_a_create_that_no_region_takes_is_502_with_each_ones_words(
 def test_too_many_for_the_free_slots_is_503_with_retry_after(
     doors: dict[str, Door], token: str, books: Books, answers: Any
 ) -> None:
-    assert books
-    answer = doors["create"].call("POST", "/instances", token, json=GOOD | {"count": 21})
+    books.add()
+    answer = doors["create"].call("POST", "/instances", token, json=GOOD | {"count": 20})
     answers.refused(answer, 503, "capacity-exhausted")
     answers.check(answer, "POST", "/instances")
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_more_than_all_quotas_allow_is_422_that_says_how_many_they_allow(
+    doors: dict[str, Door], token: str, books: Books, answers: Any
+) -> None:
+    assert books
+    answer = doors["create"].call("POST", "/instances", token, json=GOOD | {"count": 21})
+    problem = answers.refused(answer, 422, "invalid")
+    assert problem["errors"][0]["pointer"] == "/count"
+    assert "which is 20" in problem["detail"]
+    answers.check(answer, "POST", "/instances")
 
 
 def test_metrics_are_prometheus_text(doors: dict[str, Door], books: Books) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from openmultistack import arriving
+from openmultistack.attempts import FAILING_REGIONS_MAX
 from openmultistack.errors import (
     AccountBroken,
     CapacityExhausted,
@@ -17,11 +18,13 @@ from openmultistack.errors import (
     RegionFull,
     TooLate,
     Unreachable,
+    Unsuitable,
 )
 from openmultistack.fleet import FleetFile
 from openmultistack.models import Flavor, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
+UNSUITED_KEY = Unsuitable("400: Keypair data is invalid", about=("key",))
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SSH_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP lab@example"
@@ -138,8 +141,11 @@ def test_waiting_is_bounded(house: House) -> None:
 
 
 def test_all_or_nothing_leaves_nothing_behind(house: House) -> None:
+    there = house.one()
     with pytest.raises(CapacityExhausted) as refusal:
-        house.create(13)
+        house.create(12)
+    house.destroy(there)
+    house.come_to_rest()
     assert set(refusal.value.regions) == {A, B, C}
     house.assert_idle()
 
@@ -241,14 +247,61 @@ def test_a_full_region_is_left_and_not_asked_again_until_the_next_sweep(house: H
     house.assert_agreement()
 
 
-def test_a_stale_catalogue_sends_the_instance_elsewhere_and_is_read_again(house: House) -> None:
+@pytest.mark.parametrize("kind", ["flavors", "images", "networks"])
+def test_what_was_replaced_under_its_name_is_read_anew_and_the_command_goes_on_there(
+    house: House, kind: str
+) -> None:
     cloud = house.clouds[A]
-    renewed = cloud.offered.flavors[0]._replace(id="new")
-    cloud.offered = cloud.offered._replace(flavors=(renewed,))
+    (thing,) = getattr(cloud.offered, kind)
+    cloud.offered = cloud.offered._replace(**{kind: (thing._replace(id="new"),)})
     house.sweep(A)  # its catalogue is young, and not read again by this sweep
+    cloud.calls.clear()
+    made = house.create(3, regions=[A], strategy="priority")
+    assert {(it.region, it.attempt) for it in made} == {(A, 1)}
+    assert cloud.calls.count("catalogue") == 1
+    house.assert_agreement()
+    cloud.calls.clear()
+    assert house.one(regions=[A, B], strategy="priority").region == A
+    assert cloud.calls == ["create"]  # for everybody: the ledger knows it
+
+
+def test_what_was_replaced_by_something_larger_takes_a_slot_of_that_size(house: House) -> None:
+    cloud = house.clouds[A]
+    larger = cloud.offered.flavors[0]._replace(id="new", vcpus=4)
+    cloud.offered = cloud.offered._replace(flavors=(larger,))
+    made = house.one(regions=[A])
+    assert (made.region, made.attempt) == (A, 2)
+    assert house.state(A).held.vcpus == 4
+    house.assert_agreement()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_stale_for_good_sends_the_instance_elsewhere(house: House, *, there: bool) -> None:
+    """Gone; or listed still and refused, which is remembered until it is read again."""
+    cloud = house.clouds[A]
+    if there:
+        cloud.fails(CatalogueStale("400: Flavor f could not be found."), "create")
+    else:
+        cloud.offered = cloud.offered._replace(flavors=())
     made = house.one(regions=[A, B], strategy="priority")
     assert (made.region, made.attempt) == (B, 2)
     assert house.state(A).state == "up"
+    assert not house.state(A).full
+    cloud.calls.clear()
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 1)
+    assert cloud.calls == []
+
+
+def test_a_catalogue_that_cannot_be_read_anew_is_left_to_the_next_sweep(house: House) -> None:
+    cloud = house.clouds[A]
+    renewed = cloud.offered.flavors[0]._replace(id="new")
+    cloud.offered = cloud.offered._replace(flavors=(renewed,))
+    cloud.fails(Unreachable("connection refused"), "catalogue")
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    assert "connection refused" in house.ledger.events(made.id)[1]["why"]
+    cloud.fails(None)
     house.sweep(A)
     assert house.one(regions=[A, B], strategy="priority").region == A
 
@@ -293,7 +346,7 @@ def test_the_story_tells_where_it_was_tried_and_why_it_went_on(house: House) -> 
 def test_when_no_region_is_left_each_ones_words_are_told_and_slots_come_back(house: House) -> None:
     house.clouds[A].fails(Unreachable("connection refused"))
     house.clouds[B].fails(AccountBroken("401: the login is refused"))
-    house.clouds[C].fails(CatalogueStale("400: Flavor could not be found"))
+    house.clouds[C].fails(CatalogueStale("400: Flavor could not be found"), "create")
     with pytest.raises(NoRegionWorked) as refusal:
         house.create()
     assert refusal.value.regions == {
@@ -330,24 +383,91 @@ def test_partial_keeps_the_siblings_of_one_that_nobody_takes(make_house: Any) ->
     house.assert_agreement()
 
 
-def test_what_is_the_clients_own_fault_is_tried_nowhere_else_and_nothing_is_kept(
+def test_what_every_region_refuses_is_refused_with_what_each_said_and_nothing_is_kept(
     house: House,
 ) -> None:
-    for cloud in house.clouds.values():
-        cloud.fails(OrderRefused("400: Invalid key_name provided."), "create")
-    with pytest.raises(Invalid, match="Invalid key_name provided"):
+    for region, cloud in house.clouds.items():
+        cloud.fails(OrderRefused(f"400: Invalid key_name provided in {region}."), "create")
+    with pytest.raises(Invalid, match="Invalid key_name provided") as refusal:
         house.create()
-    assert sum("create" in cloud.calls for cloud in house.clouds.values()) == 1
+    assert set(refusal.value.members()["regions"]) == {A, B, C}
+    assert sum("create" in cloud.calls for cloud in house.clouds.values()) == 3
     assert all(house.state(name).state == "up" for name in house.clouds)
     house.assert_idle()
 
 
+def test_what_one_region_refuses_another_may_take(house: House) -> None:
+    house.clouds[A].fails(OrderRefused("400: Invalid user_data"), "create")
+    house.clouds[B].fails(UNSUITED_KEY, "create")
+    made = house.one(ssh_public_key=SSH_KEY, strategy="priority")
+    assert (made.region, made.attempt) == (C, 3)
+    assert house.state(A).state == house.state(B).state == "up"
+    house.assert_agreement()
+
+
+def test_a_bounded_number_of_regions_is_asked_about_a_bad_order(make_house: Any) -> None:
+    house = make_house({f"many/R{it}": 1 for it in range(9)})
+    for cloud in house.clouds.values():
+        cloud.fails(OrderRefused("400: Invalid user_data"), "create")
+    with pytest.raises(Invalid):
+        house.create()
+    assert sum("create" in cloud.calls for cloud in house.clouds.values()) == FAILING_REGIONS_MAX
+    house.assert_idle()
+
+
 def test_one_refused_order_takes_its_siblings_with_it_even_when_partial(house: House) -> None:
-    house.clouds[C].fails(OrderRefused("400: Invalid user_data"), "create")
+    for cloud in house.clouds.values():
+        cloud.fails(OrderRefused("400: Invalid user_data"), "create")
     with pytest.raises(Invalid):
         house.create(6, partial=True)
     house.come_to_rest()
     house.assert_idle()
+
+
+# ---------------------------------------------------------------- what never fits
+
+
+def test_a_size_that_no_quota_allows_is_refused_as_such(make_house: Any) -> None:
+    house = make_house({A: 4, B: 4}, swept=False)
+    for cloud in house.clouds.values():
+        huge = Flavor(id="x", name="huge", vcpus=64, ram_mb=1024, disk_gb=20)
+        cloud.offered = cloud.offered._replace(flavors=(*cloud.offered.flavors, huge))
+        cloud.quota = cloud.quota._replace(vcpus=60)
+    house.sweep()
+    house.draining.drain([A], "works")
+    for more in ({}, {"on_full": "queue"}, {"partial": True}, {"count": 3, "on_full": "queue"}):
+        with pytest.raises(Invalid) as refusal:
+            house.create(**{"size": "huge"} | more)
+        assert refusal.value.faults[0][0] == "/size"
+        assert "64 vCPUs" in refusal.value.members()["regions"][A]
+        assert "60 vCPUs" in refusal.value.members()["regions"][B]
+    assert house.ledger.queue() == []
+    house.assert_idle()
+
+
+def test_a_count_beyond_all_quotas_is_refused_as_such(house: House) -> None:
+    """Those of regions that are down or drained count as well: they may come back."""
+    house.clouds[A].fails(Unreachable("connection refused"))
+    house.reaping.sweep(A)
+    house.draining.drain([B], "works")
+    with pytest.raises(CapacityExhausted):
+        house.create(12)
+    with pytest.raises(Invalid) as refusal:
+        house.create(13)
+    ((pointer, detail),) = refusal.value.faults
+    assert pointer == "/count"
+    assert "more than all regions together allow, which is 12" in detail
+    assert refusal.value.members()["regions"] == dict.fromkeys((A, B, C), "allows 4")
+    assert len(house.create(13, partial=True)) == 4
+    waiting = [it for it in house.create(13, on_full="queue") if it.status == Status.QUEUED]
+    assert len(waiting) == 13
+
+
+def test_what_was_not_looked_at_yet_is_no_bound(make_house: Any) -> None:
+    house = make_house({A: 4, B: 4}, swept=False)
+    house.sweep(A)
+    with pytest.raises(CapacityExhausted):
+        house.create(40)
 
 
 def test_an_order_that_would_be_sent_too_late_is_not_sent(make_house: Any) -> None:

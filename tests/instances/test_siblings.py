@@ -12,6 +12,7 @@ from openmultistack.errors import (
     CapacityExhausted,
     CatalogueStale,
     InDoubt,
+    Invalid,
     NoRegionWorked,
     RateLimited,
     RegionFull,
@@ -76,7 +77,7 @@ def test_what_nobody_takes_is_sent_once_to_each_and_all_slots_come_back(
     house = make_house({A: 12, B: 12})
     for cloud in house.clouds.values():
         cloud.fails(error, "create")
-    with pytest.raises((NoRegionWorked, CapacityExhausted)):
+    with pytest.raises((NoRegionWorked, CapacityExhausted, Invalid)):
         house.create(12)
     assert [cloud.calls.count("create") for cloud in house.clouds.values()] == [1, 1]
     house.assert_idle()

@@ -121,6 +121,7 @@ class Desk:
         self.ledger = ledger
         self.redis = redis
         self.keys = Keys(FLEET)
+        self.fleet = FLEET
         self._serial = itertools.count(1)
 
     def open(

@@ -32,6 +32,8 @@ def everything(desk: Desk) -> None:
     for region in (A, B):
         ledger.survey(region, cap=cap, foreign=Resources(), catalogue=Catalogue())
         ledger.survey(region, cap=cap, foreign=Resources(), catalogue=None)
+    ledger.unsuit(B, "flavor:1", "no")
+    ledger.restock(B, Catalogue())
     for means in ("full", "stale", "", "down"):
         ledger.report(B, "no", means)
     assert not desk.place(B).attempts

@@ -29,10 +29,14 @@ class Catalogues:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.offers = dict.fromkeys(names, OFFERED)
+        self.refused: dict[str, dict[str, str]] = {}
 
     def offered(self, regions: Sequence[str]) -> tuple[dict[str, Catalogue], Shares]:
         there = {it: self.offers[it] for it in regions if it in self.offers}
         return there, Shares(Numbers({}), "")
+
+    def unsuited(self) -> dict[str, dict[str, str]]:
+        return self.refused
 
 
 def asked_of(*names: str) -> tuple[Catalogues, Candidates]:

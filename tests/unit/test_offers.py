@@ -71,6 +71,41 @@ def only(
     return ask(fleet, {"alpha/One": one}, wanted, size).able[0]
 
 
+# ------------------------------------------------------------------ network
+
+
+def outer(name: str = "public", *, shared: bool = False) -> Network:
+    """Return a network that leads out of the cloud."""
+    return network(name, shared=shared)._replace(external=True)
+
+
+@pytest.mark.parametrize(
+    ("networks", "chosen"),
+    [
+        ([network(), outer()], "private"),
+        ([network(), outer(shared=True)], "private"),
+        ([network("all", shared=True), outer(shared=True)], "all"),
+        ([outer("a"), outer("b", shared=True)], "b"),
+    ],
+)
+def test_a_network_that_leads_out_is_taken_by_itself_only_if_shared_and_alone(
+    networks: Sequence[Network], chosen: str
+) -> None:
+    assert only(catalogue(networks=networks)).network.name == chosen
+
+
+def test_a_network_that_leads_out_alone_is_none_to_choose() -> None:
+    with pytest.raises(Invalid) as refusal:
+        only(catalogue(networks=[outer()]))
+    assert "name one in fleet.yaml" in refusal.value.members()["regions"]["alpha/One"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_network_that_leads_out_may_be_named(*, shared: bool) -> None:
+    one = catalogue(networks=[network(), outer(shared=shared)])
+    assert only(one, rule=RegionRule(network="public")).network.name == "public"
+
+
 # ------------------------------------------------------------------ image
 
 

@@ -141,4 +141,9 @@ def image_of(it: Document) -> Image:
 
 def network_of(it: Document) -> Network:
     """Return a network."""
-    return Network(id=it["id"], name=it["name"], shared=bool(it.get("shared")))
+    return Network(
+        id=it["id"],
+        name=it["name"],
+        shared=bool(it.get("shared")),
+        external=bool(it.get("router:external")),
+    )

@@ -7,6 +7,7 @@ certain that nothing was made; everything else is in doubt.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import requests
@@ -14,26 +15,19 @@ from keystoneauth1 import exceptions as ksa
 from openstack import exceptions as sdk
 from urllib3 import exceptions as urllib3
 
+from openmultistack.clouds.meanings import KEYED, meaning_of
 from openmultistack.errors import (
     AccountBroken,
-    CatalogueStale,
     CloudError,
     InDoubt,
-    OrderRefused,
     RateLimited,
-    RegionFull,
     Unreachable,
+    Unsuitable,
 )
+from openmultistack.models import ALL_OF_IT
 
-# Nova has two quota drivers and two texts; both are 403, as is a refusal by policy.
-_POLICY = re.compile(r"policy doesn't allow|not authorized|not permitted", re.IGNORECASE)
-# 400 bodies name what is missing (upstream's own texts; the lab's README, item 9).
-_CATALOGUE = re.compile(
-    r"flavor .*(could not be found|not found)|flavorref|image|network .*could not be found"
-    r"|security.?group|availability zone|multiple possible networks",
-    re.IGNORECASE,
-)
-_CLIENT = re.compile(r"user_data|key[_ ]?pair|key_name|metadata|public_key", re.IGNORECASE)
+# With a fault of Nova's in the body these say that nothing was made.
+CERTAIN = (400, 403, 404, 406, 409, 413)
 _SHOWN_CHARS = 300
 # For a provider that asks for a pause and does not say how long, or says far too long.
 RETRY_AFTER_S, RETRY_AFTER_MAX_S = 30, 900
@@ -45,23 +39,37 @@ def refusal(status: int, body: str, headers: Mapping[str, str]) -> CloudError:
     A rate limit is 429 by today's rule (RFC 6585) and was 413 with Retry-After by OpenStack's
     first; it is put before the API, so that nothing was made.
     """
-    text = said(status, body)
+    text, told = said(status, body), _fault(body) is not None
     wished = "retry-after" in {name.lower() for name in headers}
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (
-        status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wished
-    ):
+    too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    limited = wished or re.search(r"rate.?limit", text, re.IGNORECASE)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (too_large and limited):
         return RateLimited(text, retry_after_s=retry_after_s(headers))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return RegionFull(text)
-    if status == HTTPStatus.FORBIDDEN and _fault(body) is not None:
-        return AccountBroken(text) if _POLICY.search(text) else RegionFull(text)
+    if too_large and not told:
+        # Not Nova's: something before it takes no body of this size.
+        return Unsuitable(f"{text}: the order is too large for this cloud", about=ALL_OF_IT)
     if status == HTTPStatus.UNAUTHORIZED:
         return AccountBroken(text)
-    if status in (400, 404, 409) and _fault(body) is not None:
-        if _CLIENT.search(text) and not _CATALOGUE.search(text):
-            return OrderRefused(text)
-        return CatalogueStale(text)
+    if status in CERTAIN and told:
+        return meaning_of(status, text)
     return InDoubt(text)
+
+
+def keypair_refusal(status: int, body: str, headers: Mapping[str, str]) -> CloudError:
+    """Return what an error answer to the import of a key means; no server was made.
+
+    Whatever it is about: an order without a key, or with another one, is not concerned.
+    """
+    refused = refusal(status, body, headers)
+    if status == HTTPStatus.BAD_REQUEST and _fault(body) is not None:
+        why = "it takes no key of this type, or not this one"
+        return Unsuitable(f"{refused} ({why})", about=("key",))
+    if isinstance(refused, InDoubt):
+        return Unreachable(str(refused))
+    passing = isinstance(refused, (RateLimited, AccountBroken))
+    if passing or (isinstance(refused, Unsuitable) and refused.about == KEYED):
+        return refused
+    return Unsuitable(str(refused), about=KEYED)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:
@@ -103,7 +111,7 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     if isinstance(error, sdk.ConfigException):
         return AccountBroken("clouds.yaml has no usable entry for this region")
     if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
-        return AccountBroken("the service catalog has no endpoint for this region")
+        return AccountBroken("the service catalog has no compute service for this region")
     if isinstance(error, sdk.HttpException) and error.status_code is not None:
         status, body = error.status_code, getattr(error.response, "text", "")
         if status in (401, 403):
@@ -118,6 +126,21 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     if isinstance(error, ksa.HttpError) and not sent:
         return Unreachable(f"{error.http_status}: the identity service does not work")
     return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
+
+
+@contextmanager
+def naming(service: str) -> "Iterator[None]":
+    """Have what fails inside say which of a region's services it was."""
+    try:
+        yield
+    except (ksa.EndpointNotFound, ksa.CatalogException) as error:
+        text = f"the service catalog has no {service} service for this region"
+        hint = "; where servers need none, clouds.yaml says `has_network: false`"
+        raise AccountBroken(text + hint * (service == "network")) from error
+    except Exception as error:
+        found = translate(error, sent=False)
+        found.args = (f"the {service} service: {found}",)
+        raise found from error
 
 
 _NEVER_CONNECTED = (

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from openmultistack.clouds.marks import keypair_attempt
+from openmultistack.clouds.marks import keypair_attempt, metadata_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
 from openmultistack.errors import (
     CatalogueStale,
@@ -19,6 +19,7 @@ from openmultistack.errors import (
     PlaceMoved,
     RegionFull,
     TooLate,
+    Unsuitable,
 )
 from openmultistack.models import Address, Catalogue, Place, Resources, Status
 
@@ -42,6 +43,9 @@ class FakeCloud:
         self.quota = quota
         self.servers: dict[str, Server] = {}
         self.keypairs: set[str] = set()
+        # How many keypairs, and metadata items of a server, are allowed.
+        self.keypair_quota = 100
+        self.metadata_items = 128
         self.calls: list[str] = []
         self.fault: Fault = lambda _: None
         # What a server becomes that is being built: the fault it fails with, or None.
@@ -71,6 +75,7 @@ class FakeCloud:
                 or offer.network not in here.networks
             ):
                 raise CatalogueStale("400: flavor, image or network could not be found")
+            self._refuse_unsuitable(order)
             used = sum((it.need for it in self.servers.values()), need)
             if any(getattr(used, what) > getattr(self.quota, what) for what in Resources._fields):
                 raise RegionFull("403: Quota exceeded")
@@ -88,6 +93,17 @@ class FakeCloud:
             if order.marks.keypair:
                 self.keypairs.add(order.marks.keypair)
             return server_id
+
+    def _refuse_unsuitable(self, order: ServerOrder) -> None:
+        """Refuse what others' orders may have, and this one may not."""
+        if order.marks.keypair and len(self.keypairs) >= self.keypair_quota:
+            raise Unsuitable("403: Quota exceeded, too many key pairs.", about=("keyed",))
+        if len(metadata_of(order.marks)) > self.metadata_items:
+            text = f"403: Maximum number of metadata items exceeds {self.metadata_items}"
+            raise Unsuitable(text, about=("metadata",))
+        if order.offer.flavor.disk_gb == 0:
+            text = "403: Only volume-backed servers are allowed for flavors with zero disk."
+            raise Unsuitable(text, about=("flavor",))
 
     def _need(self, order: ServerOrder) -> Resources:
         flavor = order.offer.flavor

@@ -18,6 +18,7 @@ from openstack.config import OpenStackConfig
 
 from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
 from openmultistack.clouds.documents import (
+    Document,
     asked,
     bare_endpoint,
     flavor_of,
@@ -27,7 +28,7 @@ from openmultistack.clouds.documents import (
     quota_of,
     server_of,
 )
-from openmultistack.clouds.failures import refusal, said, translate
+from openmultistack.clouds.failures import keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
@@ -38,12 +39,10 @@ from openmultistack.errors import (
     CloudError,
     InDoubt,
     NotConfigured,
-    OrderRefused,
     PlaceMoved,
     TooLate,
-    Unreachable,
 )
-from openmultistack.models import Catalogue, Place
+from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
 READ_TIMEOUT_S = 30.0
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
@@ -52,6 +51,11 @@ LOOK_TIMEOUT_S = 10.0
 # (2021) to be common, and what a cloud does not know is left out.
 MICROVERSION = "2.90"
 TAGS_SINCE = (2, 52)
+FLAVOR_NUMBERS_SINCE = (2, 47)
+# The newest that takes a server without a word on networks.
+NETWORKS_UNSAID = "2.36"
+# The first that takes the type of a key.
+KEY_TYPE_SINCE, KEY_TYPE_MICROVERSION = (2, 2), "2.2"
 
 
 class OpenStackClouds:
@@ -127,6 +131,8 @@ class OpenStackCloud:
         self._located_by: AccessInfo | None = None
         self._override: str | None = None
         self._version: str | None = None
+        # By id, where servers do not tell their flavor's numbers; None: it is there no more.
+        self._flavors: dict[str, Flavor | None] = {}
 
     @cached_property
     def _connection(self) -> tuple[Services, Login]:
@@ -199,7 +205,8 @@ class OpenStackCloud:
 
     def _create_server(self, order: ServerOrder, not_after: float) -> str:
         with self._session(sending=True) as connection:
-            body = self._body(order)
+            version = self._version_for(order)
+            body = self._body(order, version)
             if order.place.startswith("p-") and order.place != self._place_of(connection).id:
                 raise PlaceMoved("the region's name leads to another project or cloud than before")
             if time.monotonic() > not_after:
@@ -207,23 +214,30 @@ class OpenStackCloud:
             answer = connection.compute.post(
                 "/servers",
                 json={"server": body},
-                microversion=self._version,
+                microversion=version,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
             if answer.status_code != HTTPStatus.ACCEPTED:
                 raise refusal(answer.status_code, answer.text, answer.headers)
             return _made_id(answer)
 
-    def _body(self, order: ServerOrder) -> dict[str, Any]:
+    def _version_for(self, order: ServerOrder) -> str | None:
+        """Return the microversion of a create: what is newer asks for networks."""
+        unsaid = order.offer.network == NO_NETWORK
+        newer = unsaid and _supports(self._version, _numbers(NETWORKS_UNSAID))
+        return NETWORKS_UNSAID if newer else self._version
+
+    def _body(self, order: ServerOrder, version: str | None) -> dict[str, Any]:
         offer, marks = order.offer, order.marks
         body: dict[str, Any] = {
             "name": marks.server_name,
             "flavorRef": offer.flavor.id,
             "imageRef": offer.image.id,
-            "networks": [{"uuid": offer.network.id}],
             "metadata": metadata_of(marks),
         }
-        if _supports(self._version, TAGS_SINCE):
+        if offer.network != NO_NETWORK:
+            body["networks"] = [{"uuid": offer.network.id}]
+        if _supports(version, TAGS_SINCE):
             body["tags"] = [tag_of(marks.fleet)]
         if order.user_data is not None:
             body["user_data"] = base64.b64encode(order.user_data.encode()).decode()
@@ -234,21 +248,20 @@ class OpenStackCloud:
         return body
 
     def _import_keypair(self, order: ServerOrder) -> None:
-        body = {"name": order.marks.keypair, "public_key": order.ssh_public_key, "type": "ssh"}
+        body = {"name": order.marks.keypair, "public_key": order.ssh_public_key}
         with self._session() as connection:
+            typed = _supports(self._version, KEY_TYPE_SINCE)
+            if typed:
+                body["type"] = "ssh"
             answer = connection.compute.post(
                 "/os-keypairs",
                 json={"keypair": body},
-                microversion="2.2",  # the first that takes a type
+                microversion=KEY_TYPE_MICROVERSION if typed else None,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
             # 409: this attempt's own keypair is there already.
-            if answer.status_code == HTTPStatus.BAD_REQUEST:
-                raise OrderRefused(said(answer.status_code, answer.text))
             if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
-                refused = refusal(answer.status_code, answer.text, answer.headers)
-                # Whatever became of the keypair: no server was made.
-                raise Unreachable(str(refused)) if isinstance(refused, InDoubt) else refused
+                raise keypair_refusal(answer.status_code, answer.text, answer.headers)
 
     def forget_keypair(self, name: str) -> None:
         """Delete a keypair; one that is gone is no error."""
@@ -270,7 +283,7 @@ class OpenStackCloud:
                 found = asked(connection.compute, path, microversion=version)
             except exceptions.NotFoundException:
                 return None
-            return server_of(found["server"], self._fleet)
+            return self._server(connection.compute, found["server"])
 
     def find(self, marks: Marks) -> Server | None:
         """Return the server that carries these marks' instance and attempt, if there is one yet.
@@ -299,7 +312,29 @@ class OpenStackCloud:
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-            return [server_of(it, self._fleet) for it in found["servers"]]
+            return [self._server(connection.compute, it) for it in found["servers"]]
+
+    def _server(self, nova: Any, document: Document) -> Server:  # noqa: ANN401  untyped
+        """Return a server; below 2.47 it tells its flavor's id only."""
+        server = server_of(document, self._fleet)
+        if _supports(self._version, FLAVOR_NUMBERS_SINCE) or not server.flavor:
+            return server
+        flavor = self._flavor(nova, server.flavor)
+        if flavor is None:
+            return server
+        need = Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)
+        return server._replace(flavor=flavor.name, need=need)
+
+    def _flavor(self, nova: Any, flavor_id: str) -> Flavor | None:  # noqa: ANN401  untyped
+        """Return a flavor by its id; asked for once, as an id never means another."""
+        if flavor_id not in self._flavors:
+            try:
+                found = asked(nova, f"/flavors/{flavor_id}")
+            except exceptions.NotFoundException:
+                self._flavors[flavor_id] = None
+            else:
+                self._flavors[flavor_id] = flavor_of(found["flavor"])
+        return self._flavors[flavor_id]
 
     def present(self) -> frozenset[str]:
         """Return the ids of all servers of the project."""
@@ -311,7 +346,7 @@ class OpenStackCloud:
         with self._session() as connection:
             nova = connection.compute
             found = listed(nova, "/servers/detail", microversion=self._version)
-            servers = tuple(server_of(it, self._fleet) for it in found)
+            servers = tuple(self._server(nova, it) for it in found)
             keypairs = [it["keypair"]["name"] for it in listed(nova, "/os-keypairs")]
             quota = quota_of(asked(nova, "/limits"))
         ours = frozenset(it for it in keypairs if keypair_attempt(it, self._fleet))
@@ -321,12 +356,18 @@ class OpenStackCloud:
         """Return what the region offers to servers."""
         with self._session() as connection:
             flavors = listed(connection.compute, "/flavors/detail")
-            images = listed(connection.image, "/images", params={"status": "active"})
-            networks = listed(connection.network, "/networks")
+            with naming("image"):
+                images = [
+                    image_of(it)
+                    for it in listed(connection.image, "/images", params={"status": "active"})
+                ]
             return Catalogue(
-                flavors=tuple(map(flavor_of, flavors)),
-                images=tuple(map(image_of, images)),
-                networks=tuple(network_of(it) for it in networks if not it.get("router:external")),
+                # Only an administrator is shown those that are disabled.
+                flavors=tuple(
+                    flavor_of(it) for it in flavors if not it.get("OS-FLV-DISABLED:disabled")
+                ),
+                images=tuple(images),
+                networks=_networks(connection),
             )
 
     def mark(self, server_id: str, marks: Marks) -> None:
@@ -336,6 +377,17 @@ class OpenStackCloud:
                 f"/servers/{server_id}/metadata", json={"metadata": metadata_of(marks)}
             )
             exceptions.raise_from_response(answer)
+
+
+def _networks(connection: Services) -> tuple[Network, ...]:
+    """Return the networks there are; where clouds.yaml says `has_network: false` Nova has its own.
+
+    Those that lead out of the cloud are told as such: see `find_network`.
+    """
+    if not connection.has("network"):
+        return (NO_NETWORK,)
+    with naming("network"):
+        return tuple(map(network_of, listed(connection.network, "/networks")))
 
 
 def _delete(connection: Any, path: str) -> None:  # noqa: ANN401  the sdk is untyped
@@ -352,5 +404,9 @@ def _made_id(answer: Any) -> str:  # noqa: ANN401  requests' response
         raise InDoubt("202, and a body that names no server") from error
 
 
-def _supports(microversion: str | None, since: tuple[int, int]) -> bool:
-    return microversion is not None and tuple(map(int, microversion.split("."))) >= since
+def _supports(microversion: str | None, since: tuple[int, ...]) -> bool:
+    return microversion is not None and _numbers(microversion) >= since
+
+
+def _numbers(microversion: str) -> tuple[int, ...]:
+    return tuple(map(int, microversion.split(".")))

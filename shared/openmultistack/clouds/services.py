@@ -41,6 +41,10 @@ class Services:
         """Neutron."""
         return self._service("network")
 
+    def has(self, kind: str) -> bool:
+        """Whether clouds.yaml lets a service be there: `has_network: false` says that it is not."""
+        return bool(self._config.has_service(kind))
+
     def _service(self, kind: str) -> Adapter:
         found: Adapter = self._config.get_session_client(
             kind,

@@ -8,9 +8,17 @@ from openmultistack.fleet.config import (
     load_fleet,
     load_fleet_file,
 )
-from openmultistack.fleet.offers import Offers, nearest, offers, regions_matching
+from openmultistack.fleet.offers import (
+    CannotServe,
+    Offers,
+    nearest,
+    offer_of,
+    offers,
+    regions_matching,
+)
 
 __all__ = [
+    "CannotServe",
     "Fleet",
     "FleetFile",
     "Offers",
@@ -19,6 +27,7 @@ __all__ = [
     "load_fleet",
     "load_fleet_file",
     "nearest",
+    "offer_of",
     "offers",
     "regions_matching",
 ]

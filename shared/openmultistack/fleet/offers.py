@@ -16,6 +16,10 @@ class Offers(NamedTuple):
 
     able: tuple[Offer, ...]
     unable: Mapping[str, str]
+    # Of the unable ones those that refused orders of this kind, until they are asked anew.
+    unsuited: tuple[Offer, ...] = ()
+    # And those that nobody has looked at yet.
+    unseen: frozenset[str] = frozenset()
 
 
 class CannotServe(Exception):
@@ -65,19 +69,25 @@ def offers(
             unseen[region.name] = "has not been looked at yet"
             continue
         try:
-            able.append(_offer(fleet, region, catalogue, image, size))
+            able.append(offer_of(fleet, region, catalogue, image, size))
         except CannotServe as reason:
             refused[region.name] = reason
     if not able and refused:
         raise _refuse(fleet, catalogues, image, size, refused)
     if not able:
         raise NoRegionReady("no region was looked at yet: the first sweep is to come", unseen)
-    return Offers(tuple(able), unseen | {name: str(why) for name, why in refused.items()})
+    unable = unseen | {name: str(why) for name, why in refused.items()}
+    return Offers(tuple(able), unable, unseen=frozenset(unseen))
 
 
-def _offer(
+def offer_of(
     fleet: Fleet, region: Region, catalogue: Catalogue, image: str, size: str | SizeWanted
 ) -> Offer:
+    """Return what a request means in a region that offers this.
+
+    Raises:
+        CannotServe: nothing; says why.
+    """
     found = find_image(fleet, region, catalogue, image)
     return Offer(
         region=region.name,
@@ -148,8 +158,10 @@ def find_network(region: Region, catalogue: Catalogue) -> Network:
         if len(named) != 1:
             raise CannotServe("network", f"has {len(named) or 'no'} networks named {name}")
         return named[0]
-    own = [it for it in catalogue.networks if not it.shared]
-    choice = own or list(catalogue.networks)
+    inner = [it for it in catalogue.networks if not it.external]
+    own = [it for it in inner if not it.shared]
+    # One that leads out of the cloud takes servers by themselves only if it is shared as well.
+    choice = own or inner or [it for it in catalogue.networks if it.shared]
     if len(choice) != 1:
         names = ", ".join(it.name for it in choice) or "none"
         raise CannotServe(

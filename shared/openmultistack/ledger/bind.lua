@@ -10,9 +10,7 @@
 -- Safe to repeat.
 local now, name, place, ranks = now_ms(), ARGV[1], ARGV[2], cjson.decode(ARGV[4])
 redis.call('HSET', KEYS[3], name, place)
-local function changed()
-  redis.call('SET', KEYS[5], redis.sha1hex((redis.call('GET', KEYS[5]) or '') .. name .. place .. now))
-end
+version = KEYS[5]
 
 -- Another place that had the name is told apart from now on.
 local function take_name()
@@ -24,7 +22,7 @@ local function take_name()
   entry.name = name .. '~' .. string.sub(other, 3, 8)
   redis.call('HSET', KEYS[1], other, cjson.encode(entry))
   redis.call('HSET', KEYS[2], entry.name, other)
-  changed()
+  changed(name .. place)
 end
 
 take_name()
@@ -35,7 +33,7 @@ if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == pl
   local alike = own ~= math.huge and math.floor(own / 1e6) == math.floor(other / 1e6)
   if own > other or (alike and redis.call('HLEN', KEYS[7]) > 0) then
     -- It stands for itself from now on, whatever somebody remembers of it.
-    if redis.call('HGET', KEYS[2], name) ~= name then changed() end
+    if redis.call('HGET', KEYS[2], name) ~= name then changed(name .. place) end
     redis.call('HSET', KEYS[2], name, name)
     redis.call('SADD', KEYS[4], name)
     redis.call('HSET', KEYS[8], 'state', 'duplicate', 'last_error_at_ms', now,
@@ -49,7 +47,7 @@ entry.name = name
 redis.call('HSET', KEYS[1], place, cjson.encode(entry))
 redis.call('HSET', KEYS[2], name, place)
 redis.call('SADD', KEYS[4], place)
-changed()
+changed(name .. place)
 -- What was said of the name before it was known what it stands for.
 redis.call('SREM', KEYS[4], name)
 local drained = redis.call('HGET', KEYS[8], 'drained')

@@ -102,4 +102,5 @@ class Binding(Acting):
                 pipe.srem(keys.regions, self.place_of(region))
                 pipe.delete(keys.region(region), keys.catalogue(region), keys.slots(region))
                 pipe.hdel(keys.versions, self.place_of(region))
+                pipe.hdel(keys.unsuited, self.place_of(region))
             pipe.execute()

@@ -44,6 +44,8 @@ class Keys:
         self.version = self._prefix + "version"
         # Hash: place to the version of its catalogue.
         self.versions = self._prefix + "versions"
+        # Hash: region to the version of what it refused.
+        self.unsuited = self._prefix + "unsuited"
 
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
@@ -60,6 +62,10 @@ class Keys:
     def catalogue(self, region: str) -> str:
         """String: the region's catalogue as JSON."""
         return f"{self._prefix}catalogue:{_quoted(self._place_of(region))}"
+
+    def refused(self, region: str) -> str:
+        """Hash: kind of order to what the region said of it; until its catalogue is read again."""
+        return f"{self._prefix}refused:{_quoted(region)}"
 
     def sweep_lock(self, region: str) -> str:
         """redis-py Lock: one sweep of a region at a time, by its name: two may be one place."""

@@ -5,9 +5,10 @@ from openmultistack.ledger.ending import Ending
 from openmultistack.ledger.observing import Observing
 from openmultistack.ledger.placing import Placing
 from openmultistack.ledger.shelf import Shelf
+from openmultistack.ledger.stocking import Stocking
 
 
-class Ledger(Placing, Ending, Observing, Binding, Shelf):
+class Ledger(Placing, Ending, Observing, Binding, Stocking, Shelf):
     """All acts on one fleet's ledger, beside the readings; safe to share between threads.
 
     Every method raises LedgerUnavailable when Redis does not answer; then nothing may be asked

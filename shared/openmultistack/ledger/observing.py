@@ -143,6 +143,8 @@ class Observing(Acting):
                 keys.shares,
                 keys.numbers,
                 keys.version,
+                keys.unsuited,
+                keys.refused(region),
             ],
             self.place_of(region),
             json.dumps(fields | {"state": "retiring" if retiring else "up"}),

@@ -50,6 +50,8 @@ class Readings:
         self._lease_ms = lease_ms
         self._catalogues: dict[str, tuple[str, Catalogue]] = {}
         self._offered = _Offered("", (), {}, Numbers({}))
+        # By place: the version of what it refused, and that.
+        self._unsuited: Mapping[str, tuple[str, Mapping[str, str]]] = {}
 
     def place_of(self, region: str) -> str:
         """Return the key of a region's state, as far as this process knows; see Places."""
@@ -104,7 +106,7 @@ class Readings:
         """Return the catalogues of those of these regions that have one, and how free all are.
 
         In one round trip, and up to two more for what changed since the last time. While nothing
-        has, the catalogues are the same object.
+        has, the catalogues are the same object. `unsuited` is then of this moment, too.
         """
         with self._pipeline() as pipe:
             pipe.mget(self._keys.version, self._keys.shares)
@@ -126,8 +128,10 @@ class Readings:
         with self._pipeline() as pipe:
             pipe.hgetall(self._keys.versions)
             pipe.hgetall(self._keys.numbers)
-            versions, numbers = pipe.execute()
+            pipe.hgetall(self._keys.unsuited)
+            versions, numbers, unsuited = pipe.execute()
         self._notice(version)
+        self._read_unsuited(unsuited)
         places = {it: self.place_of(it) for it in regions}
         there, known = [it for it in regions if places[it] in versions], self._catalogues
         stale = {places[it] for it in there}
@@ -147,6 +151,24 @@ class Readings:
                 pipe.get(self._keys.catalogue(region))
             for (region, version), text in zip(versions.items(), pipe.execute(), strict=True):
                 self._catalogues[region] = (version, decode_catalogue(text))
+
+    def unsuited(self) -> Mapping[str, Mapping[str, str]]:
+        """Return by region which kinds of orders it refused, as when catalogues were last read."""
+        known = self._unsuited.items()
+        return {self._places.name_of(place): kinds for place, (_, kinds) in known if kinds}
+
+    def _read_unsuited(self, versions: Mapping[str, str]) -> None:
+        """Read of these regions what they refused, where that changed."""
+        known = self._unsuited
+        stale = [it for it in versions if it not in known or known[it][0] != versions[it]]
+        kept = {it: known[it] for it in versions if it not in stale}
+        if stale:
+            with self._pipeline() as pipe:
+                for region in stale:
+                    pipe.hgetall(self._keys.refused(region))
+                found = zip(stale, pipe.execute(), strict=True)
+            kept |= {region: (versions[region], kinds) for region, kinds in found}
+        self._unsuited = kept
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""

@@ -41,7 +41,10 @@ _PARTS = {
     "prolong": ("_past",),
     "report": ("_breaker", "_shares"),
     "observe": ("_shares",),
-    "survey": ("_shares",),
+    "survey": ("_shares", "_version", "_stock"),
+    "restock": ("_version", "_stock"),
+    "unsuit": ("_version",),
+    "bind": ("_version",),
     "drain": ("_shares",),
     "retire": ("_shares",),
 }

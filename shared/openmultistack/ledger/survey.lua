@@ -1,17 +1,12 @@
 -- A sweep saw a region well: its caps and bounds, and what others use there.
 -- KEYS  regions (set of names), region (hash), catalogue (string: JSON), versions (hash: of catalogues),
---       slots (hash), shares (string), numbers (hash: region to its place in shares), version (string:
---       another one whenever versions or numbers change)
+--       slots (hash), shares (string), numbers (hash: region to its place in shares), version (string),
+--       unsuited (hash: region to version), refused (hash: kind of order to what the region said)
 -- ARGV  1 region, 2 JSON {field: value} for the region ('' takes the field away), 3 catalogue as
 --       JSON, or '' to keep it
 -- Returns  1
 -- Safe to repeat.
--- What is read again when it changes is told by one text, made of all changes so far.
-local function changed(what)
-  local before = redis.call('GET', KEYS[8]) or ''
-  redis.call('SET', KEYS[8], redis.sha1hex(before .. ARGV[1] .. what))
-end
-
+version = KEYS[8]
 redis.call('SADD', KEYS[1], ARGV[1])
 for field, value in pairs(cjson.decode(ARGV[2])) do
   if value == '' then redis.call('HDEL', KEYS[2], field) else redis.call('HSET', KEYS[2], field, value) end
@@ -19,13 +14,7 @@ end
 redis.call('HSET', KEYS[2], 'swept_at_ms', now_ms())
 redis.call('HDEL', KEYS[2], 'full')
 if ARGV[3] ~= '' then
-  local version = redis.sha1hex(ARGV[3])
-  redis.call('SET', KEYS[3], ARGV[3])
-  if redis.call('HGET', KEYS[4], ARGV[1]) ~= version then
-    redis.call('HSET', KEYS[4], ARGV[1], version)
-    changed(version)
-  end
-  redis.call('HSET', KEYS[2], 'catalogue_at_ms', now_ms())
+  stock(ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[9], KEYS[10], ARGV[3])
 end
 shares = KEYS[6]
 if redis.call('HEXISTS', KEYS[2], 'number') == 0 then

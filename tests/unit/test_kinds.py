@@ -1,0 +1,70 @@
+"""Kinds of orders: whom a refusal concerns, and whom it does not."""
+
+from typing import Any
+
+import pytest
+
+from openmultistack.clouds import Marks
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.commands import CreateInstances
+from openmultistack.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
+from openmultistack.models import ALL_OF_IT, Flavor, Image, Network, Offer
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hQ"
+OFFER = Offer(
+    region="alpha/One",
+    flavor=Flavor(id="f", name="small", vcpus=1, ram_mb=512, disk_gb=1),
+    image=Image(id="i", name="debian"),
+    network=Network(id="n", name="net"),
+    security_groups=("ssh",),
+)
+
+
+def asked(owner: str = "alice", offer: Offer = OFFER, **more: Any) -> Asked:
+    """Return an order."""
+    wanted = {"image": "debian", "size": "small"} | more
+    return Asked(offer, CreateInstances.model_validate(wanted), owner)
+
+
+WITH = {
+    "flavor": asked(offer=OFFER._replace(flavor=OFFER.flavor._replace(id="g"))),
+    "image": asked(offer=OFFER._replace(image=OFFER.image._replace(id="j"))),
+    "network": asked(offer=OFFER._replace(network=OFFER.network._replace(id="m"))),
+    "groups": asked(offer=OFFER._replace(security_groups=("ssh", "web"))),
+    "keyed": asked(ssh_public_key=KEY),
+    "key": asked(ssh_public_key=OTHER_KEY),
+    "metadata": asked(labels={"a": "1"}),
+    "content": asked(user_data="#!/bin/sh\n"),
+}
+
+
+@pytest.mark.parametrize("about", PROPERTIES)
+def test_a_refusal_concerns_orders_alike_in_what_it_is_about_and_no_others(about: str) -> None:
+    refused = {kind_of((about,), WITH[about]): "403: no"}
+    assert why_unsuited(refused, WITH[about]) == "403: no"
+    assert why_unsuited(refused, WITH[about]._replace(owner="alice")) == "403: no"
+    assert why_unsuited(refused, asked()) is None
+
+
+def test_every_property_is_tried_above() -> None:
+    assert WITH.keys() == PROPERTIES.keys()
+
+
+def test_what_a_client_wrote_is_of_no_other_owners_order() -> None:
+    refused = {kind_of(ALL_OF_IT, asked("alice")): "403: who knows"}
+    assert why_unsuited(refused, asked("alice"))
+    assert why_unsuited(refused, asked("bob")) is None
+    assert why_unsuited(refused, asked("alice", name="other")) is None
+
+
+def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
+    refused = {kind_of(("metadata",), asked(labels={"a": "1", "b": "2"})): "403: too many"}
+    for labels, hit in ((0, False), (1, False), (2, True), (3, True)):
+        order = asked(labels={f"k{it}": "" for it in range(labels)})
+        assert bool(why_unsuited(refused, order)) is hit
+
+
+def test_marks_take_as_many_items_as_is_said() -> None:
+    marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
+    assert len(metadata_of(marks)) == MARKS_ITEMS
