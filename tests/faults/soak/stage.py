@@ -79,7 +79,7 @@ class Stage:
             env=os.environ | self._environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         if done.returncode:
