@@ -29,7 +29,7 @@ SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 
 
 sys.path.append(str(ROOT / "infra" / "local"))  # scripts' folder, not a package
-from ports import Claim, claim_base, claim_block, free_port
+from ports import Claim, claim_base, claim_block, free_port  # noqa: E402  after its folder is known
 
 # What installing and starting the laboratory may take, on a slow machine: the first test of those
 # that need it waits for it.
@@ -213,7 +213,7 @@ def claim_ports() -> Iterator[Callable[[], int]]:
 
 
 @pytest.fixture(scope="session")
-def test_home() -> Path:
+def run_home() -> Path:
     """Return a home that this run has for itself; what needs several has them below it."""
     return locked_home()
 

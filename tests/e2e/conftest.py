@@ -171,7 +171,7 @@ class Product:
     def until_settled(self) -> None:
         """Sweep until no attempt is in doubt: each slot knows its server.
 
-        A slow answer of a Nova leaves an attempt in doubt, and its slot held, for as long as a lease.
+        A slow answer of a Nova leaves an attempt in doubt, its slot held, until a lease is over.
         """
         self.until(self._is_settled, within_s=LEASE_S + GONE_WITHIN_S)
 
