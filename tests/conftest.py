@@ -154,21 +154,17 @@ class Place(NamedTuple):
 def locked_home() -> Path:
     """Return a home that no other run has until this one ends: `.oms-test`, or `.oms-test-2` ..."""
     given = os.environ.get("OMS_TEST_HOME")
-    names = (
-        [given] if given else [f".oms-test{f'-{n}' if n > 1 else ''}" for n in range(1, HOMES_MAX)]
-    )
+    more = [f".oms-test-{number}" for number in range(2, HOMES_MAX + 1)]
+    names = [given] if given else [".oms-test", *more]
     for name in names:
         home = ROOT / name
-        lock = home.with_name(f"{home.name}.lock").open("w")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home.with_name(f"{home.name}.lock"), os.O_CREAT | os.O_RDWR)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _LOCKS.append(lock)
             return home
-        lock.close()
+        os.close(lock)
     raise AssertionError(f"other runs of the tests have {', '.join(names)}")
-
-
-_LOCKS: list[Any] = []
 
 
 def claim_place() -> Place:

@@ -24,6 +24,10 @@ LAB_UNITS = (5000, 5250, 6000)
 STACK_MARK, LAB_MARK = "OMS_LOCAL_STACK", "LAB_HOME"
 
 
+# Claims that nobody has a name for are held, too.
+_CLAIMS: set["Claim"] = set()
+
+
 class NoPorts(Exception):
     """There is no free block of ports."""
 
@@ -41,6 +45,7 @@ class Claim:
         except OSError:
             self.release()
             raise
+        _CLAIMS.add(self)
 
     def ports(self) -> list[int]:
         """Return all ports of the block but those that are the claim."""
@@ -48,6 +53,7 @@ class Claim:
 
     def release(self) -> None:
         """Let go of it; may be repeated."""
+        _CLAIMS.discard(self)
         for it in self._held:
             it.close()
         self._held.clear()

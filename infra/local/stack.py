@@ -168,9 +168,9 @@ def down(stack: Stack) -> None:
         say(f"{left}, and nobody ends them when their time is up; `make up` again looks after them")
 
 
-def clean(_stack: Stack) -> None:
-    """End every stack below this folder, and forget its data."""
-    stacks = homes.stacks_below(ROOT)
+def clean(folder: Path) -> None:
+    """End every stack below a folder, and forget its data."""
+    stacks = homes.stacks_below(folder)
     left = [said for it in stacks if (said := homes.going_on(it))]
     if not os.environ.get("FORCE"):
         homes.refuse_to_leave(stacks)
@@ -180,7 +180,7 @@ def clean(_stack: Stack) -> None:
         homes.forget(it)
     for said in left:
         say(f"{said}, and are forgotten")
-    for path in homes.remove_leftovers(ROOT):
+    for path in homes.remove_leftovers(folder):
         say(f"{path.name} stays: git has it in its care")
 
 
@@ -217,11 +217,14 @@ def status(stack: Stack) -> int:
 def _commanded(given: argparse.Namespace) -> int:
     if given.command == "up":
         up(stack_to_start(os.environ))
-    elif given.command == "down" and given.below:
+    elif given.command == "clean":
+        clean((given.below or ROOT).resolve())
+    elif given.command == "status":
+        return status(stack_at(os.environ))
+    elif given.below:
         end_below(given.below.resolve())
     else:
-        commands = {"down": down, "status": status, "clean": clean}
-        return commands[given.command](stack_at(os.environ)) or 0
+        down(stack_at(os.environ))
     return 0
 
 
@@ -229,7 +232,9 @@ def main() -> int:
     """Do what the command line says; what goes wrong is one sentence and exit 1."""
     parser = argparse.ArgumentParser(prog="stack.py", description=__doc__)
     parser.add_argument("command", choices=("up", "down", "status", "clean"))
-    parser.add_argument("--below", type=Path, help="`down`: every stack with its home below it")
+    parser.add_argument(
+        "--below", type=Path, help="of `down`, `clean`: each stack with a home there"
+    )
     given = parser.parse_args()
     try:
         return _commanded(given)
