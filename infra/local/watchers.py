@@ -27,8 +27,9 @@ BIN = ROOT / ".venv" / "bin"
 THREADS = "64"
 # What functions and the timer are made of, beside their own file.
 LIBRARY = (ROOT / "shared" / "openmultistack", ROOT / "requirements.lock")
-# When the listener is replaced, as other issuers are believed, connections of the old one end.
-DRAINED_WITHIN_S = 10
+# When the listener is replaced, as other issuers are believed, connections of the old one end with
+# their next answer; none is cut before the longest answer that the gateway allows.
+DRAINED_WITHIN_S = 300
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _envoy(stack: Stack) -> Watched:
     command = [str(BIN / "envoy"), "-c", str(stack.home / "run" / "envoy.json")]
     # Hot restart wants a shared memory of its own number for each Envoy on the machine.
     command += ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "2"]
-    command += ["--drain-time-s", str(DRAINED_WITHIN_S)]
+    command += ["--drain-time-s", str(DRAINED_WITHIN_S), "--drain-strategy", "immediate"]
     return Watched("envoy", command, stack.port_base)
 
 

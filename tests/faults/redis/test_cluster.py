@@ -14,7 +14,7 @@ from openmultistack.ledger.keys import Keys
 
 A = "alpha/One"
 Node = Any  # conftest's own; test modules do not import one another
-WITHIN_S = 30.0
+WITHIN_S = 180.0
 SLOTS = 16384
 BOUNDS = (0, 5461, 10923, SLOTS)
 
