@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,15 @@ class Local:
         """Call the API as the owner dev."""
         key = self.home / "keys" / "signing.pem"
         token = issue_token(key, owner="dev", scopes=SCOPES, ttl_s=900)
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}"} | more.pop("headers", {})
         return self.http.request(method, f"/v1{path}", headers=headers, **more)
+
+    def until(self, holds: Callable[[], Any]) -> None:
+        """Wait until something holds, or fail."""
+        until = time.monotonic() + COMMAND_WITHIN_S
+        while not holds():
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
     def create(self, **more: Any) -> dict[str, Any]:
         """Create an instance."""

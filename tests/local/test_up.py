@@ -4,9 +4,11 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import processes
 import psutil
 import pytest
@@ -18,6 +20,8 @@ from ports import HOST
 from openmultistack.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
 
 CI = "https://ci.example"
+# Longer than `up` takes to get to the functions, shorter than they may take to end.
+BOOT_S = 12
 
 
 def token_of(issuer: str, folder: Path) -> str:
@@ -30,6 +34,15 @@ def token_of(issuer: str, folder: Path) -> str:
     }  # fmt: skip
     key = (folder / "signing.pem").read_text()
     return str(jwt.encode(claims, key, "ES256", headers={"kid": kid}))
+
+
+def believe_another(local) -> None:
+    """Have a second issuer believed, whose keys are there."""
+    issuers_file = local.home / "issuers.yaml"
+    (own,) = yaml.safe_load(issuers_file.read_text())["issuers"]
+    more = own | {"issuer": CI, "jwks_file": "ci/jwks.json", "owner_prefix": "ci:"}
+    issuers = [own | {"owner_prefix": "own:"}, more]
+    issuers_file.write_text(yaml.safe_dump({"issuers": issuers}))
 
 
 def pids(local) -> dict[str, int]:
@@ -108,11 +121,7 @@ def test_a_further_issuer_is_believed_without_the_gateway_starting_anew(local) -
     before, token = pids(local), token_of(CI, local.home / "ci")
     headers = {"Authorization": f"Bearer {token}"}
     assert local.http.get("/v1/instances", headers=headers).status_code == 401
-    issuers_file = local.home / "issuers.yaml"
-    (own,) = yaml.safe_load(issuers_file.read_text())["issuers"]
-    more = own | {"issuer": CI, "jwks_file": "ci/jwks.json", "owner_prefix": "ci:"}
-    issuers = [own | {"owner_prefix": "own:"}, more]
-    issuers_file.write_text(yaml.safe_dump({"issuers": issuers}))
+    believe_another(local)
     said = local.up()
     assert "issuers.yaml changed: create, destroy, list, renew, reap start anew" in said
     assert "the gateway takes them over as it runs" in said
@@ -120,6 +129,29 @@ def test_a_further_issuer_is_believed_without_the_gateway_starting_anew(local) -
     after = pids(local)
     kept = {name for name in before if before[name] == after[name]}
     assert kept == {"valkey", "envoy", "timer", "circusd"}
+
+
+@pytest.mark.timeout(1800)
+def test_a_request_in_flight_is_answered_though_all_starts_anew_for_other_issuers(
+    local, sim
+) -> None:
+    """The function that has it ends after it, and the gateway's old listener stays until then."""
+    slow = f"{sim.url}/sim/regions/p1/RegionOne"
+    httpx.patch(slow, json={"boot_s": BOOT_S}).raise_for_status()
+    order = {"image": "debian-12", "size": "tiny", "regions": ["p1/RegionOne"], "ttl": 600}
+    before = pids(local)
+    with ThreadPoolExecutor(1) as pool:
+        wait = {"Prefer": "wait=60"}
+        flying = pool.submit(local.call, "POST", "/instances", json=order, headers=wait)
+        local.until(lambda: local.call("GET", "/instances").json()["instances"])
+        token_of(CI, local.home / "ci")
+        believe_another(local)
+        assert "the gateway takes them over as it runs" in local.up()
+        answer = flying.result()
+    httpx.patch(slow, json={"boot_s": 0.2}).raise_for_status()
+    assert answer.status_code == 202, answer.text
+    assert [it["status"] for it in answer.json()["instances"]] == ["ACTIVE"]
+    assert anew(before, pids(local)) == {"create", "destroy", "list", "renew", "reap"}
 
 
 @pytest.mark.timeout(1800)
