@@ -87,7 +87,7 @@ class Zygote:
 
     def run(
         self, program: str, *arguments: str, environment: Mapping[str, str], stdin: str = "",
-        timeout_s: float = 60,
+        timeout_s: float = 600,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a module or a .py file until it ends; it is killed when it takes too long."""
         self._files["stdin"].write_text(stdin)
@@ -96,7 +96,8 @@ class Zygote:
             json.dumps(order | {k: str(v) for k, v in self._files.items()}),
             file=self._process.stdin,
         )
-        alarm = threading.Timer(timeout_s, os.kill, (int(self._process.stdout.readline()), 9))
+        pid = int(self._process.stdout.readline())
+        alarm = threading.Timer(timeout_s, _kill, (pid,))
         alarm.start()
         code = int(self._process.stdout.readline())
         alarm.cancel()
@@ -106,6 +107,12 @@ class Zygote:
     def end(self) -> None:
         """End it; it has no process left then."""
         self._process.communicate(timeout=10)
+
+
+def _kill(pid: int) -> None:
+    """Kill a process, which may have ended by itself just now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
