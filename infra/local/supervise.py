@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a 
 from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
-TAKEN_OVER_WITHIN_S = 20
+TAKEN_OVER_WITHIN_S = 60
 # Where `up` looks for ports to propose.
 BASES = (22_000, 23_000, 24_000, 21_000, 25_000, 26_000)
 Say = Callable[[str], None]
@@ -189,12 +189,19 @@ def _move_into(path: Path, text: str) -> None:
 
 
 def _version_of_listeners(stack: Stack) -> str:
-    url = f"http://{HOST}:{stack.admin_port}/config_dump?resource=dynamic_listeners"
+    """Return which version of the file is in use; nothing while a listener is still being made.
+
+    A dump of the configuration keeps the old version of a listener that was changed in its place.
+    """
+    url = f"http://{HOST}:{stack.admin_port}/stats"
+    wanted = {"filter": r"lds\.version_text|total_listeners_warming"}
     try:
-        listeners = httpx.get(url, timeout=5).json().get("configs", [])
-        return str(listeners[0]["active_state"]["version_info"])
-    except (httpx.HTTPError, ValueError, LookupError):
+        text = httpx.get(url, params=wanted, timeout=5).text
+    except httpx.HTTPError:
         return ""
+    told = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    warming = told.get("listener_manager.total_listeners_warming")
+    return told.get("listener_manager.lds.version_text", "").strip('"') if warming == "0" else ""
 
 
 def _circus_file(stack: Stack) -> Path:

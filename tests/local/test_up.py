@@ -103,7 +103,7 @@ def test_each_changed_file_starts_anew_what_reads_it_while_requests_go_on(local)
         assert anew(before, after := pids(local)) == {"create", "destroy", "reap"}
 
         with local.fleet_file.open("a") as fleet:
-            fleet.write("owners: {default: {max_ttl: 500}}\n")
+            fleet.write("owners: {default: {default_ttl: 60, max_ttl: 500}}\n")
         said = local.up()
         assert "fleet.yaml changed: create, destroy, renew, reap start anew" in said
         assert anew(after, after := pids(local)) == {"create", "destroy", "renew", "reap"}
