@@ -1,10 +1,12 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
-# OMS_FLEET (the fleet's name: two stacks that share clouds need two). Of `soak`: SECONDS, SEED, OPERATIONS.
-# Of `long`: ONLY, as in ONLY="race or demo".
+# OMS_FLEET (the fleet's name: two stacks that share clouds need two); a home remembers them, an empty one goes back to
+# the default. Of `clean`: FORCE. Of `soak`: SECONDS, SEED, OPERATIONS. Of `long`: ONLY, as in ONLY="race or demo".
 
 PYTHON ?= python3
 VENV := .venv
-export PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET
+# Only what was given: one that is empty says something, too.
+$(foreach it,PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET FORCE,\
+	$(if $(filter undefined,$(origin $(it))),,$(eval export $(it))))
 
 # Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
 # two at a time.
@@ -27,7 +29,7 @@ $(VENV)/.made: requirements.lock pyproject.toml
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps -e .
 	@touch $@
 
-up: venv ## start everything; again at any time: start what does not run
+up: venv ## start everything; again at any time: start what does not run, and anew what changed
 	@$(VENV)/bin/python infra/local/stack.py up
 
 demo: up ## up, then 45 instances over all regions, and ten destroyed
@@ -67,5 +69,5 @@ lock: venv ## lock the newest versions that pyproject.toml allows
 	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
 		--no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 
-clean: down ## end everything and forget all data
-	@rm -rf .oms .oms-*
+clean: venv ## end every stack below this folder and forget all data
+	@$(VENV)/bin/python infra/local/stack.py clean

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a package
 
 from layout import Stack, stack_of  # noqa: E402
+from ports import claim_block  # noqa: E402
 
 BIN = ROOT / ".venv" / "bin"
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
@@ -163,9 +164,9 @@ def product(
     name: str = "bench",
 ) -> Iterator[Product]:
     """Run the whole product before a simulated OpenStack, or before the laboratory (None)."""
-    port = free_port_range()
+    claim = claim_block(lab=sim is None)
     environment = {
-        "PORT_BASE": str(port),
+        "PORT_BASE": str(claim.base),
         "OMS_HOME": str(home / name),
         "REPLICAS": str(replicas),
         "REAP_EVERY_S": str(reap_every_s),
@@ -183,6 +184,7 @@ def product(
         yield Product(stack_of(environment))
     finally:
         _stack("down", environment)
+        claim.release()
 
 
 def _stack(command: str, environment: Mapping[str, str]) -> None:
@@ -203,15 +205,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def free_port_range(size: int = 1000) -> int:
-    """Return the first of so many ports for a stack, apart from those that `make` and tests use."""
-    for base in range(10000, 15000, size):
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, base)):
-                return base
-    raise RuntimeError("no ports are left for a stack")
 
 
 def wait_for(port: int) -> None:

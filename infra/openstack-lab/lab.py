@@ -78,6 +78,11 @@ def race_at_quota(lab: Lab, args: argparse.Namespace) -> None:
     print(json.dumps(asdict(outcome)) if args.json else outcome.sentence())
 
 
+def ports(lab: Lab, _args: argparse.Namespace) -> None:
+    """Print what does not run yet, with the ports that it will need, as JSON."""
+    print(json.dumps(report.ports_wanted(lab)))
+
+
 def env(lab: Lab, args: argparse.Namespace) -> None:
     """Print lines for a shell to evaluate: the clouds and the `openstack` client."""
     clouds = lab.clouds_admin_yaml if args.admin else lab.clouds_yaml
@@ -95,6 +100,7 @@ COMMANDS = {
     "resume": resume,
     "fault": fault,
     "race": race_at_quota,
+    "ports": ports,
     "env": env,
 }
 

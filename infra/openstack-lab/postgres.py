@@ -21,7 +21,7 @@ from layout import Lab, replace_text
 from topology import HOST, PASSWORD
 
 USER = "lab"
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 POLL_S = 0.1
 # Statements that the server still works on for a psql that was killed, as it makes whole databases.
 END_LEFTOVERS = """

@@ -21,7 +21,7 @@ from errors import LabError
 from layout import Lab, replace_text
 from topology import HOST
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 20
 POLL_S = 0.1
 POSTGRES = "postgres"

@@ -7,7 +7,8 @@ import processes
 import rest
 from errors import LabError
 from layout import Lab
-from topology import HOST
+from services import keystone_process
+from topology import HOST, KEYSTONE_PORT_OFFSETS, REGIONS, SERVICE_PORT_OFFSETS
 
 ALL_WELL, SOME_DEAD, NOTHING_RUNS = 0, 1, 3
 
@@ -23,6 +24,16 @@ def status(lab: Lab) -> int:
     total_mb = sum(memory_mb(process) for process in recorded)
     print(f"{total_mb:.0f} MiB in all; clouds: {lab.clouds_yaml}")
     return ALL_WELL if all(process.is_alive() for process in recorded) else SOME_DEAD
+
+
+def ports_wanted(lab: Lab) -> dict[str, int]:
+    """The ports, by process, of what does not run yet."""
+    ports = {processes.POSTGRES: lab.database_port}
+    ports |= {keystone_process(it): lab.keystone_port(it) for it in KEYSTONE_PORT_OFFSETS}
+    for region in REGIONS:
+        for service in SERVICE_PORT_OFFSETS:
+            ports[region.process(service)] = lab.service_port(region, service)
+    return {name: port for name, port in ports.items() if name not in processes.running(lab)}
 
 
 def line(process: processes.Process) -> str:

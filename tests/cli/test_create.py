@@ -179,7 +179,7 @@ def test_waiting_is_bounded(oms, stub):
     stub.life = ["BUILD"]
     began = time.monotonic()
     done = oms(*BASIC, "--wait", "--timeout", "2s", code=1)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert "1 not ACTIVE after 2s" in done.stderr
     assert "i-01JD0000000000000000000001" in done.stdout
 

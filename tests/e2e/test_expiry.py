@@ -3,27 +3,33 @@
 import time
 from datetime import UTC, datetime
 
+# Longer than a sweep takes on any machine, so that one fits in before.
+BRIEF_S = 90
 
-def test_an_instance_is_gone_from_cloud_and_ledger_within_one_sweep_of_its_expiry(product):
-    """With --ttl 60; one that was renewed meanwhile stays."""
-    created = product.oms(
-        "create", "--count", "2", "--image", "debian-12", "--size", "tiny", "--ttl", "60", "--json"
+
+def test_an_instance_is_gone_from_cloud_and_ledger_after_a_sweep_past_its_expiry(product):
+    """One that is left as it is stays; what has an expiry is not ended before it."""
+    product.oms(
+        "create", "--count", "2", "--image", "debian-12", "--size", "tiny", "--ttl", "20m", "--json"
     )
-    assert created.returncode == 0
-    brief, renewed = product.instances()
-    product.until_active([brief["id"], renewed["id"]], within_s=50)
-    product.oms("renew", renewed["id"], "--ttl", "20m")
-    left_s = datetime.fromisoformat(brief["expires_at"]) - datetime.now(UTC)
-    assert left_s.total_seconds() > 0
+    brief, other = product.instances()
+    product.until_active([brief["id"], other["id"]])
+    product.oms("renew", brief["id"], "--ttl", f"{BRIEF_S}s")
+    expires_at = datetime.fromisoformat(product.show(brief["id"])["expires_at"])
     product.sweep()
+    swept_at = datetime.now(UTC)
     assert product.show(brief["id"])["status"] == "ACTIVE"
+    assert swept_at < expires_at
 
-    time.sleep(max(0.0, left_s.total_seconds()) + 0.5)
+    time.sleep(max(0.0, (expires_at - datetime.now(UTC)).total_seconds()) + 0.5)
     product.sweep()
-    assert product.show(brief["id"])["status"] == "DELETED"
-    assert brief["server_id"] not in product.servers(brief["region"])
-    assert product.show(renewed["id"])["status"] == "ACTIVE"
-    assert renewed["server_id"] in product.servers(renewed["region"])
+    # The cloud takes its time; nothing more is asked of it.
+    assert product.show(brief["id"])["status"] in ("DELETING", "DELETED")
+    product.until(lambda: brief["server_id"] not in product.servers(brief["region"]))
+    product.until(lambda: product.show(brief["id"])["status"] == "DELETED")
+    assert product.show(other["id"])["status"] == "ACTIVE"
+    assert other["server_id"] in product.servers(other["region"])
+    product.until_settled()
     product.assert_agreement()
 
 

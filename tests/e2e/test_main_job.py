@@ -23,7 +23,7 @@ def test_the_demo_works_on_top_of_what_an_earlier_one_left(product, capsys):
             env=product.environment | {"COLUMNS": "100"},
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=1200,
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 # On a slow machine sixty servers take minutes.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 LOST = {"method": "POST", "path": "/servers", "kind": "reset_after", "share": 0.3}
 OWNERS = ("dev", "ci", "lab")
 RACERS = """
@@ -58,7 +58,7 @@ def sixty(running_faulty, proxy):
     proxy.clear()
     for owner in OWNERS:
         mine = [it["id"] for it in product.instances(owner)]
-        product.until_active(mine, owner=owner, within_s=180)
+        product.until_active(mine, owner=owner, within_s=600)
     return answers, in_error | _in_error(product), lost, time.monotonic() - began
 
 

@@ -25,7 +25,7 @@ def test_the_commands_run_in_order(product):
             env=product.environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=900,
             stdin=subprocess.DEVNULL,
             check=False,
         )

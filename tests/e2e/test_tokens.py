@@ -58,7 +58,7 @@ def bad_tokens(product, tmp_path) -> dict[str, str]:
 @pytest.mark.parametrize("door", ["gateway", "function"])
 def test_fail_closed_a_bad_token_is_refused_by_gateway_and_function(product, tmp_path, door):
     """401 with a problem document and WWW-Authenticate, whatever is wrong with the token."""
-    ports = {"GET": 24140, "POST": 24100}
+    ports = {"GET": product.port_base + 140, "POST": product.port_base + 100}
     tokens = {"no token": None} | bad_tokens(product, tmp_path)
     for what, token in tokens.items():
         for method, path in PATHS[:2]:
@@ -76,7 +76,7 @@ def test_fail_closed_a_bad_token_is_refused_by_gateway_and_function(product, tmp
 def test_a_good_token_is_let_in_by_both(product):
     """The control for the test above."""
     headers = {"Authorization": f"Bearer {product.token()}"}
-    for url in (product.url, "http://127.0.0.1:24140"):
+    for url in (product.url, f"http://127.0.0.1:{product.port_base + 140}"):
         assert httpx.get(f"{url}/v1/instances", headers=headers).status_code == 200
 
 

@@ -18,8 +18,8 @@ import yaml
 from openmultistack.fleet.config import load_fleet
 
 PROXY = Path(__file__).parent / "proxy.py"
-END_WITHIN_S = 10
-IDLE_WITHIN_S = 30
+END_WITHIN_S = 60
+IDLE_WITHIN_S = 120
 
 
 class FaultProxy:

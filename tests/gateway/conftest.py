@@ -5,10 +5,8 @@ The functions run under functions-framework, as ours do, and only say what reach
 
 import contextlib
 import http.client
-import itertools
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -21,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from ports import free_port  # of infra/local, to which the tests' own conftest leads
 
 from openmultistack.principal import issue_token, make_signing_key
 
@@ -50,21 +49,7 @@ def handle(request):
 '''
 
 
-# Below the ports that the kernel gives to connections, which can take one that was free just now;
-# above those of a stack and its laboratory. Runs side by side begin at different places.
-_PORTS = itertools.cycle(random.sample(range(30_400, 32_700), 2300))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now, and that was not returned before."""
-    for port in _PORTS:
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
     """Return when something listens, or fail."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until and process.poll() is None:
@@ -74,7 +59,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float 
     raise TimeoutError(f"nothing listens on port {port}")
 
 
-def wait_for_silence(port: int, timeout_s: float = 10) -> None:
+def wait_for_silence(port: int, timeout_s: float = 30) -> None:
     """Return when nothing listens any more, or fail: a killed worker takes a moment to be gone."""
     until = time.monotonic() + timeout_s
     with contextlib.suppress(ConnectionRefusedError):
@@ -155,7 +140,7 @@ class Gateway:
 
     def line(self, request_id: str) -> dict[str, Any]:
         """Return the line of the access log for a request."""
-        until = time.monotonic() + 5
+        until = time.monotonic() + 30
         while time.monotonic() < until:
             for line in self.log().splitlines():
                 if request_id in line:

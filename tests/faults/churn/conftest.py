@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ import pytest
 from openmultistack.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent.parent.parent
-TEST_HOME = Path(os.environ.get("OMS_TEST_HOME") or ROOT / ".oms-test")
-PORT_BASE = int(os.environ.get("OMS_TEST_PORT_BASE") or 24000) + 600
 FLEET_YAML = """
 sizes:
   tiny: {vcpus: 1, ram_mb: 512}
@@ -28,12 +26,12 @@ owners:
 class Stack:
     """A running stack, spoken to over HTTP."""
 
-    def __init__(self, clouds_file: Path, home: Path) -> None:
+    def __init__(self, clouds_file: Path, home: Path, port_base: int) -> None:
         self._home = home
-        fleet = home.with_suffix(".fleet.yaml")
+        fleet = clouds_file.with_name("fleet.yaml")
         fleet.write_text(FLEET_YAML)
         self._environment = os.environ | {
-            "PORT_BASE": str(PORT_BASE),
+            "PORT_BASE": str(port_base),
             "OMS_HOME": str(home),
             "CLOUDS": str(clouds_file),
             "FLEET": str(fleet),
@@ -41,7 +39,7 @@ class Stack:
             "REAP_EVERY_S": "3600",
         }
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{PORT_BASE}",
+            base_url=f"http://127.0.0.1:{port_base}",
             timeout=120,
             limits=httpx.Limits(max_connections=100),
         )
@@ -54,7 +52,7 @@ class Stack:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -87,9 +85,11 @@ def churn_sim(start_sim: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def running_stack(churn_sim: Any) -> Iterator[Stack]:
+def running_stack(
+    churn_sim: Any, run_home: Path, claim_ports: Callable[[], int]
+) -> Iterator[Stack]:
     """The stack, up; ended after the last test."""
-    stack = Stack(churn_sim.clouds_file, TEST_HOME.with_name(f"{TEST_HOME.name}-churn"))
+    stack = Stack(churn_sim.clouds_file, run_home / "churn", claim_ports())
     stack.command("up")
     yield stack
     stack.http.close()

@@ -12,7 +12,7 @@ import pytest
 
 Stack = Any  # conftest's own
 SLOTS = 60
-WITHIN_S = 120
+WITHIN_S = 400
 OWNERS = {"thirty": 30, "twenty": 20, "ten": 10}
 
 
@@ -34,7 +34,7 @@ def running(stack: Stack, owner: str) -> list[dict[str, Any]]:
     return [it for it in listed(stack, owner) if it["status"] in ("BUILD", "ACTIVE")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_hundred_of_three_owners_with_different_quotas_are_served_fairly(stack: Stack) -> None:
     """Who holds least goes first, nobody passes their quota, and in the end all were served."""
     assert len(stack.create("hog", SLOTS)) == SLOTS
@@ -94,7 +94,7 @@ def _assert_fair(placed: list[str]) -> None:
         assert not held or max(held) - min(held) <= 8, (owner, has)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_exact_fill_a_churn_of_300_over_60_slots_serves_all_without_a_sweep(
     stack: Stack, churn_sim: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

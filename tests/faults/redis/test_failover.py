@@ -15,7 +15,7 @@ from openmultistack.ledger.connect import Sentinels
 
 House = Any  # conftest's own; test modules do not import one another
 Node = Any
-WITHIN_S = 30.0
+WITHIN_S = 180.0
 SENTINEL = """
 sentinel monitor ledger 127.0.0.1 {port} 2
 sentinel down-after-milliseconds ledger 1000

@@ -13,7 +13,7 @@ MORE = 15
 AT_A_TIME = 5
 TRIED_FOR_S = 60
 # Two sweeps and what they start; all that is bounded by a lease is over before.
-SETTLED_WITHIN_S = 40
+SETTLED_WITHIN_S = 150
 DESTROYED = 8
 
 

