@@ -65,7 +65,7 @@ class Keys:
 
     def refused(self, region: str) -> str:
         """Hash: kind of order to what the region said of it; until its catalogue is read again."""
-        return f"{self._prefix}refused:{_quoted(region)}"
+        return f"{self._prefix}refused:{_quoted(self._place_of(region))}"
 
     def sweep_lock(self, region: str) -> str:
         """redis-py Lock: one sweep of a region at a time, by its name: two may be one place."""

@@ -12,5 +12,5 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 version = KEYS[3]
 changed(ARGV[1] .. ARGV[2])
-redis.call('HSET', KEYS[1], ARGV[1], redis.call('GET', version))
+redis.call('HSET', KEYS[1], ARGV[1], redis.call('GET', KEYS[3]))
 return 1
