@@ -4,7 +4,6 @@ import base64
 import gc
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -16,7 +15,12 @@ from keystoneauth1.access import AccessInfo
 from openstack import exceptions, utils
 from openstack.config import OpenStackConfig
 
-from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
+from openmultistack.clouds.connections import (
+    CONNECT_TIMEOUT_S,
+    BadAnswer,
+    Hosts,
+    ImpatientAdapter,
+)
 from openmultistack.clouds.documents import (
     asked,
     bare_endpoint,
@@ -40,7 +44,6 @@ from openmultistack.errors import (
     NotConfigured,
     OrderRefused,
     PlaceMoved,
-    TooLate,
     Unreachable,
 )
 from openmultistack.models import Catalogue, Place
@@ -149,6 +152,8 @@ class OpenStackCloud:
                 yield connection
             finally:
                 login.noticed(connection.session, token)
+        except BadAnswer as error:
+            raise (InDoubt if sent else Unreachable)(str(error)) from error
         except Exception as error:
             raise translate(error, sent=sent) from error
 
@@ -202,11 +207,10 @@ class OpenStackCloud:
             body = self._body(order)
             if order.place.startswith("p-") and order.place != self._place_of(connection).id:
                 raise PlaceMoved("the region's name leads to another project or cloud than before")
-            if time.monotonic() > not_after:
-                raise TooLate("not sent: its lease was nearly over")
             answer = connection.compute.post(
                 "/servers",
                 json={"server": body},
+                not_after=not_after,
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
@@ -284,22 +288,19 @@ class OpenStackCloud:
         return None
 
     def active(self) -> Sequence[Server]:
-        """Return the project's servers that the cloud shows ACTIVE.
-
-        One page of them: Nova's own limit (1,000 as a rule) is far above a region's quota.
-        """
+        """Return the project's servers that the cloud shows ACTIVE."""
         return self._listed(status="ACTIVE")
 
     def _listed(self, **filters: str) -> list[Server]:
         with self._session() as connection:
-            found = asked(
+            found = listed(
                 connection.compute,
                 "/servers/detail",
                 params=filters,
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-            return [server_of(it, self._fleet) for it in found["servers"]]
+            return [server_of(it, self._fleet) for it in found]
 
     def present(self) -> frozenset[str]:
         """Return the ids of all servers of the project."""
