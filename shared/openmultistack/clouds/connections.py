@@ -1,19 +1,32 @@
-"""How connections to clouds come about: a host that is gone costs one short wait, not many.
+"""How requests reach clouds: a host that is gone costs one short wait, and each answer ends.
 
 The sdk has one timeout for connecting and reading, and to learn an endpoint's versions it asks
-several addresses of the same host.
+several addresses of the same host. Of a body it bounds neither size nor time.
 """
 
+import math
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
+from openmultistack.errors import TooLate
+
 CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
 # For so long a host that took no connection is not tried again, by any region that is there.
 GONE_FOR_S = 5.0
+# A page of 1,000 servers, Nova's own limit, is some 5 MB; a catalog of 100 regions is 1 MB.
+BODY_MAX_BYTES = 32 * 2**20
+# For a body, from its first byte to its last: a cloud that is well needs a second or two.
+BODY_MAX_S = 30.0
+_READ_BYTES = 2**16
+
+
+class BadAnswer(Exception):
+    """What no OpenStack answers; the message is safe to show."""
 
 
 class Hosts:
@@ -41,6 +54,15 @@ class HostSession(requests.Session):
         self._said: dict[tuple[object, ...], dict[str, Any]] = {}
         super().__init__()
 
+    def request(self, *args: Any, not_after: float = math.inf, **more: Any) -> Any:  # noqa: ANN401  as the one above
+        """Send a request, if it is not too late: a rate limit or a login came before.
+
+        `not_after` is of the monotonic clock, in seconds.
+        """
+        if time.monotonic() > not_after:
+            raise TooLate("not sent: its lease was nearly over")
+        return super().request(*args, **more)
+
     def merge_environment_settings(self, url: Any, proxies: Any, *how: Any) -> Any:  # noqa: ANN401  as the one above
         """Return the settings for a request; one with proxies of its own is looked up each time."""
         if proxies:
@@ -66,7 +88,33 @@ class ImpatientAdapter(TCPKeepAliveAdapter):
         if isinstance(more.get("timeout"), int | float):
             more["timeout"] = (CONNECT_TIMEOUT_S, more["timeout"])
         try:
-            return super().send(request, *args, **more)
+            answer = super().send(request, *args, **more)
         except requests.exceptions.ConnectTimeout:
             self._hosts.went(host)
             raise
+        answer.raw = _Bounded(answer.raw)
+        return answer
+
+
+class _Bounded:
+    """A body as urllib3 gives it, which ends: by itself, or as a failure."""
+
+    def __init__(self, raw: Any) -> None:  # noqa: ANN401  urllib3's response
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  as urllib3 has it
+        return getattr(self._raw, name)
+
+    def stream(self, _: int, *, decode_content: bool) -> Iterator[bytes]:
+        """Give the body as it comes.
+
+        Raises:
+            BadAnswer: it is longer, or takes longer, than any true one.
+        """
+        until, left = time.monotonic() + BODY_MAX_S, BODY_MAX_BYTES
+        while chunk := self._raw.read1(_READ_BYTES, decode_content=decode_content):
+            left -= len(chunk)
+            if left < 0 or time.monotonic() > until:
+                self._raw.close()
+                raise BadAnswer("its answer does not end")
+            yield chunk

@@ -5,12 +5,14 @@ each; a sweep reads thousands and needs a few fields of them.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from openstack import exceptions
 
+from openmultistack.clouds.connections import BadAnswer
 from openmultistack.clouds.marks import marks_of
 from openmultistack.clouds.port import Server
 from openmultistack.models import Address, Flavor, Image, Network, Resources, Status
@@ -19,6 +21,10 @@ Document = Mapping[str, Any]
 
 # Nova's -1; far beyond any fleet, and still an exact number in Lua.
 UNLIMITED = 10**9
+# Glance's pages have 25 images if nobody says otherwise, all others 1,000: no project has so many.
+PAGES_MAX = 200
+# A sweep has two minutes for all of its lists.
+LIST_MAX_S = 60.0
 # What Glance says of every image in text; all other text is a property that somebody gave it.
 IMAGE_FIELDS = {
     "id", "name", "status", "visibility", "owner", "checksum", "os_hash_algo", "os_hash_value",
@@ -47,27 +53,64 @@ def listed(
     path: str,
     *,
     params: Document | None = None,
-    microversion: str | None = None,
+    **more: Any,  # noqa: ANN401  as of a request
 ) -> Iterator[Document]:
-    """Give the things in a list, page after page.
+    """Give the things in a list, page after page, each once.
 
     Of the link to the next page only the query counts: its host may be one that is known inside
     the cloud alone.
+
+    Raises:
+        BadAnswer: it has no end, or is no list at all.
     """
     field = path.strip("/").partition("/")[0].removeprefix("os-")
-    query: Document | None = params or {}
-    while query is not None:
-        page = asked(adapter, path, params=query, microversion=microversion)
-        yield from page[field]
+    until = time.monotonic() + LIST_MAX_S
+    seen: set[str] = set()
+    query: Document = params or {}
+    for _ in range(PAGES_MAX):
+        page = asked(adapter, path, params=query, **more)
+        fresh = [it for it in _items(page, field) if _name(it, field) not in seen]
+        seen.update(_name(it, field) for it in fresh)
+        yield from fresh
         following = _next_query(page, field)
-        query = None if following is None else {**query, **following}
+        if following is None:
+            return
+        if not fresh:
+            raise BadAnswer(f"its list of {field} does not end: a page brought nothing new")
+        if time.monotonic() > until:
+            raise BadAnswer(f"its list of {field} took longer than {LIST_MAX_S:.0f} s")
+        query = {**query, **following}
+    raise BadAnswer(f"its list of {field} does not end: it has over {PAGES_MAX} pages")
+
+
+def _items(page: Any, field: str) -> Sequence[Document]:  # noqa: ANN401  JSON
+    """Return what is on a page, in the order that it has, nothing twice."""
+    items = page.get(field) if isinstance(page, dict) else None
+    if not isinstance(items, list):
+        raise BadAnswer(f"its answer has no list of {field}")
+    return list({_name(it, field): it for it in items}.values())
+
+
+def _name(it: Any, field: str) -> str:  # noqa: ANN401  JSON
+    """Return what tells a thing from all others; a keypair is one level deeper, and has a name."""
+    inner = it.get("keypair", it) if isinstance(it, dict) else None
+    name = (inner.get("id") or inner.get("name")) if isinstance(inner, dict) else None
+    if not isinstance(name, str | int) or not name:
+        raise BadAnswer(f"its list of {field} has something without an id")
+    return str(name)
 
 
 def _next_query(page: Document, field: str) -> Mapping[str, str] | None:
     """Return the query of the next page: a link beside the list, or Glance's `next`."""
-    links = {it["rel"]: it["href"] for it in page.get(f"{field}_links", ())}
-    href = links.get("next") or page.get("next")
-    return dict(parse_qsl(urlsplit(href).query)) if href and page[field] else None
+    links = page.get(f"{field}_links") or ()
+    if not isinstance(links, list | tuple) or not all(isinstance(it, dict) for it in links):
+        raise BadAnswer(f"its list of {field} has a link that is none")
+    href = {it.get("rel"): it.get("href") for it in links}.get("next") or page.get("next")
+    if not href:
+        return None
+    if not isinstance(href, str):
+        raise BadAnswer(f"its list of {field} has a link that is none")
+    return dict(parse_qsl(urlsplit(href).query))
 
 
 def server_of(it: Document, fleet: str) -> Server:

@@ -33,6 +33,8 @@ LOOK_AGAIN_S = 5.0
 # What an endpoint offers changes with upgrades only.
 DISCOVERY_MS = 3600_000
 LOGIN = "login"
+# What may make something twice when it is sent twice.
+MAKING = ("POST", "PATCH")
 
 
 @dataclass
@@ -143,6 +145,17 @@ class SharingSession(Session):
         own = {"discovery_cache": self.discoveries, "session": HostSession()}
         super().__init__(**given | own)
         self._session = self.session  # closed with this one, as if it had made it
+
+    def request(self, url: str, method: str, *given: Any, **more: Any) -> Any:  # noqa: ANN401  as the one above
+        """Send a request once, whatever clouds.yaml, its profiles or the sdk's defaults say.
+
+        What makes something follows no redirect: a 303 says that it was carried out, and
+        keystoneauth sends a POST anew for all of them. A login (it has no token) may.
+        """
+        more |= {"connect_retries": 0, "status_code_retries": 0}
+        if method.upper() in MAKING and more.get("authenticated") is not False:
+            more["redirect"] = False
+        return super().request(url, method, *given, **more)
 
 
 class Discoveries(dict[str, Discover]):

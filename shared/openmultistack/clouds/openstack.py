@@ -4,7 +4,6 @@ import base64
 import gc
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -16,7 +15,12 @@ from keystoneauth1.access import AccessInfo
 from openstack import exceptions, utils
 from openstack.config import OpenStackConfig
 
-from openmultistack.clouds.connections import CONNECT_TIMEOUT_S, Hosts, ImpatientAdapter
+from openmultistack.clouds.connections import (
+    CONNECT_TIMEOUT_S,
+    BadAnswer,
+    Hosts,
+    ImpatientAdapter,
+)
 from openmultistack.clouds.documents import (
     Document,
     asked,
@@ -40,7 +44,7 @@ from openmultistack.errors import (
     InDoubt,
     NotConfigured,
     PlaceMoved,
-    TooLate,
+    Unreachable,
 )
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
@@ -155,6 +159,8 @@ class OpenStackCloud:
                 yield connection
             finally:
                 login.noticed(connection.session, token)
+        except BadAnswer as error:
+            raise (InDoubt if sent else Unreachable)(str(error)) from error
         except Exception as error:
             raise translate(error, sent=sent) from error
 
@@ -209,11 +215,10 @@ class OpenStackCloud:
             body = self._body(order, version)
             if order.place.startswith("p-") and order.place != self._place_of(connection).id:
                 raise PlaceMoved("the region's name leads to another project or cloud than before")
-            if time.monotonic() > not_after:
-                raise TooLate("not sent: its lease was nearly over")
             answer = connection.compute.post(
                 "/servers",
                 json={"server": body},
+                not_after=not_after,
                 microversion=version,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
@@ -297,22 +302,19 @@ class OpenStackCloud:
         return None
 
     def active(self) -> Sequence[Server]:
-        """Return the project's servers that the cloud shows ACTIVE.
-
-        One page of them: Nova's own limit (1,000 as a rule) is far above a region's quota.
-        """
+        """Return the project's servers that the cloud shows ACTIVE."""
         return self._listed(status="ACTIVE")
 
     def _listed(self, **filters: str) -> list[Server]:
         with self._session() as connection:
-            found = asked(
+            found = listed(
                 connection.compute,
                 "/servers/detail",
                 params=filters,
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-            return [self._server(connection.compute, it) for it in found["servers"]]
+            return [self._server(connection.compute, it) for it in found]
 
     def _server(self, nova: Any, document: Document) -> Server:  # noqa: ANN401  untyped
         """Return a server; below 2.47 it tells its flavor's id only."""
