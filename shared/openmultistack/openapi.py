@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from openmultistack import errors
 from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions, RenewInstance
-from openmultistack.models import RegionHealth, Status
+from openmultistack.models import AddressKind, RegionHealth, Status
 
 Json = dict[str, Any]
 
@@ -42,13 +42,24 @@ _SCHEMAS: Mapping[str, Json] = {
         id={"type": "string", "pattern": "^i-[0-9A-Z]{26}$"},
         name=_TEXT,
         status={"enum": [it.value for it in Status]},
+        cloud_status=_maybe(
+            _TEXT | {"description": "the cloud's own word where it says more, as SHUTOFF or RESCUE"}
+        ),
         owner=_TEXT,
         region=_maybe(_TEXT),
         provider=_maybe(_TEXT),
         server_id=_maybe(_TEXT),
         image=_TEXT,
         flavor=_TEXT,
-        addresses=_list(_object(address=_TEXT, version={"enum": [4, 6]}, network=_TEXT)),
+        addresses=_list(
+            _object(
+                address=_TEXT,
+                version={"enum": [4, 6]},
+                network=_TEXT,
+                kind={"enum": list(get_args(AddressKind))},
+            )
+        ),
+        address=_maybe(_TEXT | {"description": "the one to use: floating, else public if any is"}),
         labels={"type": "object", "additionalProperties": _TEXT},
         attempt=_COUNT,
         created_at=_TIME,

@@ -56,7 +56,7 @@ class Sweep:
             CloudError: the region does not work; what was done so far stands.
         """
         started_ms = self._ledger.now_ms()
-        survey = self._cloud.survey()
+        survey = self._seen(self._cloud.survey())
         marked = _marked(survey)
         ids = {instance_id for instance_id, _ in marked}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
@@ -64,10 +64,17 @@ class Sweep:
         if self._hold_unknown(view, marked):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        self._take(survey)
+        self._take(survey, view)
         self._do_all(list(self._judged(survey, view, started_ms)))
         self._forget_keypairs(survey, view)
         self._see_them_gone()
+
+    def _seen(self, survey: Survey) -> Survey:
+        """Return what the cloud shows as clients have it."""
+        without_address = self._fleet.shows_no_address(self._region)
+        return survey._replace(
+            servers=tuple(it.seen(without_address=without_address) for it in survey.servers)
+        )
 
     def _judged(self, survey: Survey, view: View, started_ms: int) -> Iterator[Case]:
         """Give the slots about which something is to be done."""
@@ -75,20 +82,33 @@ class Sweep:
         by_id, marked = {server.id: server for server in survey.servers}, _marked(survey)
         for slot in view.slots:
             server = by_id.get(slot.server_id or "") or marked.get((slot.instance_id, slot.attempt))
+            server = server or self._hidden(slot, started_ms)
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
                 yield Case(slot, instance, server, act)
 
-    def _take(self, survey: Survey) -> None:
+    def _hidden(self, slot: Slot, started_ms: int) -> Server | None:
+        """Return a server that its cloud has without listing it, as one deleted softly.
+
+        A list may be behind; that there is none of this id is certain.
+        """
+        if slot.server_id is None or slot.lease_until_ms is not None or slot.since_ms >= started_ms:
+            return None
+        return self._cloud.show(slot.server_id)
+
+    def _take(self, survey: Survey, view: View) -> None:
         """Write down caps, foreign usage and, when it is old, the catalogue."""
+        # One in a cell that is down tells of no marks; what holds a slot is no stranger.
+        ours = {slot.server_id for slot in view.slots}
+        others = [it.need for it in survey.servers if it.marks is None and it.id not in ours]
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
         rule = self._fleet.regions[self._region].rule
         self._ledger.survey(
             self._region,
             cap=self._cap(survey.quota),
-            foreign=sum((it.need for it in survey.servers if it.marks is None), Resources()),
+            foreign=sum(others, Resources()),
             catalogue=self._cloud.catalogue() if old else None,
             max_building=rule.max_building,
             starts_per_minute=rule.starts_per_minute,
@@ -143,9 +163,15 @@ class Sweep:
     def _observe(self, cases: Sequence[Case]) -> None:
         self._ledger.observe_all(
             [
-                Seen(self._attempt(it.slot), it.server.id, it.server.status, it.server.addresses)
+                Seen(
+                    self._attempt(it.slot),
+                    server.id,
+                    server.status,
+                    server.addresses,
+                    server.cloud_status,
+                )
                 for it in cases
-                if it.server
+                if (server := it.server)
             ]
         )
         for slot, instance, server, _ in cases:

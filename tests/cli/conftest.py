@@ -168,6 +168,8 @@ class Stub:
             "owner": "dev",
             "image": body["image"],
             "addresses": [],
+            "address": None,
+            "cloud_status": None,
             "labels": body.get("labels", {}),
             "created_at": after(0),
             "expires_at": after(body.get("ttl", 3600)),
@@ -199,7 +201,9 @@ class Stub:
         if it["status"] in ("BUILD", "ACTIVE") and not it["region"]:
             it |= self._where(last, REGIONS[last % 3], "")
         if it["status"] == "ACTIVE":
-            it["addresses"] = [{"address": f"10.0.0.{last}", "version": 4, "network": "private"}]
+            it["address"] = f"10.0.0.{last}"
+            fixed = {"version": 4, "network": "private", "kind": "fixed"}
+            it["addresses"] = [{"address": it["address"], **fixed}]
         it["error"] = self.error if it["status"] == "ERROR" else None
         return it
 

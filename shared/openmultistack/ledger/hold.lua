@@ -18,7 +18,7 @@ local known, older = it[1], (tonumber(it[2]) or 0) < ask.attempt
 if known and (known == 'DELETED' or known == 'DELETING' or not older) then return 0 end
 
 if it[3] then redis.call('ZREM', KEYS[8], it[3]) end
-redis.call('HDEL', KEYS[4], 'error', 'addresses', 'nonce')
+redis.call('HDEL', KEYS[4], 'error', 'addresses', 'cloud_status', 'nonce')
 redis.call('HSET', KEYS[4], 'id', ask.id, 'status', 'BUILD', 'attempt', ask.attempt,
   'region', ask.region, 'server_id', ask.server_id, 'expires_at_ms', ask.expires_at_ms, 'promised', 1)
 set_all(KEYS[4], ask.fields)

@@ -34,7 +34,7 @@ local dues, unlisted, gone = {}, {}, {}
 for _, it in ipairs(ask.attempts) do
   if is_over(it) then
     redis.call('HSET', KEYS[it.record], 'status', 'DELETED')
-    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses')
+    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses', 'cloud_status')
     tell_text(KEYS[it.events], event_of(it))
     push(dues, now + ask.keep_ms, it.id)
     gone[it.gone] = gone[it.gone] or {}

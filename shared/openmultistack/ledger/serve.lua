@@ -18,7 +18,7 @@ for i, it in ipairs(ask.waiting) do
     redis.call('HSET', record, 'status', 'BUILD', 'attempt', attempt, 'region', ask.region,
       'expires_at_ms', expires)
     -- What a late answer to an older attempt left is not of this one.
-    redis.call('HDEL', record, 'server_id', 'addresses')
+    redis.call('HDEL', record, 'server_id', 'addresses', 'cloud_status')
     set_all(record, it.fields)
     redis.call('ZREM', KEYS[3], was[3])
     redis.call('ZADD', KEYS[4], expires, it.id)
