@@ -104,6 +104,7 @@ _SCHEMAS: Mapping[str, Json] = {
             "request_id": _TEXT,
             "errors": _list(_object(pointer=_TEXT, detail=_TEXT)),
             "nearest": _list(_TEXT),
+            "instances": _list(_TEXT),
             "regions": {"type": "object", "additionalProperties": _TEXT},
             "quota": {"type": "object", "additionalProperties": _COUNT},
             "used": {"type": "object", "additionalProperties": _COUNT},
@@ -182,7 +183,7 @@ def _instances() -> Json:
     }
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
     refused = (
-        errors.IdempotencyConflict, errors.OwnerQuotaExceeded,
+        errors.IdempotencyConflict, errors.InstancesEnded, errors.OwnerQuotaExceeded,
         errors.NoRegionWorked, errors.CapacityExhausted,
     )  # fmt: skip
     return {

@@ -16,6 +16,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.judging import Act, Case, judge
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Slot, View
+from openmultistack.logs import ASKING, log
 from openmultistack.models import Instance, Resources, Status
 
 # What a region offers changes rarely; what proves stale is read again at once.
@@ -23,6 +24,8 @@ CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
 # How long a sweep stays to see its own deletions come true, so that slots come back with it.
 GONE_WITHIN_S = 3.0
 GONE_POLL_S = 0.4
+# What the log has of a reason, which can be a cloud's own text.
+WHY_CHARS = 200
 
 
 class Sweep:
@@ -193,12 +196,12 @@ class Sweep:
             self._ledger.fail(self._attempt(slot), act.why)
             self.done["failed"] += 1
         elif act.what == "delete" and server:
-            self._delete(slot, instance, server)
+            self._delete(slot, instance, server, act.why)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
             self._cloud.mark(server.id, marks)
 
-    def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+    def _delete(self, slot: Slot, instance: Instance | None, server: Server, why: str) -> None:
         attempt = self._attempt(slot)
         if slot.server_id is None:
             # Found: its slot comes back when the server is gone, and waits for no lease.
@@ -208,6 +211,19 @@ class Sweep:
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
         self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
         self.done["deleted"] += 1
+        self._tell_deleted(attempt, server, why)
+
+    def _tell_deleted(self, attempt: Attempt, server: Server, why: str) -> None:
+        asking = ASKING.get()
+        log().info(
+            "deleted",
+            request_id=asking.request_id if asking else None,
+            region=self._region,
+            instance=attempt.instance_id,
+            attempt=attempt.number,
+            server=server.id,
+            why=why[:WHY_CHARS],
+        )
 
     def _retry(
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
@@ -235,7 +251,7 @@ class Sweep:
         self.done["retried"] += moved.outcome in ("moved", "queued")
         self.done["failed"] += moved.outcome == "none"
         if server:
-            self._delete(slot, instance, server)
+            self._delete(slot, instance, server, why)
 
     def _forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
