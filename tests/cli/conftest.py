@@ -252,14 +252,13 @@ def labelled(it: Json, wanted: list[str]) -> bool:
 def problem(
     status: int, slug: str, detail: str, **members: Any
 ) -> tuple[int, Json, dict[str, str]]:
-    """Return an answer that says no, as RFC 9457 has it."""
+    """Return an answer that says no, as RFC 9457 has it; a request_id is given by who wants one."""
     retry = members.pop("retry_after", None)
     document = {
         "type": f"urn:openmultistack:problem:{slug}",
         "title": slug,
         "status": status,
         "detail": detail,
-        "request_id": "01JD",
     }
     headers = {"Content-Type": "application/problem+json"}
     return status, document | members, headers | ({"Retry-After": str(retry)} if retry else {})

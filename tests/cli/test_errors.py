@@ -151,7 +151,7 @@ def test_a_server_that_repeats_the_token_is_not_repeated(oms, stub, refuse):
     said = f"Bearer {token} and {JWT} \x1b[2Jare bad"
     stub.instead["GET", "/v1/regions"] = [refuse(401, "unauthenticated", said)]
     done = oms("regions", code=3)
-    assert done.stderr == "oms: Bearer (token) and (token)  [2Jare bad\n  request 01JD\n"
+    assert done.stderr == "oms: Bearer (token) and (token)  [2Jare bad\n"
 
 
 def test_a_wrong_command_is_told_with_a_near_one(oms):
@@ -214,7 +214,9 @@ def test_a_command_has_one_request_id_and_tells_the_one_of_a_refusal(oms, stub, 
     sent = {it.headers["X-Request-Id"] for it in stub.asked}
     assert len(stub.asked) > 1
     assert len(sent) == 1
-    stub.instead["GET", "/v1/regions"] = [refuse(403, "insufficient-scope", "no")]
+    stub.instead["GET", "/v1/regions"] = [
+        refuse(403, "insufficient-scope", "no", request_id="01JD")
+    ]
     assert "request 01JD" in oms("regions", code=3).stderr
 
 
