@@ -123,7 +123,7 @@ def arriving() -> "Arriving":
     """Return what looks after servers that are being built, in this process."""
     from openmultistack.arriving import Arriving
 
-    return Arriving(ledger(), clouds())
+    return Arriving(ledger(), clouds(), lambda region: fleet().shows_no_address(region))
 
 
 @cache

@@ -7,7 +7,7 @@ lost with the process, the next sweep finds.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from openmultistack.clouds import Clouds
 from openmultistack.errors import CloudError, LedgerUnavailable
@@ -22,9 +22,16 @@ FOLLOWED_MAX = 2000
 class Arriving:
     """Looks after what is being built; one thread a region, only while there is any."""
 
-    def __init__(self, ledger: Ledger, clouds: Clouds) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clouds: Clouds,
+        without_address: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._ledger = ledger
         self._clouds = clouds
+        # Whether a region shows no addresses: the others' servers are there once they have one.
+        self._without_address = without_address
         # Of each attempt its server, and until when it is looked for.
         self._followed: dict[Attempt, tuple[str, float]] = {}
         self._watched: set[str] = set()
@@ -66,10 +73,11 @@ class Arriving:
             followed = {v[0]: k for k, v in self._followed.items() if k.region == region}
         try:
             active = self._clouds.region(region).active()
+            without_address = self._without_address(region)
             seen = [
-                Seen(followed[it.id], it.id, it.status, it.addresses)
+                Seen(followed[it.id], it.id, it.status, it.addresses, it.cloud_status)
                 for it in active
-                if it.id in followed
+                if it.id in followed and it.seen(without_address=without_address) == it
             ]
             self._ledger.observe_all(seen)
         except (CloudError, LedgerUnavailable):

@@ -40,6 +40,7 @@ from openmultistack.fleet import (
 )
 from openmultistack.kinds import Asked, kind_of, why_unsuited
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick, Shares
+from openmultistack.logs import in_context
 from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 from openmultistack.restocking import Reoffer, Restocking
@@ -566,7 +567,7 @@ def _run(chases: Sequence[_Chase]) -> list[Ending]:
     if len(chases) <= 1:
         return [chase.run() for chase in chases]
     with ThreadPoolExecutor(max_workers=len(chases)) as pool:
-        return list(pool.map(lambda chase: chase.run(), chases))
+        return list(pool.map(lambda act: act(), in_context([chase.run for chase in chases])))
 
 
 def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:

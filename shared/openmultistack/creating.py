@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ulid import ULID
@@ -11,7 +11,7 @@ from ulid import ULID
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts, Candidates, Ending, Pursuit, Wanted, reoffering
 from openmultistack.commands import CreateInstances
-from openmultistack.errors import Invalid
+from openmultistack.errors import InstancesEnded, Invalid
 from openmultistack.fleet import Fleet, nearest
 from openmultistack.instances import Destroying, refuse_long_ttl
 from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
@@ -33,6 +33,8 @@ class Placed(NamedTuple):
 
     instances: Sequence[Instance]
     requested: int
+    # What each region said that did not take one of them.
+    said: Mapping[str, str] = {}
 
 
 class Creating:
@@ -68,22 +70,25 @@ class Creating:
             OwnerQuotaExceeded, QueueFull: nothing was made.
             NoRegionReady, CapacityExhausted: nothing was made; may work later.
             NoRegionWorked: nothing is kept; says what each region said.
+            InstancesEnded: what was made under the key has all ended.
         """
+        said: Mapping[str, str] = {}
         wish, refusals = self._wish(caller, command, key)
         while True:
             placed_at = time.monotonic()
             admitted = self._ledger.place(wish)
             if admitted.outcome == "placed":
                 self._refuse_idle_wait(wish, admitted, refusals)
-                kept = self._make(wish, admitted, placed_at)
+                kept, said = self._make(wish, admitted, placed_at)
             elif admitted.outcome == "repeated" and wish.key:
                 found = self._made_before(wish, wish.key)
                 if found is None:  # given up meanwhile: the key is free again
                     continue
+                _refuse_ended(found)
                 kept = found
             else:
                 raise refusals.of(admitted)
-            return Placed(self._wait(kept, wait_s) if wait_s else kept, command.count)
+            return Placed(self._wait(kept, wait_s) if wait_s else kept, command.count, said)
 
     def _wish(self, caller: Principal, command: CreateInstances, key: str) -> tuple[Wish, Refusals]:
         rule = self._fleet.file.owner_rule(caller.owner)
@@ -119,7 +124,10 @@ class Creating:
             if self._give_up(wish, refused=True):
                 raise
 
-    def _make(self, wish: Wish, admitted: Admitted, placed_at: float) -> Sequence[Instance]:
+    def _make(
+        self, wish: Wish, admitted: Admitted, placed_at: float
+    ) -> tuple[Sequence[Instance], Mapping[str, str]]:
+        """Return what is kept of a command, and what the regions said that failed it."""
         wanted = Wanted(
             fleet=self._fleet_name,
             owner=wish.owner,
@@ -134,6 +142,7 @@ class Creating:
         endings = self._attempts.pursue_all(
             [Pursuit(it, wanted, placed_at) for it in admitted.attempts]
         )
+        said = {region: text for it in endings for region, text in it.said.items()}
         lost = [it for it in endings if it.how in ("nowhere", "refused")]
         refused = any(it.how == "refused" for it in lost)
         give_up = lost and (not wish.command.partial or len(lost) == len(endings) or refused)
@@ -143,8 +152,8 @@ class Creating:
         gone = [] if give_up else self._leave_out(wish, lost)
         told_on = len(gone) < len(lost)
         if told_on or admitted.queued or any(it.how == "later" for it in kept):
-            return self._ledger.get([it for it in wish.ids if it not in gone])
-        return [_born(ending, wanted) for ending in kept]
+            return self._ledger.get([it for it in wish.ids if it not in gone]), said
+        return [_born(ending, wanted) for ending in kept], said
 
     def _leave_out(self, wish: Wish, lost: Sequence[Ending]) -> Sequence[str]:
         """End those of a command that came to nothing; what somebody was told of stays, in ERROR.
@@ -203,6 +212,16 @@ class Creating:
             time.sleep(min(WAIT_POLL_S, left_s))
 
 
+def _refuse_ended(found: Sequence[Instance]) -> None:
+    """Raise InstancesEnded where a repeat would be shown nothing but what is over."""
+    if all(it.status in _OVER for it in found):
+        raise InstancesEnded(
+            "all that was made under this Idempotency-Key has ended; another key makes it anew",
+            [it.id for it in found],
+        )
+
+
+_OVER = (Status.DELETING, Status.DELETED)
 _COMING = (Status.QUEUED, Status.BUILD)
 
 

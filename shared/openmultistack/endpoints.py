@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from openmultistack.errors import Invalid, Malformed
-from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
+from openmultistack.http import PREFIX, Call, Endpoint, Reply, bounded, parse
 from openmultistack.instances import list_instances, owned, place_in_queue, renew, story
 from openmultistack.models import Instance, RegionState, Resources, Status, rfc3339
 
@@ -42,9 +42,18 @@ def create_endpoints(creating: "Callable[[], Creating]") -> list[Endpoint]:
         location = f"{PREFIX}/instances"
         if len(shown) == 1:
             location += f"/{placed.instances[0].id}"
-        return Reply(202, document, {"Location": location})
+        told = {
+            "instances": [_placed(it) for it in placed.instances],
+            "regions": bounded(placed.said),
+        }
+        return Reply(202, document, {"Location": location}, told)
 
     return [Endpoint("POST", "/instances", "instances:create", create)]
+
+
+def _placed(it: Instance) -> dict[str, object]:
+    """Return what the log has of an instance."""
+    return {"id": it.id, "region": it.region, "attempt": it.attempt, "server": it.server_id}
 
 
 def destroy_endpoints(destroying: "Callable[[], Destroying]") -> list[Endpoint]:

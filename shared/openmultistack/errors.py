@@ -9,6 +9,7 @@ OmsError
 │   ├── IdempotencyConflict  409  the same key came with another command
 │   ├── ProviderRemoved      409  an instance's cloud cannot be reached any more
 │   ├── MethodNotAllowed     405
+│   ├── InstancesEnded       410  the same key and command, and all that it made has ended
 │   ├── TooLarge             413
 │   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
 │   ├── OwnerQuotaExceeded   429  Retriable: the owner has, or asks for, too much
@@ -113,6 +114,20 @@ class MethodNotAllowed(Problem):
     status, slug, title = 405, "method-not-allowed", "Method not allowed"
 
 
+class InstancesEnded(Problem):
+    """An idempotency key came again, and all that was made under it has ended."""
+
+    status, slug, title = 410, "instances-ended", "All instances have ended"
+
+    def __init__(self, detail: str, instance_ids: Sequence[str]) -> None:
+        self._ids = list(instance_ids)
+        super().__init__(detail)
+
+    def members(self) -> dict[str, object]:
+        """Return which instances they were."""
+        return {"instances": self._ids}
+
+
 class TooLarge(Problem):
     """The body is over what any valid request needs."""
 
@@ -133,9 +148,7 @@ class Invalid(Problem):
     ) -> None:
         self.faults = tuple(faults)
         self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
-        super().__init__(
-            "; ".join(f"{pointer}: {detail}" if pointer else detail for pointer, detail in faults)
-        )
+        super().__init__("; ".join(": ".join(filter(None, fault)) for fault in faults))
 
     def members(self) -> dict[str, object]:
         """Return each fault, and where they help near names and what each region lacks."""

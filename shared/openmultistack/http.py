@@ -7,7 +7,6 @@ they may, parses the command, runs the use case, and writes one line to the log.
 import json
 import re
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -25,6 +24,7 @@ from openmultistack.errors import (
     TooLarge,
     Unauthenticated,
 )
+from openmultistack.logs import ASKING, Asking, log
 from openmultistack.models import Principal
 from openmultistack.principal import Callers, Issuer, demand
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # imported by functions that take commands, at the first one
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
+# Of what regions said so much is written into a line of the log.
+SAID_REGIONS, SAID_CHARS = 20, 200
 
 Command = TypeVar("Command", bound="BaseModel")
 
@@ -44,6 +46,8 @@ class Reply(NamedTuple):
     status: int
     document: object
     headers: Mapping[str, str] = {}
+    # What the log's line has of it, beside what every line has.
+    told: Mapping[str, object] = {}
 
 
 class Call(NamedTuple):
@@ -86,6 +90,8 @@ def door(
     def handle(request: flask.Request) -> flask.Response:
         began = time.monotonic()
         request_id = _request_id(request)
+        asking = Asking(request_id)
+        ASKING.set(asking)
         line: dict[str, object] = {"request_id": request_id, "action": action}
         try:
             reply = _answer(request, endpoints, callers, line)
@@ -93,14 +99,18 @@ def door(
             reply = _problem(problem, request_id)
             line["outcome"] = problem.slug
             line["detail"] = str(problem)
+            line |= _told_of(problem)
         except Exception:  # noqa: BLE001  the last line of defence: a bare 500
             reply = _problem(Problem("something went wrong here; the log has it"), request_id)
             line["outcome"] = Problem.slug
-            _log().exception("unexpected", **line)
+            log().exception("unexpected", **line)
         line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
+        if asking.heard:
+            # Under the first id our calls are found in the clouds' logs; the others are their own.
+            line |= {"global_request_id": asking.global_id, "cloud_request_ids": asking.heard}
         response = _response(reply, request_id)
         # When the answer is sent: nobody waits for it, nor for structlog to be imported.
-        response.call_on_close(lambda: _log().info("request", **line))
+        response.call_on_close(lambda: log().info("request", **line))
         return response
 
     return handle
@@ -128,6 +138,7 @@ def _answer(
         )
     )
     line["outcome"] = "ok"
+    line |= reply.told
     return reply
 
 
@@ -192,6 +203,18 @@ def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
     return pointer, message[:1].lower() + message[1:]
 
 
+def _told_of(problem: Problem) -> dict[str, object]:
+    """Return what regions said, and which instances it is about."""
+    members = problem.members()
+    told = {name: members[name] for name in ("instances", "regions") if name in members}
+    return {name: bounded(it) if isinstance(it, Mapping) else it for name, it in told.items()}
+
+
+def bounded(said: Mapping[str, str]) -> dict[str, str]:
+    """Return what regions said, as much of it as a line of the log can have."""
+    return {region: why[:SAID_CHARS] for region, why in list(said.items())[:SAID_REGIONS]}
+
+
 def _problem(problem: Problem, request_id: str) -> Reply:
     document: dict[str, object] = {
         "type": f"urn:openmultistack:problem:{problem.slug}",
@@ -225,20 +248,3 @@ def _response(reply: Reply, request_id: str) -> flask.Response:
 def _request_id(request: flask.Request) -> str:
     given = request.headers.get("X-Request-Id", "")
     return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else secrets.token_hex(13)
-
-
-def _log() -> Any:  # noqa: ANN401  structlog's own type
-    import structlog  # noqa: PLC0415  costs a cold start 25 ms and more
-
-    if not structlog.is_configured():
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-            logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-            cache_logger_on_first_use=True,
-        )
-    return structlog.get_logger()

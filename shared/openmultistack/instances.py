@@ -229,7 +229,7 @@ def _passes(
 ) -> bool:
     return (
         instance.owner == owner
-        and (status is None or instance.status == status)
+        and (status is None or instance.shown_status == status)
         and (region is None or instance.region == region)
         and labels.items() <= instance.labels.items()
     )

@@ -72,7 +72,9 @@ def _judge_present(
     if server.status == instance.status == Status.BUILD:
         # As when the cloud's own message to build it got lost.
         late = started_ms - slot.since_ms > build_timeout_ms
-        return Act("retry", f"was not built within {build_timeout_ms // 1000} s") if late else None
+        # What its cloud has built is given up only where it can be made elsewhere.
+        given_up = late and not (server.cloud_status and instance.order is None)
+        return Act("retry", _too_late(server, build_timeout_ms // 1000)) if given_up else None
     if tells_later(instance, server, started_ms):
         return Act("prolong", "its server tells of a later expiry than the ledger knew")
     if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
@@ -110,8 +112,15 @@ def _news(slot: Slot, instance: Instance, server: Server) -> bool:
         slot.server_id != server.id
         or instance.server_id != server.id
         or (instance.status == Status.BUILD and server.status == Status.ACTIVE)
-        or (server.status == Status.ACTIVE and instance.addresses != server.addresses)
+        or (server.addresses not in ((), instance.addresses))
+        or instance.cloud_status != server.cloud_status
     )
+
+
+def _too_late(server: Server, build_timeout_s: int) -> str:
+    if server.cloud_status == Status.ACTIVE:
+        return f"the cloud shows it ACTIVE, and no address within {build_timeout_s} s"
+    return f"was not built within {build_timeout_s} s"
 
 
 def is_present(region: str, attempt: int, instance: Instance) -> bool:

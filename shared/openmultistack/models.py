@@ -4,10 +4,12 @@ What comes from outside is checked by `commands`. These are no pydantic models: 
 only reads the ledger starts without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
+from ipaddress import ip_address
 from operator import add
 from typing import Literal, NamedTuple
 
@@ -21,6 +23,10 @@ class Status(StrEnum):
     DELETING = "DELETING"
     DELETED = "DELETED"
     ERROR = "ERROR"
+
+
+# Nova's word for a server that was deleted and can be brought back for a while.
+SOFT_DELETED = "SOFT_DELETED"
 
 
 class Quota(NamedTuple):
@@ -41,6 +47,9 @@ class Quota(NamedTuple):
         return {what: bound for what, bound in self._asdict().items() if bound is not None}
 
 
+AddressKind = Literal["fixed", "floating"]
+
+
 class Principal(NamedTuple):
     """Whom a verified token names, and what they may do."""
 
@@ -56,6 +65,7 @@ class Address(NamedTuple):
     address: str
     version: int
     network: str
+    kind: AddressKind = "fixed"
 
 
 class Resources(NamedTuple):
@@ -206,6 +216,8 @@ class Instance(NamedTuple):
     expires_at_ms: int
     server_id: str | None = None
     addresses: tuple[Address, ...] = ()
+    # Nova's own word for the server, where it says more than ours; else ''.
+    cloud_status: str = ""
     labels: Mapping[str, str] = {}
     error: str | None = None
     # What is needed to try again elsewhere; dropped once the instance was ACTIVE.
@@ -235,12 +247,20 @@ class Instance(NamedTuple):
             self.status == Status.DELETED and self.ended in ENDED_FOR_GOOD
         )
 
+    @property
+    def shown_status(self) -> Status:
+        """The status as people see it: what its cloud keeps only to bring it back is leaving."""
+        living = self.status in (Status.BUILD, Status.ACTIVE)
+        return Status.DELETING if living and self.cloud_status == SOFT_DELETED else self.status
+
     def document(self) -> dict[str, object]:
         """Return the instance as the API shows it."""
+        status = self.shown_status
         return {
             "id": self.id,
             "name": self.name,
-            "status": self.status,
+            "status": status,
+            "cloud_status": None if self.cloud_status in ("", status) else self.cloud_status,
             "owner": self.owner,
             "region": self.region or None,
             "provider": self.region.partition("/")[0] or None,
@@ -248,12 +268,36 @@ class Instance(NamedTuple):
             "image": self.image,
             "flavor": self.flavor,
             "addresses": [it._asdict() for it in self.addresses],
+            "address": address_of(self.addresses),
             "labels": dict(self.labels),
             "attempt": self.attempt,
             "created_at": rfc3339(self.created_at_ms),
             "expires_at": rfc3339(self.expires_at_ms),
             "error": self.error,
         }
+
+
+def address_of(addresses: Sequence[Address]) -> str | None:
+    """Return the address that a client would use, of several the one most likely to be reached.
+
+    A floating one before a public one before a private one, and IPv4 before IPv6.
+    """
+    if len(addresses) > 1:
+        addresses = sorted(addresses, key=_reach)
+    return addresses[0].address if addresses else None
+
+
+def _reach(it: Address) -> tuple[bool, bool, int]:
+    return it.kind != "floating", not is_public(it.address), it.version
+
+
+@lru_cache(maxsize=10_000)
+def is_public(address: str) -> bool:
+    """Return whether an address can be reached from everywhere (RFC 6890); no address cannot."""
+    try:
+        return ip_address(address).is_global
+    except ValueError:
+        return False
 
 
 def rfc3339(at_ms: int) -> str:

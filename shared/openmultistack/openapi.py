@@ -11,7 +11,7 @@ from openmultistack.commands import (
     OpenRegions,
     RenewInstance,
 )
-from openmultistack.models import RegionHealth, Status
+from openmultistack.models import AddressKind, RegionHealth, Status
 
 Json = dict[str, Any]
 
@@ -48,13 +48,24 @@ _SCHEMAS: Mapping[str, Json] = {
         id={"type": "string", "pattern": "^i-[0-9A-Z]{26}$"},
         name=_TEXT,
         status={"enum": [it.value for it in Status]},
+        cloud_status=_maybe(
+            _TEXT | {"description": "the cloud's own word where it says more, as SHUTOFF or RESCUE"}
+        ),
         owner=_TEXT,
         region=_maybe(_TEXT),
         provider=_maybe(_TEXT),
         server_id=_maybe(_TEXT),
         image=_TEXT,
         flavor=_TEXT,
-        addresses=_list(_object(address=_TEXT, version={"enum": [4, 6]}, network=_TEXT)),
+        addresses=_list(
+            _object(
+                address=_TEXT,
+                version={"enum": [4, 6]},
+                network=_TEXT,
+                kind={"enum": list(get_args(AddressKind))},
+            )
+        ),
+        address=_maybe(_TEXT | {"description": "the one to use: floating, else public if any is"}),
         labels={"type": "object", "additionalProperties": _TEXT},
         attempt=_COUNT,
         created_at=_TIME,
@@ -99,6 +110,7 @@ _SCHEMAS: Mapping[str, Json] = {
             "request_id": _TEXT,
             "errors": _list(_object(pointer=_TEXT, detail=_TEXT)),
             "nearest": _list(_TEXT),
+            "instances": _list(_TEXT),
             "regions": {"type": "object", "additionalProperties": _TEXT},
             "quota": {"type": "object", "additionalProperties": _COUNT},
             "used": {"type": "object", "additionalProperties": _COUNT},
@@ -178,7 +190,7 @@ def _instances() -> Json:
     }
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
     refused = (
-        errors.IdempotencyConflict, errors.OwnerQuotaExceeded,
+        errors.IdempotencyConflict, errors.InstancesEnded, errors.OwnerQuotaExceeded,
         errors.NoRegionWorked, errors.CapacityExhausted,
     )  # fmt: skip
     return {

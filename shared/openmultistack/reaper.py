@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from openmultistack.attempts import Attempts
@@ -12,6 +13,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
+from openmultistack.logs import in_context
 from openmultistack.models import Instance, Status
 from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
@@ -57,7 +59,8 @@ class Reaping:
         expired, forgotten = self._end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
-            swept = list(pool.map(self.sweep, names))
+            acts = in_context([partial(self.sweep, name) for name in names])
+            swept = list(pool.map(lambda act: act(), acts))
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
 
     def _end_due(self) -> tuple[int, int]:

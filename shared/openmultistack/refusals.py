@@ -150,7 +150,7 @@ def _bound(value: int | None) -> float:
 
 def _why_no_room(state: RegionState) -> str:
     if state.state == "drained":
-        return "is drained"
+        return f"is drained: {state.drained}" if state.drained else "is drained"
     if state.state != "up":
         return f"is {state.state}: {state.last_error or 'not looked at yet'}"
     if state.max_building is not None and state.building >= state.max_building:

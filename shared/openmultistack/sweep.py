@@ -17,6 +17,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
+from openmultistack.logs import ASKING, log
 from openmultistack.models import Instance, Resources, Status
 from openmultistack.yielding import Yielding
 
@@ -25,6 +26,8 @@ CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
 # How long a sweep stays to see its own deletions come true, so that slots come back with it.
 GONE_WITHIN_S = 3.0
 GONE_POLL_S = 0.4
+# What the log has of a reason, which can be a cloud's own text.
+WHY_CHARS = 200
 
 
 class Sweep:
@@ -64,7 +67,7 @@ class Sweep:
         started_ms = self._ledger.now_ms()
         if not self._bind():
             return
-        survey = self._cloud.survey()
+        survey = self._seen(self._cloud.survey())
         ids = {it.marks.instance_id for it in survey.servers if it.marks}
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
@@ -73,7 +76,7 @@ class Sweep:
         if self._hold_unknown(view, marked, started_ms):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        unread = self._take(survey, marked)
+        unread = self._take(survey, view, marked)
         cases = list(self._judged(survey, view, marked, started_ms))
         self._do_all(cases)
         self._forget_keypairs(survey, view)
@@ -91,6 +94,13 @@ class Sweep:
             self.repeats = bound.of
         return bound.outcome != "duplicate"
 
+    def _seen(self, survey: Survey) -> Survey:
+        """Return what the cloud shows as clients have it."""
+        without_address = self._fleet.shows_no_address(self._region)
+        return survey._replace(
+            servers=tuple(it.seen(without_address=without_address) for it in survey.servers)
+        )
+
     def _judged(
         self, survey: Survey, view: View, marked: Marked, started_ms: int
     ) -> Iterator[Case]:
@@ -100,18 +110,31 @@ class Sweep:
         for slot in view.slots:
             of_attempt = marked.by_attempt.get((slot.instance_id, slot.attempt))
             server = by_id.get(slot.server_id or "") or of_attempt
+            server = server or self._hidden(slot, started_ms)
             instance = view.instances.get(slot.instance_id)
             act = judge(self._region, slot, instance, server, started_ms, build_timeout_ms)
             if act:
                 yield Case(slot, instance, server, act)
 
-    def _take(self, survey: Survey, marked: Marked) -> CloudError | None:
+    def _hidden(self, slot: Slot, started_ms: int) -> Server | None:
+        """Return a server that its cloud has without listing it, as one deleted softly.
+
+        A list may be behind; that there is none of this id is certain.
+        """
+        if slot.server_id is None or slot.lease_until_ms is not None or slot.since_ms >= started_ms:
+            return None
+        return self._cloud.show(slot.server_id)
+
+    def _take(self, survey: Survey, view: View, marked: Marked) -> CloudError | None:
         """Write down caps, foreign usage and, when it is old, the catalogue.
 
         Copies of an attempt's server hold no slot of ours: they count as foreign. Returns why the
         catalogue cannot be read: nothing new may go there then, and all else goes on.
         """
-        others = [it for it in survey.servers if it.marks is None] + list(marked.copies)
+        # One in a cell that is down tells of no marks; what holds a slot is no stranger.
+        ours = {slot.server_id for slot in view.slots}
+        others = [it for it in survey.servers if it.marks is None and it.id not in ours]
+        others += marked.copies
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
         try:
@@ -194,9 +217,15 @@ class Sweep:
     def _observe(self, cases: Sequence[Case]) -> None:
         self._ledger.observe_all(
             [
-                Seen(self._attempt(it.slot), it.server.id, it.server.status, it.server.addresses)
+                Seen(
+                    self._attempt(it.slot),
+                    server.id,
+                    server.status,
+                    server.addresses,
+                    server.cloud_status,
+                )
                 for it in cases
-                if it.server
+                if (server := it.server)
             ]
         )
         for slot, instance, server, _ in cases:
@@ -220,14 +249,14 @@ class Sweep:
             self._ledger.fail(self._attempt(slot), act.why)
             self.done["failed"] += 1
         elif act.what == "delete" and server:
-            self._delete(slot, instance, server)
+            self._delete(slot, instance, server, act.why)
         elif act.what == "prolong" and server and server.marks:
             self._ledger.prolong(self._attempt(slot), server.marks.expires_at_ms)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
             self._cloud.mark(server.id, marks)
 
-    def _delete(self, slot: Slot, instance: Instance | None, server: Server) -> None:
+    def _delete(self, slot: Slot, instance: Instance | None, server: Server, why: str) -> None:
         attempt = self._attempt(slot)
         if slot.server_id is None:
             # Found: its slot comes back when the server is gone, and waits for no lease.
@@ -237,6 +266,19 @@ class Sweep:
         self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
         self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
         self.done["deleted"] += 1
+        self._tell_deleted(attempt, server, why)
+
+    def _tell_deleted(self, attempt: Attempt, server: Server, why: str) -> None:
+        asking = ASKING.get()
+        log().info(
+            "deleted",
+            request_id=asking.request_id if asking else None,
+            region=self._region,
+            instance=attempt.instance_id,
+            attempt=attempt.number,
+            server=server.id,
+            why=why[:WHY_CHARS],
+        )
 
     def _retry(
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
@@ -264,14 +306,14 @@ class Sweep:
         self.done["retried"] += moved.outcome in ("moved", "queued")
         self.done["failed"] += moved.outcome == "none"
         if server:
-            self._delete(slot, instance, server)
+            self._delete(slot, instance, server, why)
 
     def _delete_outdone(self, survey: Survey, cases: Sequence[Case]) -> None:
         """Delete servers of other attempts at instances whose present server is seen to live."""
         for it in self._yielding.outdone(survey, cases):
             if it.server:
                 with self._one_of_many():
-                    self._delete(it.slot, it.instance, it.server)
+                    self._delete(it.slot, it.instance, it.server, it.act.why)
 
     def _forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""

@@ -168,6 +168,8 @@ class Stub:
             "owner": "dev",
             "image": body["image"],
             "addresses": [],
+            "address": None,
+            "cloud_status": None,
             "labels": body.get("labels", {}),
             "created_at": after(0),
             "expires_at": after(body.get("ttl", 3600)),
@@ -199,7 +201,9 @@ class Stub:
         if it["status"] in ("BUILD", "ACTIVE") and not it["region"]:
             it |= self._where(last, REGIONS[last % 3], "")
         if it["status"] == "ACTIVE":
-            it["addresses"] = [{"address": f"10.0.0.{last}", "version": 4, "network": "private"}]
+            it["address"] = f"10.0.0.{last}"
+            fixed = {"version": 4, "network": "private", "kind": "fixed"}
+            it["addresses"] = [{"address": it["address"], **fixed}]
         it["error"] = self.error if it["status"] == "ERROR" else None
         return it
 
@@ -248,14 +252,13 @@ def labelled(it: Json, wanted: list[str]) -> bool:
 def problem(
     status: int, slug: str, detail: str, **members: Any
 ) -> tuple[int, Json, dict[str, str]]:
-    """Return an answer that says no, as RFC 9457 has it."""
+    """Return an answer that says no, as RFC 9457 has it; a request_id is given by who wants one."""
     retry = members.pop("retry_after", None)
     document = {
         "type": f"urn:openmultistack:problem:{slug}",
         "title": slug,
         "status": status,
         "detail": detail,
-        "request_id": "01JD",
     }
     headers = {"Content-Type": "application/problem+json"}
     return status, document | members, headers | ({"Retry-After": str(retry)} if retry else {})

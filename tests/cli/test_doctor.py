@@ -5,10 +5,11 @@ import json
 import pytest
 import yaml
 
-from openmultistack.cli import doctor
+from openmultistack.cli import clouds_entries, doctor
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.errors import AccountBroken
-from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
+from openmultistack.fleet import Fleet, Region
+from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources
 
 CATALOGUE = Catalogue(
     flavors=(Flavor(id="1", name="m1.small", vcpus=1, ram_mb=2048, disk_gb=20),),
@@ -148,3 +149,75 @@ def test_a_region_out_of_reach_is_told_through_the_real_client_without_the_passw
     assert [it["where"] for it in findings] == ["alpha/One", "alpha/Two"]
     assert "auth_url" in findings[0]["mend"]
     assert "my-password" not in done.stdout + done.stderr
+
+
+GOOD_AUTH = {"auth_url": "http://x/v3", "username": "u", "password": "my-password"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said", "mend"),
+    [
+        ({"auth": GOOD_AUTH}, None, None),
+        (
+            {"auth": {"auth_url": "x", "usrname": "u", "user_id": "u", "password": "p"}},
+            "clouds.c.auth.usrname: is no key that a login takes", "did you mean username?",
+        ),
+        ({"auth": {**GOOD_AUTH, "password": "${PASS}"}}, "auth.password: is a variable", "value"),
+        (
+            {"auth": {"auth_url": "x", "username": "u"}}, "clouds.c.auth: has no password",
+            "set password",
+        ),
+        ({"auth": {"username": "u", "password": "p"}}, "has no auth_url", "identity service"),
+        (
+            {"auth": {"auth_url": "x", "application_credential_id": "i",
+                      "application_credential_secret": "s"}},
+            "has an application credential", "auth_type: v3applicationcredential",
+        ),
+        ({"auth": GOOD_AUTH, "compute_connect_retries": 2}, "a create is sent once", ""),
+        ({"auth": GOOD_AUTH, "verify": False}, "certificate is not checked", ""),
+    ],
+)  # fmt: skip
+def test_slips_in_an_entry_of_clouds_yaml_are_told_without_a_value(write, entry, said, mend):
+    file = write("clouds.yaml", {"clouds": {"c": entry | {"regions": ["One"]}}})
+    found = list(clouds_entries.faults(file))
+    assert "my-password" not in str(found)
+    if said is None:
+        assert found == []
+        return
+    (where, what, how) = found[0]
+    assert said in f"{where}: {what}"
+    assert mend in how
+    assert bool(mend) == bool(how)
+
+
+def test_secrets_may_be_in_secure_yaml_beside_the_file(write):
+    entry = {"auth": {"auth_url": "http://x/v3", "username": "u"}, "regions": ["One"]}
+    file = write("clouds.yaml", {"clouds": {"c": entry}})
+    assert [it[1] for it in clouds_entries.faults(file)] == ["has no password"]
+    write("secure.yaml", {"clouds": {"c": {"auth": {"password": "my-password"}}}})
+    assert list(clouds_entries.faults(file)) == []
+
+
+def test_an_image_that_no_flavor_of_a_size_has_room_for_is_to_mend(examine, clouds):
+    big = Image(id="2", name="Debian 12 generic", min_disk_gb=100)
+    clouds["alpha/One"].offered = CATALOGUE._replace(images=(big,))
+    code, wrong = examine(FLEET)
+    assert code == 1
+    assert {it[0] for it in wrong} == {"alpha/One"}
+    assert "100 GB of disk" in str(wrong)
+
+
+def test_private_addresses_alone_are_worth_a_note_and_nothing_to_mend(clouds):
+    cloud = clouds["alpha/One"]
+    server = cloud.servers[cloud.add_foreign(Resources(instances=1))]
+    for address, noted in (("10.0.0.2", True), ("8.8.8.8", False)):
+        here = (Address(address, 4, "net"),)
+        cloud.servers[server.id] = server._replace(addresses=here)
+        told = [it for it in doctor._region(*region_of(cloud)) if it.note]  # noqa: SLF001  one region
+        assert bool(told) is noted
+
+
+def region_of(cloud):
+    """Return what a region is examined with."""
+    region = Region(name="alpha/One", provider="alpha", region="One")
+    return Fleet(regions={region.name: region}), region, cloud

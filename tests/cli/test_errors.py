@@ -24,6 +24,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2lnbmF0dXJl"
         (403, "insufficient-scope", 3),
         (404, "not-found", 4),
         (409, "idempotency-conflict", 2),
+        (410, "instances-ended", 7),
         (413, "too-large", 2),
         (422, "invalid", 2),
         (429, "owner-quota-exceeded", 5),
@@ -204,3 +205,22 @@ def test_times_are_seconds(text, expected):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(CommandError):
         values.seconds(text)
+
+
+def test_a_command_has_one_request_id_and_tells_the_one_of_a_refusal(oms, stub, refuse):
+    stub.add(3)
+    stub.page_max = 2
+    oms("list")
+    sent = {it.headers["X-Request-Id"] for it in stub.asked}
+    assert len(stub.asked) > 1
+    assert len(sent) == 1
+    stub.instead["GET", "/v1/regions"] = [
+        refuse(403, "insufficient-scope", "no", request_id="01JD")
+    ]
+    assert "request 01JD" in oms("regions", code=3).stderr
+
+
+def test_a_repeat_of_what_has_ended_has_an_exit_code_of_its_own(oms, stub, refuse):
+    stub.instead["POST", "/v1/instances"] = [refuse(410, "instances-ended", "all has ended")]
+    said = oms("create", "--image", "debian-12", "--size", "small", code=7).stderr
+    assert "all has ended" in said

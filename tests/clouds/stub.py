@@ -48,6 +48,7 @@ class Stub:
         self.queries: dict[str, list[str]] = {}
         self.bodies: list[Any] = []
         self.tokens: list[str | None] = []
+        self.global_ids: list[str | None] = []
         self.over = threading.Event()
         stub = self
 
@@ -108,6 +109,7 @@ class Stub:
         text = handler.rfile.read(length)
         self.requests.append(asked)
         self.queries.setdefault(asked, []).append(query)
+        self.global_ids.append(handler.headers.get("X-OpenStack-Request-ID"))
         self.tokens.append(handler.headers.get("X-Auth-Token"))
         self.bodies.append(json.loads(text) if text else None)
         told = self.answers.get(asked) or self._usual(asked)

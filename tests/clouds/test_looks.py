@@ -160,3 +160,49 @@ def test_a_keypair_that_is_gone_already_is_no_error_and_a_refusal_is(
     stub.answers[path] = stub_module.nova(500, "Unexpected API Error.")
     with pytest.raises(InDoubt):
         connect(stub).forget_keypair(OURS)
+
+
+@pytest.mark.parametrize(
+    ("nova", "status", "word"),
+    [
+        ("ACTIVE", "ACTIVE", ""),
+        ("BUILD", "BUILD", ""),
+        ("BUILD(scheduling)", "BUILD", ""),
+        ("SHUTOFF", "ACTIVE", "SHUTOFF"),
+        ("RESCUE", "ACTIVE", "RESCUE"),
+        ("SHELVED_OFFLOADED", "ACTIVE", "SHELVED_OFFLOADED"),
+        ("SOFT_DELETED", "DELETING", "SOFT_DELETED"),
+        ("ERROR", "ERROR", ""),
+        ("UNKNOWN", "BUILD", "UNKNOWN"),
+    ],
+)
+def test_novas_words_are_ours_and_what_more_they_say_is_kept(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType,
+    nova: str, status: str, word: str,
+) -> None:  # fmt: skip
+    stub.answers[DETAIL] = listing(stub_module, shown("s", order.marks, status=nova))
+    (found,) = connect(stub).survey().servers
+    assert (found.status, found.cloud_status) == (status, word)
+
+
+def test_a_server_in_a_cell_that_is_down_is_read_though_little_is_told(
+    stub: Stub, connect: Any, stub_module: ModuleType
+) -> None:
+    told = {"id": "s", "status": "UNKNOWN", "tenant_id": "p", "created": "x", "links": []}
+    stub.answers[DETAIL] = listing(stub_module, told)
+    (found,) = connect(stub).survey().servers
+    assert (found.id, found.marks, found.addresses) == ("s", None, ())
+
+
+def test_addresses_tell_whether_they_are_fixed_or_floating(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    addresses = [
+        {"addr": "10.0.0.2", "version": 4, "OS-EXT-IPS:type": "fixed"},
+        {"addr": "203.0.113.9", "version": 4, "OS-EXT-IPS:type": "floating"},
+        {"addr": "10.0.0.3", "version": 4},
+    ]
+    server = shown("s", order.marks, status="ACTIVE", addresses={"net": addresses})
+    stub.answers[DETAIL] = listing(stub_module, server)
+    (found,) = connect(stub).survey().servers
+    assert [it.kind for it in found.addresses] == ["fixed", "floating", "fixed"]

@@ -1,6 +1,7 @@
 """What becomes of a broken connection, an odd answer and a slow cloud, over real sockets."""
 
 import base64
+import json
 import math
 import socket
 import time
@@ -24,6 +25,7 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.logs import ASKING, Asking
 
 Stub = Cloud = Any  # conftest's own; test modules do not import one another
 SERVERS = "POST /v2.1/servers"
@@ -353,3 +355,21 @@ def test_a_cloud_that_came_back_is_used_without_a_new_process(
     failure(lambda: cloud.create(order), stub)
     del stub.answers[TOKENS]
     assert cloud.create(order) == "server-1"
+
+
+def test_a_cloud_is_told_for_which_request_it_is_called_and_what_it_says_is_kept(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+) -> None:
+    stub.answers["POST /v2.1/servers"] = stub_module.Answer(
+        202, json.dumps({"server": {"id": "s"}}), headers={"X-OpenStack-Request-ID": "req-its-own"}
+    )
+    asking = Asking("0b2d4a3c-1111-4222-8333-123456789abc")
+    token = ASKING.set(asking)
+    try:
+        connect(stub).create(order)
+    finally:
+        ASKING.reset(token)
+    assert stub.global_ids[-1] == asking.global_id
+    assert asking.heard == ["req-its-own"]
+    connect(stub).create(order)
+    assert stub.global_ids[-1] is None

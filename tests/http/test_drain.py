@@ -23,7 +23,9 @@ def test_a_drained_region_takes_nothing_new_keeps_what_it_has_and_is_opened_agai
     for why in ("repairs", "still repairs"):  # repeating it tells the newer reason
         assert ask("drain", regions=[pattern], why=why) == (REGION, "drained", why)
     answer = doors["create"].call("POST", "/instances", token, json=GOOD)
-    assert answers.refused(answer, 503, "no-region-ready")["regions"] == {REGION: "is drained"}
+    assert answers.refused(answer, 503, "no-region-ready")["regions"] == {
+        REGION: "is drained: still repairs"
+    }
     assert f'oms_region_up{{region="{REGION}"}} 0' in doors["list"].call("GET", "/metrics").text
     assert books.ledger.get([kept])[0].status == "ACTIVE"
     for _ in range(2):

@@ -164,3 +164,17 @@ def test_what_never_comes_is_looked_for_less_and_less_often(
     threading.Event().wait(1.5)
     # Ten for each time that its age is multiplied by e, and not one every 5 ms.
     assert 5 < len(lists) < 90
+
+
+def test_it_is_active_only_with_an_address(still: House) -> None:
+    made = still.one()
+    still.settle()
+    cloud, server = still.clouds[made.region], still.server(made)
+    cloud.servers[server.id] = server._replace(addresses=())
+    look(still)
+    assert still.get(made).status == Status.BUILD
+    cloud.servers[server.id] = server
+    look(still)
+    assert (still.get(made).status, still.get(made).addresses) == (
+        Status.ACTIVE, server.addresses,
+    )  # fmt: skip

@@ -131,7 +131,7 @@ def test_a_drained_region_gets_nothing_new_and_what_runs_there_stays(house: Hous
     assert {it.region for it in made} == {B, C}
     with pytest.raises(CapacityExhausted) as refusal:
         house.one()
-    assert refusal.value.regions[A] == "is drained"
+    assert refusal.value.regions[A] == "is drained: a new rack"
     house.come_to_rest()
     assert house.get(before).status == Status.ACTIVE
     assert house.state(A).state == "drained"  # also after sweeps that find it well

@@ -11,6 +11,7 @@ from openmultistack.errors import (
     CatalogueStale,
     IdempotencyConflict,
     InDoubt,
+    InstancesEnded,
     Invalid,
     NoRegionWorked,
     OrderRefused,
@@ -82,12 +83,16 @@ def test_no_double_a_repeat_returns_the_same_instances_and_makes_none(house: Hou
     house.assert_agreement()
 
 
-def test_a_repeat_after_the_end_shows_the_end_and_makes_none(house: House) -> None:
-    made = house.one(key="k")
-    house.destroy(made)
-    house.come_to_rest()
-    (again,) = house.create(1, key="k")
-    assert (again.id, again.status) == (made.id, Status.DELETED)
+def test_a_repeat_after_the_end_is_told_so_and_makes_none(house: House) -> None:
+    made = house.create(2, key="k")
+    house.destroy(made[0])
+    assert ids(house.create(2, key="k")) == ids(made)  # one of them lives
+    house.destroy(made[1])
+    for _ in range(2):
+        with pytest.raises(InstancesEnded) as refusal:
+            house.create(2, key="k")
+        assert refusal.value.members() == {"instances": ids(made)}
+        house.come_to_rest()
     house.assert_idle()
 
 

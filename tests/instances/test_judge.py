@@ -246,6 +246,10 @@ def test_the_server_of_the_current_attempt(
         (slot(server_id="s-0"), instance(Status.BUILD), server(Status.BUILD)),
         (slot(), instance(Status.BUILD, server_id=None), server(Status.BUILD)),
         (slot(), instance(addresses=()), server()),
+        (slot(), instance(), server(cloud_status="SHUTOFF")),
+        (slot(), instance(cloud_status="SHUTOFF"), server()),
+        (slot(), instance(), server(Status.DELETING, cloud_status="SOFT_DELETED")),
+        (slot(), instance(cloud_status=""), server(Status.BUILD, cloud_status="UNKNOWN")),
     ],
 )
 def test_what_the_ledger_does_not_have_yet_is_taken_over(
@@ -330,3 +334,15 @@ def test_of_servers_of_one_attempt_the_ledgers_is_kept_else_the_oldest() -> None
         held = sort_marked(servers, [slot()], {})
         assert dict(held.by_attempt) == {("i-1", 1): new}
         assert dict(sort_marked(servers, [], {"i-1": instance()}).by_attempt) == {("i-1", 1): new}
+
+
+@pytest.mark.parametrize(("order", "what"), [("{}", "retry"), (None, None)])
+def test_a_server_that_never_gets_an_address_is_given_up_only_where_it_can_be_made_elsewhere(
+    order: str | None, what: str | None
+) -> None:
+    held = slot(since_ms=0)
+    bare = server(Status.ACTIVE, addresses=()).seen(without_address=False)
+    known = instance(Status.BUILD, order=order, addresses=())
+    assert said(held, known, bare) == "observe"
+    observed = known._replace(cloud_status="ACTIVE")
+    assert said(held, observed, bare) == what

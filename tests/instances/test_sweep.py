@@ -553,3 +553,75 @@ def test_positive_delete_a_marked_server_that_nobody_knows_is_adopted(house: Hou
 
 def _attempt(instance: Instance) -> Attempt:
     return Attempt(instance.id, instance.attempt, instance.region)
+
+
+# ---------------------------------------------------------------- what is shown is so
+
+
+def change(house: House, instance: Instance, **fields: Any) -> None:
+    """Have an instance's cloud show other things of its server."""
+    cloud, server = house.clouds[instance.region], house.server(instance)
+    cloud.servers[server.id] = server._replace(**fields)
+
+
+@pytest.mark.parametrize("rule", ["awaited", "none"])
+def test_a_server_without_an_address_is_not_active_unless_its_region_shows_none(
+    make_house: Any, rule: str
+) -> None:
+    house = make_house({A: 4}, file=FleetFile.model_validate({"regions": {A: {"addresses": rule}}}))
+    made = house.one()
+    house.clouds[A].settle()
+    change(house, made, addresses=())
+    house.sweep(A)
+    shown = house.get(made).document()
+    assert (shown["status"], shown["cloud_status"]) == (
+        ("ACTIVE", None) if rule == "none" else ("BUILD", "ACTIVE")
+    )
+
+
+def test_what_is_deleted_softly_is_leaving_keeps_its_slot_and_can_come_back_or_be_destroyed(
+    house: House,
+) -> None:
+    made = house.active()
+    for _ in range(2):
+        change(house, made, status=Status.DELETING, cloud_status="SOFT_DELETED")
+        house.sweep(made.region)
+        assert house.get(made).document()["status"] == "DELETING"
+        assert house.held()[made.region] == 1
+        assert "delete" not in house.clouds[made.region].calls
+        change(house, made, status=Status.ACTIVE, cloud_status="")
+        house.sweep(made.region)
+        assert house.get(made).document()["status"] == "ACTIVE"
+    change(house, made, status=Status.DELETING, cloud_status="SOFT_DELETED")
+    house.sweep(made.region)
+    house.destroy(made)
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def test_a_server_that_its_cloud_has_and_does_not_list_keeps_its_slot(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = house.active()
+    wait(0.01)
+    cloud = house.clouds[made.region]
+    whole = cloud.survey()
+    monkeypatch.setattr(cloud, "survey", lambda: whole._replace(servers=()))
+    house.sweep(made.region)
+    assert (house.get(made).status, house.held()[made.region]) == (Status.ACTIVE, 1)
+
+
+def test_a_server_in_a_cell_that_is_down_is_counted_once_and_keeps_what_is_known(
+    house: House,
+) -> None:
+    made = house.active()
+    unknown = {"status": Status.BUILD, "cloud_status": "UNKNOWN", "marks": None, "addresses": ()}
+    change_by_id = house.clouds[made.region].servers
+    server = change_by_id[made.server_id or ""]
+    change_by_id[server.id] = server._replace(**unknown)
+    house.sweep(made.region)
+    state, known = house.state(made.region), house.get(made)
+    assert (state.held.instances, state.foreign.instances) == (1, 0)
+    assert (known.status, known.cloud_status, known.addresses) == (
+        Status.ACTIVE, "UNKNOWN", server.addresses,
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.ledger import Attempt
+from openmultistack.ledger import Attempt, Seen
 from openmultistack.models import Address, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
@@ -138,7 +138,8 @@ def test_an_active_instance_does_not_go_back_to_build(desk: Desk) -> None:
     attempt = desk.active(A)
     observe(desk, attempt, Status.BUILD)
     observe(desk, attempt, Status.ACTIVE, addresses=[])
-    assert (desk.get(attempt).status, desk.get(attempt).addresses) == (Status.ACTIVE, ())
+    # What was known of its addresses stays, while the cloud tells of none.
+    assert (desk.get(attempt).status, desk.get(attempt).addresses) == (Status.ACTIVE, (HERE,))
     assert desk.events(attempt).count("active") == 1
 
 
@@ -203,3 +204,12 @@ def test_a_failure_of_an_old_attempt_or_an_unwanted_instance_changes_nothing(des
     assert desk.ledger.fail(second, "late") == Status.DELETING
     assert desk.get(second).error is None
     assert desk.ledger.fail(Attempt("i-unknown", 1, A), "x") is None
+
+
+def test_the_clouds_own_word_is_kept_told_of_and_taken_back(desk: Desk) -> None:
+    attempt = desk.active(A)
+    for word in ("SHUTOFF", "SHUTOFF", ""):
+        seen = Seen(attempt, "srv", Status.ACTIVE, [HERE], word)
+        desk.ledger.observe_all([seen])
+        assert desk.get(attempt).cloud_status == word
+    assert desk.events(attempt).count("changed") == 2

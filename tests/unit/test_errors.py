@@ -48,6 +48,7 @@ def test_each_problem_has_a_status_of_its_own_kind_and_a_slug_of_its_own() -> No
         (errors.NotFound, 404),
         (errors.MethodNotAllowed, 405),
         (errors.IdempotencyConflict, 409),
+        (errors.InstancesEnded, 410),
         (errors.TooLarge, 413),
         (errors.Invalid, 422),
         (errors.OwnerQuotaExceeded, 429),
@@ -135,3 +136,7 @@ def test_a_plain_problem_has_nothing_more_to_say() -> None:
 def test_a_configuration_error_names_file_key_and_expectation() -> None:
     assert str(ConfigurationError("f.yaml", "a.b", "expected x")) == "f.yaml: a.b: expected x"
     assert str(ConfigurationError("f.yaml", "", "expected x")) == "f.yaml: expected x"
+
+
+def test_a_fault_of_the_whole_begins_with_no_colon() -> None:
+    assert str(errors.Invalid([("", "is wrong"), ("/a", "too")])) == "is wrong; /a: too"

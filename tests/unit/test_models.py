@@ -19,7 +19,16 @@ from openmultistack.commands import (
     RenewInstance,
     SizeWanted,
 )
-from openmultistack.models import Instance, Quota, RegionState, Resources, Status, rfc3339
+from openmultistack.models import (
+    Address,
+    Instance,
+    Quota,
+    RegionState,
+    Resources,
+    Status,
+    address_of,
+    rfc3339,
+)
 
 LEAST: Mapping[str, object] = {"image": "debian-12", "size": "small"}
 
@@ -267,11 +276,56 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     shown = instance.document()
     assert set(shown) == {
         "id", "name", "status", "owner", "region", "provider", "server_id", "image", "flavor",
-        "addresses", "labels", "attempt", "created_at", "expires_at", "error",
+        "addresses", "address", "cloud_status", "labels", "attempt", "created_at", "expires_at",
+        "error",
     }  # fmt: skip
     assert (shown["provider"], shown["status"]) == ("alpha", "BUILD")
     assert shown["created_at"] == "2023-11-14T22:13:20.123Z"
     assert shown["expires_at"] == "2023-11-14T22:14:20.000Z"
+
+
+def address(text: str, kind: Any = "fixed") -> Address:
+    """Return an address of a server."""
+    return Address(text, 6 if ":" in text else 4, "net", kind)
+
+
+@pytest.mark.parametrize(
+    ("there", "best"),
+    [
+        ((), None),
+        ((address("10.0.0.5"),), "10.0.0.5"),
+        ((address("2606:4700::1"), address("8.8.8.8")), "8.8.8.8"),
+        ((address("10.0.0.5"), address("2606:4700::1")), "2606:4700::1"),
+        ((address("8.8.8.8"), address("10.9.9.9", "floating")), "10.9.9.9"),
+        ((address("fd00::1"), address("10.0.0.5")), "10.0.0.5"),
+        ((address("no address"), address("1.1.1.1")), "1.1.1.1"),
+    ],
+)
+def test_the_address_to_use_is_floating_else_public_and_ipv4_first(
+    there: tuple[Address, ...], best: str | None
+) -> None:
+    assert address_of(there) == best
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "shown"),
+    [
+        (Status.ACTIVE, "SHUTOFF", ("ACTIVE", "SHUTOFF")),
+        (Status.BUILD, "ACTIVE", ("BUILD", "ACTIVE")),
+        (Status.ACTIVE, "", ("ACTIVE", None)),
+        (Status.ACTIVE, "ACTIVE", ("ACTIVE", None)),
+        (Status.ACTIVE, "SOFT_DELETED", ("DELETING", "SOFT_DELETED")),
+        (Status.ERROR, "SOFT_DELETED", ("ERROR", "SOFT_DELETED")),
+    ],
+)
+def test_the_clouds_own_word_is_shown_where_it_says_more(
+    status: Status, word: str, shown: tuple[str, str | None]
+) -> None:
+    known = Instance(
+        id="i-1", name="n", status=status, owner="o", region="a/b", image="d", flavor="f",
+        attempt=1, created_at_ms=0, expires_at_ms=1, cloud_status=word,
+    )  # fmt: skip
+    assert (known.document()["status"], known.document()["cloud_status"]) == shown
 
 
 def test_an_instance_that_waits_has_no_region_yet() -> None:

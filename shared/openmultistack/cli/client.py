@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,7 +31,13 @@ class Client:
         base = _base(url or os.environ.get("OMS_URL", ""))
         bearer = _bearer(token or os.environ.get("OMS_TOKEN", ""))
         self._shown = str(base).rstrip("/")
-        headers = {"Authorization": f"Bearer {bearer}", "User-Agent": "oms"}
+        # One for the whole command: the gateway, the functions' log and Nova's have it as well.
+        self._request_id = str(uuid.uuid4())
+        headers = {
+            "Authorization": f"Bearer {bearer}",
+            "User-Agent": "oms",
+            "X-Request-Id": self._request_id,
+        }
         self._http = httpx.Client(base_url=base, timeout=TIMEOUT, headers=headers)
 
     def call(
@@ -57,6 +64,8 @@ class Client:
 
     def _unreachable(self, why: str, *, doubt: bool = False) -> CommandError:
         said = f"{self._shown} {why}"
+        if doubt:
+            said += f"\n  request {self._request_id}"
         return CommandError(said, Exit.UNREACHABLE, passing=True, doubt=doubt)
 
     def _document(self, answer: httpx.Response) -> Json:

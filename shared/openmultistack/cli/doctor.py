@@ -4,18 +4,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
 
 from openmultistack.cli import screen
+from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
-from openmultistack.clouds import Cloud
+from openmultistack.clouds import Cloud, Survey
 from openmultistack.errors import AccountBroken, CloudError, ConfigurationError, Unreachable
 from openmultistack.fleet import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
-from openmultistack.models import Catalogue, Image
+from openmultistack.models import Catalogue, Image, is_public
 
 REGIONS_AT_ONCE = 16
 # What the clouds' adapter makes of Nova's -1.
@@ -30,6 +32,8 @@ class Finding(NamedTuple):
     where: str
     what: str
     mend: str = ""
+    # Well as it is, and yet worth knowing.
+    note: bool = False
 
 
 def examine(clouds_file: Path | None, fleet_file: Path | None, *, as_json: bool) -> int:
@@ -55,6 +59,7 @@ def _show(findings: Sequence[Finding], wrong: int) -> None:
     where = ""
     for it in findings:
         mark = screen.text("mend", "bold red") if it.mend else screen.text("well", "green")
+        mark = screen.text("note", "yellow") if it.note else mark
         # On a screen each region is named once; in a pipe, which may be filtered, in every line.
         repeated = it.where == where and out.is_terminal
         table.add_row(mark, screen.text(" " if repeated else it.where), _said(it))
@@ -80,6 +85,8 @@ def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Fin
     except ConfigurationError as error:
         yield Finding("configuration", "refused", str(error))
         return
+    for where, what, mend in faults(clouds_file):
+        yield Finding("clouds.yaml", f"{where}: {what}", mend, note=not mend)
     if not fleet.regions:
         mend = "name regions in clouds.yaml, and have one enabled in fleet.yaml"
         yield Finding("configuration", "no region is left", mend)
@@ -126,7 +133,34 @@ def _region(fleet: Fleet, region: Region, cloud: Cloud) -> Iterator[Finding]:
     if not fleet.file.images and not fleet.file.sizes:
         offers = f"images: {len(catalogue.images)}, flavors: {len(catalogue.flavors)}"
         yield Finding(region.name, offers)
+    yield from _reach(region, survey)
     yield from _names(fleet, region, catalogue)
+    yield from _roomless(fleet, region, catalogue)
+
+
+def _reach(region: Region, survey: Survey) -> Iterator[Finding]:
+    """Tell where servers get only addresses that nobody outside can reach."""
+    having = [it.addresses for it in survey.servers if it.addresses]
+    reached = any(it.kind == "floating" or is_public(it.address) for them in having for it in them)
+    if having and not reached:
+        said = f"its {len(having)} servers have private addresses only: are you in their network?"
+        yield Finding(region.name, said, note=True)
+
+
+def _roomless(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Finding]:
+    """Tell which images fit on no flavor of a size, though both are there by themselves."""
+    for size, image in product(fleet.file.sizes, fleet.file.images):
+        try:
+            find_flavor(fleet, region, catalogue, size, NO_IMAGE)
+            found = find_image(fleet, region, catalogue, image)
+        except CannotServe:
+            continue
+        try:
+            find_flavor(fleet, region, catalogue, size, found)
+        except CannotServe as reason:
+            least = f"it needs {found.min_disk_gb} GB of disk and {found.min_ram_mb} MB of RAM"
+            mend = f"name a larger flavor for sizes.{size} in fleet.yaml: {least}"
+            yield Finding(region.name, f"size {size}: {reason}", mend)
 
 
 def _mend(error: CloudError) -> str:

@@ -26,6 +26,7 @@ class Exit(IntEnum):
     NOT_FOUND = 4
     NO_CAPACITY = 5
     UNREACHABLE = 6
+    ENDED = 7
     INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 
@@ -35,6 +36,7 @@ _BY_STATUS = {
     403: Exit.FORBIDDEN,
     404: Exit.NOT_FOUND,
     409: Exit.USAGE,
+    410: Exit.ENDED,
     413: Exit.USAGE,
     422: Exit.USAGE,
     429: Exit.NO_CAPACITY,
@@ -88,6 +90,8 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and retry_after.isdecimal():
         lines.append(f"  worth another try in {retry_after} s")
+    if problem.get("request_id"):
+        lines.append(f"  request {problem['request_id']}")
     server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
     code = _BY_SLUG.get(slug) if server_fault else _BY_STATUS.get(status)
     doubt = code == Exit.UNREACHABLE and not (slug == "unavailable" and status == _NOBODY)

@@ -20,8 +20,18 @@ _LABELS_LEAST = 10
 
 
 def addresses(instance: Json) -> str:
-    """Return an instance's addresses."""
-    return ", ".join(it["address"] for it in instance["addresses"])
+    """Return an instance's addresses, the one to use first, and which of them are floating."""
+    best = instance["address"]
+    others = [it for it in instance["addresses"] if it["address"] != best]
+    own = [it for it in instance["addresses"] if it["address"] == best]
+    floating = {True: " (floating)", False: ""}
+    return ", ".join(it["address"] + floating[it["kind"] == "floating"] for it in own + others)
+
+
+def status(instance: Json) -> Text:
+    """Return an instance's status, and its cloud's own word where that says more."""
+    word = instance["cloud_status"]
+    return coloured(instance["status"], f" ({word})" if word else "")
 
 
 def instances(found: Sequence[Json], *, more: str | None = None) -> None:
@@ -53,9 +63,9 @@ def _table(found: Sequence[Json], width: int) -> Table:
 def _columns(found: Sequence[Json]) -> dict[str, list[Text]]:
     columns = {
         "ID": [text(it["id"]) for it in found],
-        "STATUS": [coloured(it["status"]) for it in found],
+        "STATUS": [status(it) for it in found],
         "REGION": [text(it["region"]) for it in found],
-        "ADDRESS": [text(addresses(it)) for it in found],
+        "ADDRESS": [text(it["address"]) for it in found],
         "EXPIRES": [text(_left(it)) for it in found],
     }
     if any(it["name"] != _UNNAMED for it in found):
@@ -87,7 +97,7 @@ def instance(it: Json, events: Sequence[Json]) -> None:
     rows = {
         "id": text(it["id"]),
         "name": text(it["name"]),
-        "status": coloured(it["status"]),
+        "status": status(it),
         "region": text(it["region"]),
         "address": text(addresses(it)),
         "image": text(it["image"]),

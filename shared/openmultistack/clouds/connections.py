@@ -14,7 +14,10 @@ import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
 from openmultistack.errors import TooLate
+from openmultistack.logs import ASKING
 
+# By it a service is told for which request it is called, and says what it calls that itself.
+REQUEST_ID = "X-OpenStack-Request-ID"
 CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
 # For so long a host that took no connection is not tried again, by any region that is there.
 GONE_FOR_S = 5.0
@@ -85,6 +88,9 @@ class ImpatientAdapter(TCPKeepAliveAdapter):
         host = request.url.split("/", 3)[2]
         if self._hosts.is_gone(host):
             raise requests.exceptions.ConnectTimeout("took no connection just now")
+        asking = ASKING.get()
+        if asking:
+            request.headers[REQUEST_ID] = asking.global_id
         if isinstance(more.get("timeout"), int | float):
             more["timeout"] = (CONNECT_TIMEOUT_S, more["timeout"])
         try:
@@ -93,6 +99,8 @@ class ImpatientAdapter(TCPKeepAliveAdapter):
             self._hosts.went(host)
             raise
         answer.raw = _Bounded(answer.raw)
+        if asking and request.method == "POST":
+            asking.hear(answer.headers.get(REQUEST_ID, ""))
         return answer
 
 

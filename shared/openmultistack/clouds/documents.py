@@ -15,7 +15,15 @@ from openstack import exceptions
 from openmultistack.clouds.connections import BadAnswer
 from openmultistack.clouds.marks import marks_of
 from openmultistack.clouds.port import Server
-from openmultistack.models import Address, Flavor, Image, Network, Resources, Status
+from openmultistack.models import (
+    SOFT_DELETED,
+    Address,
+    Flavor,
+    Image,
+    Network,
+    Resources,
+    Status,
+)
 
 Document = Mapping[str, Any]
 
@@ -25,6 +33,9 @@ UNLIMITED = 10**9
 PAGES_MAX = 200
 # A sweep has two minutes for all of its lists.
 LIST_MAX_S = 60.0
+# Nova's words that are ours as well, and that for a server in a cell that is down.
+OURS_TOO = ("BUILD", "ACTIVE", "ERROR", "DELETED")
+UNKNOWN = "UNKNOWN"
 # What Glance says of every image in text; all other text is a property that somebody gave it.
 IMAGE_FIELDS = {
     "id", "name", "status", "visibility", "owner", "checksum", "os_hash_algo", "os_hash_value",
@@ -114,35 +125,54 @@ def _next_query(page: Document, field: str) -> Mapping[str, str] | None:
 
 
 def server_of(it: Document, fleet: str) -> Server:
-    """Return a server; its flavor's numbers are there from microversion 2.47 on."""
-    flavor = it.get("flavor") or {}
+    """Return a server; its flavor's numbers are there from microversion 2.47 on.
+
+    Of one in a cell that is down little more than its id is told (Nova's API guide, "Handling Down
+    Cells"): neither its flavor nor its metadata.
+    """
+    flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
     return Server(
         id=it["id"],
-        status=status_of(it["status"]),
+        status=status_of(word),
         flavor=flavor.get("original_name") or flavor.get("id") or "",
         # Of a server that boots from a volume it is an empty text.
         image=(it.get("image") or {}).get("id") or "",
         need=Resources(instances=1, vcpus=flavor.get("vcpus") or 0, ram_mb=flavor.get("ram") or 0),
         addresses=tuple(_addresses(it.get("addresses") or {})),
-        fault=(it.get("fault") or {}).get("message") if it["status"] == "ERROR" else None,
+        fault=(it.get("fault") or {}).get("message") if word == "ERROR" else None,
         marks=marks_of(it.get("metadata") or {}, fleet),
         created_at=it.get("created") or "",
+        cloud_status="" if word in OURS_TOO else word,
     )
 
 
+def word_of(nova: str) -> str:
+    """Return Nova's status without what some clouds say in addition, as in BUILD(scheduling)."""
+    return nova.partition("(")[0].strip()
+
+
 def status_of(nova: str) -> Status:
-    """Return our word for Nova's: whatever has been built and did not fail is ACTIVE."""
-    if nova in ("BUILD", "REBUILD", "UNKNOWN"):
+    """Return our word for Nova's: whatever has been built and did not fail is ACTIVE.
+
+    What is deleted softly is leaving: its quota may count it until it is gone.
+    """
+    if nova in ("BUILD", "REBUILD", UNKNOWN):
         return Status.BUILD
     if nova in ("ERROR", "DELETED"):
         return Status(nova)
-    return Status.DELETED if nova == "SOFT_DELETED" else Status.ACTIVE
+    return Status.DELETING if nova == SOFT_DELETED else Status.ACTIVE
 
 
 def _addresses(networks: Mapping[str, Sequence[Document]]) -> Iterator[Address]:
     for network, addresses in networks.items():
         for it in addresses:
-            yield Address(address=it["addr"], version=it["version"], network=network)
+            floating = it.get("OS-EXT-IPS:type") == "floating"
+            yield Address(
+                address=it["addr"],
+                version=it["version"],
+                network=network,
+                kind="floating" if floating else "fixed",
+            )
 
 
 def quota_of(limits: Document) -> Resources:

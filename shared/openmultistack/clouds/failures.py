@@ -176,4 +176,4 @@ def _network_text(error: Exception) -> str:
     ):
         if any(issubclass(it, kind) for it in kinds):
             return text
-    return f"the answer could not be understood ({type(error).__name__})"
+    return "the answer could not be understood"

@@ -57,6 +57,14 @@ class Server(NamedTuple):
     marks: Marks | None = None
     # When the cloud made it, as it writes that.
     created_at: str = ""
+    # The cloud's own word, where it says more than ours; else ''.
+    cloud_status: str = ""
+
+    def seen(self, *, without_address: bool) -> "Server":
+        """Return it as clients have it: ACTIVE is one with an address, unless there is none."""
+        if self.status != Status.ACTIVE or self.addresses or without_address:
+            return self
+        return self._replace(status=Status.BUILD, cloud_status=self.cloud_status or Status.ACTIVE)
 
 
 class Survey(NamedTuple):

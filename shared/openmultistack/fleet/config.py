@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,8 @@ class RegionRule(Frozen):
     build_timeout: int = Field(default=600, ge=30)
     network: str | None = None
     security_groups: tuple[str, ...] = ()
+    # `none`: the cloud shows no addresses of its servers, so that ACTIVE does not wait for one.
+    addresses: Literal["awaited", "none"] = "awaited"
 
 
 class ImageRule(Frozen):
@@ -120,6 +122,11 @@ class Fleet(Frozen):
     def configured(self) -> Mapping[str, Region]:
         """All regions that clouds.yaml names, those that take part first."""
         return {**self.regions, **self.disabled}
+
+    def shows_no_address(self, name: str) -> bool:
+        """Return whether a region's servers are ACTIVE without an address."""
+        region = self.configured.get(name)
+        return region is not None and region.rule.addresses == "none"
 
 
 def first_match(rules: Mapping[str, T], region: str) -> T | None:

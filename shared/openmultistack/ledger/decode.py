@@ -76,6 +76,7 @@ def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) ->
         expires_at_ms=int(float(fields["expires_at_ms"])),
         server_id=fields.get("server_id"),
         addresses=tuple(Address(**it) for it in json.loads(fields.get("addresses", "[]"))),
+        cloud_status=fields.get("cloud_status", ""),
         labels=json.loads(fields["labels"]),
         error=fields.get("error"),
         order=fields.get("order"),

@@ -43,7 +43,8 @@ if it.queue then leave(KEYS[8], KEYS[12], KEYS[3], it.queue) end
 local ended_up = it.status and ask.failed
 -- What its owner said later than the marks counts on.
 local due = was_due(it, ask.expires_at_ms) and tonumber(it.expires_at_ms) or ask.expires_at_ms
-redis.call('HDEL', KEYS[4], 'error', 'addresses', 'nonce', 'ended', 'stranded')
+redis.call('HDEL', KEYS[4], 'error', 'addresses', 'cloud_status', 'nonce', 'ended',
+  'stranded')
 redis.call('HSET', KEYS[4], 'id', ask.id, 'status', ended_up and 'ERROR' or 'BUILD',
   'attempt', ask.attempt, 'region', ask.region, 'server_id', ask.server_id,
   'expires_at_ms', due, 'promised', 1)

@@ -38,7 +38,7 @@ local tried, said = cjson.decode(it[5] or '{}'), cjson.decode(it[8] or '{}')
 tried[ask.from], said[ask.from_name] = ask.why, ask.why
 if ask.blame then redis.call('HSET', record, 'tried', cjson.encode(tried)) end
 redis.call('HSET', record, 'said', cjson.encode(said))
-redis.call('HDEL', record, 'server_id', 'addresses')
+redis.call('HDEL', record, 'server_id', 'addresses', 'cloud_status')
 tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
 
 local left, all = rooms(ask, 10, now)

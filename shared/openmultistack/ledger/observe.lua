@@ -1,7 +1,9 @@
 -- What the cloud shows of attempts' servers in a region goes into the ledger; an unproven attempt
 -- is thereby adopted.
 -- KEYS  region, slots (hashes), shares (string), then for each attempt: record (hash), events (list)
--- ARGV  1 JSON {region, attempts: [{id, attempt, server_id, status: BUILD or ACTIVE, addresses: JSON}]}
+-- ARGV  1 JSON {region, attempts: [{id, attempt, server_id, addresses: JSON, or '' if none is
+--         shown: those known stay, status: BUILD, ACTIVE or DELETING (it may come back),
+--         cloud_status: the cloud's own word, '' if it says no more}]}
 -- Returns  of each attempt 1 if its slot exists, else 0
 -- Safe to repeat.
 local ask, now, found, built = cjson.decode(ARGV[1]), now_ms(), {}, 0
@@ -23,11 +25,16 @@ local function observe(it, record, events)
     held.building, built = nil, built + 1
   end
   redis.call('HSET', KEYS[2], slot, cjson.encode(held))
-  local was = redis.call('HMGET', record, 'status', 'attempt', 'region')
-  if was[2] ~= tostring(it.attempt) or was[3] ~= ask.region then return 1 end
+  local was = redis.call('HMGET', record, 'status', 'attempt', 'cloud_status', 'region')
+  if was[2] ~= tostring(it.attempt) or was[4] ~= ask.region then return 1 end
   redis.call('HSET', record, 'server_id', it.server_id)
   if was[1] ~= 'BUILD' and was[1] ~= 'ACTIVE' then return 1 end
-  redis.call('HSET', record, 'addresses', it.addresses)
+  if it.addresses ~= '' then redis.call('HSET', record, 'addresses', it.addresses) end
+  if it.cloud_status == '' and was[3] then redis.call('HDEL', record, 'cloud_status') end
+  if it.cloud_status ~= '' then redis.call('HSET', record, 'cloud_status', it.cloud_status) end
+  if it.cloud_status ~= (was[3] or '') and was[1] == 'ACTIVE' then
+    say('changed', 'the cloud shows it ' .. (it.cloud_status == '' and it.status or it.cloud_status))
+  end
   if it.status == 'ACTIVE' and was[1] == 'BUILD' then
     redis.call('HSET', record, 'status', 'ACTIVE')
     redis.call('HDEL', record, 'order', 'nonce')

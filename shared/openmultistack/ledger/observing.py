@@ -31,6 +31,8 @@ class Seen(NamedTuple):
     server_id: str
     status: Status
     addresses: Sequence[Address]
+    # The cloud's own word, where it says more.
+    cloud_status: str = ""
 
 
 class Observing(Acting):
@@ -199,7 +201,9 @@ def _seen(it: Seen) -> dict[str, object]:
         "attempt": it.attempt.number,
         "server_id": it.server_id,
         "status": it.status,
-        "addresses": compact([address._asdict() for address in it.addresses]),
+        "cloud_status": it.cloud_status,
+        # None known: those known before stay.
+        "addresses": compact([one._asdict() for one in it.addresses]) if it.addresses else "",
     }
 
 

@@ -43,7 +43,7 @@ for _, it in ipairs(ask.attempts) do
   local ended = is_over(it)
   if ended then
     redis.call('HSET', KEYS[it.record], 'status', 'DELETED', 'ended', ended)
-    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses')
+    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses', 'cloud_status')
     tell_text(KEYS[it.events], event_of(it))
     push(dues, now + ask.keep_ms, it.id)
     gone[it.gone] = gone[it.gone] or {}

@@ -19,7 +19,7 @@ for i, it in ipairs(ask.waiting) do
     redis.call('HSET', record, 'status', 'BUILD', 'attempt', attempt, 'region', ask.region,
       'expires_at_ms', expires)
     -- What a late answer to an older attempt left is not of this one.
-    redis.call('HDEL', record, 'server_id', 'addresses')
+    redis.call('HDEL', record, 'server_id', 'addresses', 'cloud_status')
     set_all(record, it.fields)
     leave(KEYS[3], KEYS[4 * i + 6], usage, was[3])
     redis.call('ZADD', KEYS[4], expires, it.id)

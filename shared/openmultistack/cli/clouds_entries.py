@@ -1,0 +1,86 @@
+"""What `oms doctor` finds in clouds.yaml before anybody is called: slips of the pen, and risks."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from openmultistack.errors import ConfigurationError
+from openmultistack.files import read_mapping
+
+# What the ways to log in take, by keystoneauth's documentation.
+AUTH_KEYS = (
+    "auth_url", "username", "user_id", "password", "user_domain_id", "user_domain_name",
+    "project_id", "project_name", "project_domain_id", "project_domain_name", "domain_id",
+    "domain_name", "default_domain_id", "default_domain_name", "default_domain", "system_scope",
+    "trust_id", "token", "passcode", "application_credential_id", "application_credential_name",
+    "application_credential_secret", "tenant_id", "tenant_name",
+)  # fmt: skip
+RETRIES = re.compile(r"(.+_)?(connect_retries|status_code_retries)")
+PLACEHOLDER = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
+
+# Where, what, and how to mend it; without that it is only worth knowing.
+Fault = tuple[str, str, str]
+
+
+def faults(path: Path) -> Iterator[Fault]:
+    """Give what is wrong or risky in each entry; no value of it is shown."""
+    clouds = read_mapping(path).get("clouds")
+    secure = _secure(path)
+    for name, entry in clouds.items() if isinstance(clouds, Mapping) else ():
+        if isinstance(entry, Mapping):
+            more = secure.get(name)
+            yield from _entry(f"clouds.{name}", entry, more if isinstance(more, Mapping) else {})
+
+
+def _secure(path: Path) -> Mapping[str, Any]:
+    """Return the entries of secure.yaml beside the file: its secrets may be there."""
+    beside = path.with_name("secure.yaml")
+    try:
+        found = read_mapping(beside).get("clouds") if beside.exists() else None
+    except ConfigurationError:
+        found = None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _entry(key: str, entry: Mapping[str, Any], secure: Mapping[str, Any]) -> Iterator[Fault]:
+    own, more = entry.get("auth"), secure.get("auth")
+    auth: dict[str, Any] = {}
+    for part in (own, more):
+        auth |= part if isinstance(part, Mapping) else {}
+    yield from _auth(f"{key}.auth", auth, entry)
+    for where, value in _texts(key, {**entry, "auth": auth}):
+        if PLACEHOLDER.fullmatch(value):
+            yield where, "is a variable that nobody puts a value in for", "write the value itself"
+    for name in entry:
+        if RETRIES.fullmatch(str(name)):
+            yield f"{key}.{name}", "a create is sent once, whatever this says", ""
+    if entry.get("insecure") or entry.get("verify") is False:
+        yield key, "the cloud's certificate is not checked: passwords can be overheard", ""
+
+
+def _auth(key: str, auth: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in auth:
+        if name not in AUTH_KEYS and "auth_type" not in entry:
+            near = get_close_matches(str(name), AUTH_KEYS, n=1)
+            meant = f"did you mean {near[0]}?" if near else "take it out, or name its auth_type"
+            yield f"{key}.{name}", "is no key that a login takes", meant
+    if not entry.get("profile") and "auth_url" not in auth:
+        yield key, "has no auth_url", "name the identity service: https://HOST:5000/v3"
+    credential = any(str(name).startswith("application_credential_") for name in auth)
+    if credential and "auth_type" not in entry:
+        where = key.removesuffix(".auth")
+        yield where, "has an application credential", "set auth_type: v3applicationcredential"
+    elif not credential and "auth_type" not in entry:
+        for needed in (("username", "user_id"), ("password",)):
+            if not any(it in auth for it in needed):
+                yield key, f"has no {' or '.join(needed)}", f"set {needed[0]}"
+
+
+def _texts(key: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, it in value.items():
+            yield from _texts(f"{key}.{name}", it)
