@@ -6,16 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openmultistack.clouds import Clouds, keypair_name
-from openmultistack.errors import CloudError, Invalid, NotConfigured, NotFound, ProviderRemoved
+from openmultistack.errors import (
+    CloudError,
+    Invalid,
+    LedgerUnavailable,
+    NotConfigured,
+    NotFound,
+    PlaceMoved,
+    ProviderRemoved,
+)
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Destroyed, EndedBy, Ledger, OnlyIf
 from openmultistack.models import Instance, Resources, Status, rfc3339
+from openmultistack.reaching import reach
 
 if TYPE_CHECKING:  # a function that only lists needs no pydantic
     from openmultistack.fleet import FleetFile
 
 # How many destroys of one command are under way at once.
 DESTROYS_SIDE_BY_SIDE = 8
+# An instance that moves on while it is destroyed is read again so often.
+MOVES_MAX = 30
 # One look at a list goes through this many instances at most, whatever its filters.
 SCAN_MAX = 2000
 
@@ -88,10 +99,10 @@ class Destroying:
         attempt = Attempt(instance.id, instance.attempt, instance.region)
         keypair = keypair_name(self._fleet_name, instance.id, instance.attempt)
         try:
-            self._clouds.region(instance.region).delete(
+            reach(self._ledger, self._clouds, instance.region).delete(
                 server_id, keypair if instance.has_keypair else None
             )
-        except NotConfigured:
+        except (NotConfigured, PlaceMoved):
             return  # this process has older files, or the next sweep tells of it
         except CloudError as error:
             self._ledger.report(instance.region, str(error), "")
@@ -107,10 +118,14 @@ class Destroying:
         ended: EndedBy = "destroyed",
     ) -> tuple[Destroyed, Instance]:
         """Mark an instance for its end; return the ledger's answer, and it as it was then."""
-        answer = self._ledger.destroy(instance, why=why, only_if=only_if, ended=ended)
-        while answer == "MOVED":
-            (instance,) = self._ledger.get([instance.id])
+        answer: Destroyed = "MOVED"
+        for _ in range(MOVES_MAX):
             answer = self._ledger.destroy(instance, why=why, only_if=only_if, ended=ended)
+            if answer != "MOVED":
+                break
+            (instance,) = self._ledger.get([instance.id])
+        else:
+            raise LedgerUnavailable(f"{instance.id} is on the move; try again soon")
         if answer == "EMPTY":
             attempt = Attempt(instance.id, instance.attempt, instance.region)
             self._ledger.release(

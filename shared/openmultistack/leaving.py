@@ -14,6 +14,7 @@ from openmultistack.clouds import Clouds
 from openmultistack.errors import CloudError, LedgerUnavailable
 from openmultistack.ledger import Attempt, Gone, Ledger
 from openmultistack.models import Instance
+from openmultistack.reaching import reach
 
 POLL_S = 0.5
 # Longer than clouds take for it; and a bound on what one process looks after.
@@ -95,7 +96,7 @@ class Leaving:
         Raises:
             CloudError: it does not say.
         """
-        cloud = self._clouds.region(region)
+        cloud = reach(self._ledger, self._clouds, region)
         present = cloud.present()
         # A list may be behind; that there is none of this id is certain.
         gone = [

@@ -11,6 +11,7 @@ from openmultistack.errors import CloudError
 from openmultistack.judging import Case, has_taken_over
 from openmultistack.ledger import Ledger
 from openmultistack.models import Instance
+from openmultistack.reaching import reach
 
 # Of so many one sweep finds out; the others wait for the next one.
 ASKED_MAX = 50
@@ -49,7 +50,7 @@ class Yielding:
         if region in self._silent or region not in self._clouds.names():
             return None
         try:
-            return self._clouds.region(region).show(server_id)
+            return reach(self._ledger, self._clouds, region).show(server_id)
         except CloudError:
             self._silent.add(region)
             return None

@@ -10,8 +10,11 @@ from openmultistack.errors import (
     Invalid,
     NoRegionReady,
     NoRegionWorked,
+    PlaceMoved,
     ProviderRemoved,
 )
+from openmultistack.leaving import Leaver
+from openmultistack.ledger import Attempt
 from openmultistack.models import Instance, Status
 
 House = Sky = Any  # conftest's own; test modules do not import one another
@@ -86,6 +89,23 @@ def test_nothing_is_sent_where_a_name_leads_somewhere_else_than_the_slot(house: 
         elsewhere.create(regions=[A])
     assert refused.value.regions == {A: "the region is another one now"}
     assert house.servers() == 0
+
+
+def test_what_another_cloud_does_not_have_is_not_taken_for_gone(
+    house: House, running: list[Instance]
+) -> None:
+    """Names were exchanged, and somebody still has the old files."""
+    after = house.changed({A: house.clouds[C], B: house.clouds[B], C: house.clouds[A]})
+    reap(after, 3)
+    one = next(it for it in running if it.region == C)
+    assert house.destroy(house.get(one)).status == Status.DELETING
+    held = after.held()
+    leaver = Leaver(Attempt(one.id, 1, A), one.owner, house.get(one), one.server_id)
+    with pytest.raises(PlaceMoved):
+        house.leaving.release(A, [leaver])
+    assert after.held() == held
+    reap(after)
+    assert after.get(one).status == Status.DELETED
 
 
 @pytest.mark.parametrize("order", [(A, "twin/One"), ("twin/One", A)])
