@@ -146,8 +146,9 @@ class Storm:
         self.house.draining.open(["*"])
         for _ in range(4):
             time.sleep(LEASE_MS / 1000)
-            for name in self.house.clouds:  # no breaker rests any more
-                self.house.redis.hdel(self.house.keys.region(name), "open_until_ms")
+            for name in self.house.clouds:  # no breaker rests, and catalogues are old by now
+                fields = ("open_until_ms", "catalogue_at_ms")
+                self.house.redis.hdel(self.house.keys.region(name), *fields)
             self.house.reaping.reap()
             self.house.settle()
         self.house.reaping.reap()

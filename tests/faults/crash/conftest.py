@@ -57,7 +57,7 @@ class Ground:
         """Return the steps of a use case that nothing interrupts."""
         done = self._run(act, given)
         assert done.returncode == 0, done.stderr
-        return [Step(*it) for it in json.loads(done.stdout)]
+        return [Step(*it) for it in json.loads(done.stdout.splitlines()[-1])]
 
     def dies(self, act: str, given: dict[str, Any], *, when: str, at: Step) -> None:
         """Run a use case in a process that is killed at a step; fails if it gets past it."""
