@@ -402,4 +402,4 @@ def test_errors_of_ours_pass_as_they_are() -> None:
 def test_a_surprise_is_in_doubt_once_it_may_have_been_sent() -> None:
     assert type(translate(KeyError("x"), sent=True)) is InDoubt
     assert type(translate(KeyError("x"), sent=False)) is Unreachable
-    assert "KeyError" in str(translate(KeyError("x"), sent=True))
+    assert str(translate(KeyError("x"), sent=True)) == "the answer could not be understood"

@@ -13,7 +13,17 @@ from redis.retry import Retry
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Wish
-from openmultistack.models import Flavor, Image, Instance, Network, Offer, Resources, Status
+from openmultistack.models import (
+    Catalogue,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    Offer,
+    Place,
+    Resources,
+    Status,
+)
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
@@ -68,6 +78,15 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "leave_out": lambda it: it.leave_out("o", KEY, ["i-1"]),
     "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,
+    "bind": lambda it: it.bind(A, Place("cloud.example", "project"), {A: 0}),
+    "look_up_names": lambda it: it.look_up_names(),
+    "unconfigured": lambda it: it.unconfigured([A]),
+    "strand": lambda it: it.strand(A, ["i-1"]),
+    "unstrand": lambda it: it.unstrand(A, ["i-1"]),
+    "restock": lambda it: it.restock(A, Catalogue()),
+    "unsuit": lambda it: it.unsuit(A, "flavor:1", "no"),
+    "retire": lambda it: it.retire(A, "removed", "why"),
+    "forget_regions": lambda it: it.forget_regions([A]),
     "regions": lambda it: it.regions(),
     "regions named": lambda it: it.regions([A]),
     "get": lambda it: it.get(["i-1"]),
@@ -117,7 +136,7 @@ def assert_unavailable(ledger: Ledger, acts: list[str]) -> None:
 
 def test_every_public_act_is_among_those_that_are_tried() -> None:
     public = {name for name in dir(Ledger) if not name.startswith("_")}
-    of_values_read_before = {"catalogues", "offered"}
+    of_values_read_before = {"catalogues", "offered", "place_of", "unsuited"}
     assert {name.split()[0] for name in ACTS} == public - of_values_read_before
 
 

@@ -203,7 +203,14 @@ def _seen(it: Seen) -> dict[str, object]:
         "status": it.status,
         "cloud_status": it.cloud_status,
         # None known: those known before stay.
-        "addresses": compact([one._asdict() for one in it.addresses]) if it.addresses else "",
+        "addresses": compact([_address(one) for one in it.addresses]) if it.addresses else "",
+    }
+
+
+def _address(it: Address) -> dict[str, object]:
+    """Return an address; what is usual is left out, as in records (see placing)."""
+    return {
+        name: value for name, value in it._asdict().items() if (name, value) != ("kind", "fixed")
     }
 
 

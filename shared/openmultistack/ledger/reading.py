@@ -109,8 +109,9 @@ class Readings:
         has, the catalogues are the same object. `unsuited` is then of this moment, too.
         """
         with self._pipeline() as pipe:
-            pipe.mget(self._keys.version, self._keys.shares)
-            version, shares = pipe.execute()[0]
+            pipe.get(self._keys.version)  # no MGET: a Cluster's pipeline takes none
+            pipe.get(self._keys.shares)
+            version, shares = pipe.execute()
         known = self._offered
         if not version or version != known.version or regions != known.regions:
             self._offered = known = self._read_offered(version or "", regions)
@@ -142,7 +143,10 @@ class Readings:
             version=version,
             regions=regions,
             catalogues={it: known[places[it]][1] for it in there},
-            numbers=Numbers({it: int(numbers[at]) for it, at in places.items() if at in numbers}),
+            numbers=Numbers(
+                {self._places.name_of(at): int(number) for at, number in numbers.items()}
+                | {it: int(numbers[at]) for it, at in places.items() if at in numbers}
+            ),
         )
 
     def _read_catalogues(self, versions: Mapping[str, str]) -> None:

@@ -92,7 +92,8 @@ class Watched:
     def __getattr__(self, act: str) -> Any:
         """Return an act behind the fuse, or a look as it is."""
         found = getattr(self._target, act)
-        if act in LOOKS or not callable(found):
+        looks = act in LOOKS or (self._name, act) == ("cloud", "place")
+        if looks or not callable(found):
             return found
         return lambda *args, **more: self._fuse.step(
             f"{self._name}.{act}", lambda: found(*args, **more)

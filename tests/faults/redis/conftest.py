@@ -45,6 +45,7 @@ from openmultistack.models import (
     Instance,
     Network,
     Offer,
+    Place,
     Principal,
     Resources,
     Status,
@@ -212,6 +213,7 @@ FIRST, SECOND = Attempt("i-1", 1, A), Attempt("i-2", 1, A)
 COMMAND = CreateInstances(image="debian", size="small", count=2, labels={"k": "v"})
 ONE = CreateInstances(image="debian", size="small", on_full="queue")
 KEY = Key("digest", "body")
+PLACE = Place("cloud.example", "project")
 CAP = Resources(instances=9, vcpus=99, ram_mb=99_999)
 THIRD = Instance(
     id="i-3", name="n", status=Status.BUILD, owner="alice", region=B, image="d", flavor="f",
@@ -275,6 +277,21 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     ),
     "release_all": lambda it: it.release_all([Gone(Attempt("i-3", 1, B), "alice", THIRD, "gone")]),
     "sweeping": take_lock,
+    "offered": lambda it: sorted(it.offered([A])[0]),
+    "shares": lambda it: type(it.shares()).__name__,
+    "place_of": lambda it: it.place_of(A),
+    "next_in_queue": lambda it: [one.instance_id for one in it.next_in_queue(5)],
+    "queue_length": lambda it: it.queue_length(),
+    "bind": lambda it: it.bind("alpha/Named", PLACE, {"alpha/Named": 0}),
+    "look_up_names": lambda it: it.look_up_names(),
+    "unconfigured": lambda it: it.unconfigured([A, B]),
+    "strand": lambda it: it.strand(B, ["i-2"]),
+    "unstrand": lambda it: it.unstrand(B, ["i-2"]),
+    "restock": lambda it: it.restock(A, catalogue_of(A)),
+    "unsuit": lambda it: it.unsuit(A, "flavor:1", "no"),
+    "unsuited": lambda it: [it.offered([A]) and None, it.unsuited()][1:],
+    "retire": lambda it: it.retire("alpha/Named", "removed", "why"),
+    "forget_regions": lambda it: it.forget_regions(["alpha/Named"]),
     "forget": lambda it: it.forget([THIRD]),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
     "regions": lambda it: [(r.region, r.state, r.held) for r in it.regions()],
