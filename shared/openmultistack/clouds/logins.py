@@ -33,8 +33,8 @@ LOOK_AGAIN_S = 5.0
 # What an endpoint offers changes with upgrades only.
 DISCOVERY_MS = 3600_000
 LOGIN = "login"
-# What may make something twice when it is sent twice.
-MAKING = ("POST", "PATCH")
+# What makes and changes nothing; all else may do so twice when it is sent twice.
+READING = ("GET", "HEAD")
 
 
 @dataclass
@@ -149,11 +149,11 @@ class SharingSession(Session):
     def request(self, url: str, method: str, *given: Any, **more: Any) -> Any:  # noqa: ANN401  as the one above
         """Send a request once, whatever clouds.yaml, its profiles or the sdk's defaults say.
 
-        What makes something follows no redirect: a 303 says that it was carried out, and
-        keystoneauth sends a POST anew for all of them. A login (it has no token) may.
+        Only reading follows a redirect: a 303 says that the rest was carried out, and
+        keystoneauth sends a POST anew for all of them. A login (it has no token) may as well.
         """
         more |= {"connect_retries": 0, "status_code_retries": 0}
-        if method.upper() in MAKING and more.get("authenticated") is not False:
+        if method.upper() not in READING and more.get("authenticated") is not False:
             more["redirect"] = False
         return super().request(url, method, *given, **more)
 
