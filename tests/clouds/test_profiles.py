@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from openstack.config import vendors
 
 from openmultistack.clouds import connections, profiles
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import Unreachable
+from openmultistack.errors import CloudError, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
 WELL_KNOWN = "GET /.well-known/openstack/api"
@@ -66,6 +67,30 @@ def test_a_profile_that_hangs_holds_up_nobody_else(
     vendor.over.set()
     waiting.join(30)
     assert reasons == ["its profile could not be had from 127.0.0.1: no connection"]
+
+
+def test_an_endpoint_that_hangs_holds_up_nobody_else(
+    tmp_path: Path, stub: Stub, vendor: Stub, stub_module: ModuleType
+) -> None:
+    entry = json.loads(stub.clouds_yaml())["clouds"]["stub"]
+    slow = {**entry, "compute_endpoint_override": vendor.compute_url}
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"slow": slow, "sound": entry}}))
+    clouds = OpenStackClouds(tmp_path / "clouds.yaml", REGIONS, fleet="f")
+    vendor.answers["GET /v2.1"] = stub_module.Answer(instead="silence")
+
+    def survey() -> None:
+        with suppress(CloudError):
+            clouds.region(SLOW).survey()
+
+    waiting = threading.Thread(target=survey)
+    waiting.start()
+    while "GET /v2.1" not in vendor.requests:
+        assert waiting.is_alive()
+        time.sleep(0.01)
+    clouds.region(SOUND).survey()
+    assert vendor.requests == ["GET /v2.1"]  # which still hangs: the sound one did not wait
+    vendor.over.set()
+    waiting.join(30)
 
 
 def test_a_profile_that_hangs_is_given_up(
