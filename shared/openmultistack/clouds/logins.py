@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from keystoneauth1 import access
@@ -19,7 +20,7 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
-from openmultistack.clouds.connections import HostSession
+from openmultistack.clouds.connections import BadAnswer, HostSession
 from openmultistack.clouds.sealing import SealedShelf
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.
@@ -33,8 +34,8 @@ LOOK_AGAIN_S = 5.0
 # What an endpoint offers changes with upgrades only.
 DISCOVERY_MS = 3600_000
 LOGIN = "login"
-# What may make something twice when it is sent twice.
-MAKING = ("POST", "PATCH")
+# What makes and changes nothing; all else may do so twice when it is sent twice.
+READING = ("GET", "HEAD")
 
 
 @dataclass
@@ -149,13 +150,19 @@ class SharingSession(Session):
     def request(self, url: str, method: str, *given: Any, **more: Any) -> Any:  # noqa: ANN401  as the one above
         """Send a request once, whatever clouds.yaml, its profiles or the sdk's defaults say.
 
-        What makes something follows no redirect: a 303 says that it was carried out, and
-        keystoneauth sends a POST anew for all of them. A login (it has no token) may.
+        Only reading follows a redirect: a 303 says that the rest was carried out, and
+        keystoneauth sends a POST anew for all of them. A login (it has no token) may as well.
+
+        Raises:
+            BadAnswer: it is a redirect that is not followed; nobody may take it for a success.
         """
         more |= {"connect_retries": 0, "status_code_retries": 0}
-        if method.upper() in MAKING and more.get("authenticated") is not False:
-            more["redirect"] = False
-        return super().request(url, method, *given, **more)
+        if method.upper() in READING or more.get("authenticated") is False:
+            return super().request(url, method, *given, **more)
+        answer = super().request(url, method, *given, **more | {"redirect": False})
+        if HTTPStatus.MULTIPLE_CHOICES <= answer.status_code < HTTPStatus.BAD_REQUEST:
+            raise BadAnswer(f"{answer.status_code}: it leads elsewhere, instead of doing it")
+        return answer
 
 
 class Discoveries(dict[str, Discover]):

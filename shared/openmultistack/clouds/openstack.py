@@ -36,6 +36,7 @@ from openmultistack.clouds.failures import keypair_refusal, naming, refusal, tra
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
+from openmultistack.clouds.profiles import Profiles, remote_profile, settle
 from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.clouds.services import Services
 from openmultistack.errors import (
@@ -83,6 +84,7 @@ class OpenStackClouds:
         self._clouds: dict[str, OpenStackCloud] = {}
         self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
+        self._profiles = Profiles(self._hosts)
         self._lock = threading.Lock()
 
     def names(self) -> Sequence[str]:
@@ -110,7 +112,17 @@ class OpenStackClouds:
             session_constructor=SharingSession,
         )
 
+    def _settle_profile(self, provider: str) -> None:
+        """Have a provider's profile at hand, as it may take long to fetch: nobody else waits."""
+        with self._lock:
+            address = remote_profile(self._config, provider)
+        if address:
+            told = self._profiles.told(address)
+            with self._lock:
+                settle(address, told)
+
     def _connect(self, provider: str, region: str) -> tuple[Services, Login]:
+        self._settle_profile(provider)
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
             if provider not in self._logins:
@@ -131,16 +143,13 @@ class OpenStackCloud:
         self._connect = connect
         self._fleet = fleet
         self._connecting = threading.Lock()
+        self._opened: tuple[Services, Login] | None = None
         # The login by which Nova was located, what clouds.yaml says of that, and what it speaks.
         self._located_by: AccessInfo | None = None
         self._override: str | None = None
         self._version: str | None = None
         # By id, where servers do not tell their flavor's numbers; None: it is there no more.
         self._flavors: dict[str, Flavor | None] = {}
-
-    @cached_property
-    def _connection(self) -> tuple[Services, Login]:
-        return self._connect()
 
     @contextmanager
     def _session(self, *, sending: bool = False) -> "Iterator[Services]":
@@ -151,7 +160,8 @@ class OpenStackCloud:
         sent = False
         try:
             with self._connecting:
-                connection, login = self._connection
+                self._opened = self._opened or self._connect()
+            connection, login = self._opened
             token = login.ready(connection.session)
             self._locate(connection.compute, token)
             sent = sending

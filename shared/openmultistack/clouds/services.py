@@ -4,7 +4,7 @@ The sdk's Connection would have them as well. It imports all fifty services, and
 cache and objects of its own around each call; here they are keystoneauth's plain adapters.
 """
 
-from functools import cached_property
+import threading
 from typing import Any
 
 from keystoneauth1.adapter import Adapter
@@ -20,23 +20,29 @@ _STATISTICS = {
 
 
 class Services:
-    """The services of one region over one session; each is looked up when it is first used."""
+    """The services of one region over one session; each is looked up when it is first used.
+
+    A look can take long. It is this region's alone: until Python 3.12 a `cached_property` of one
+    object makes those of all others wait.
+    """
 
     def __init__(self, config: Any) -> None:  # noqa: ANN401  the sdk is untyped
         self._config = config
+        self._found: dict[str, Adapter] = {}
+        self._finding = threading.Lock()
         self.session: Session = config.get_session()
 
-    @cached_property
+    @property
     def compute(self) -> Adapter:
         """Nova."""
         return self._service("compute")
 
-    @cached_property
+    @property
     def image(self) -> Adapter:
         """Glance."""
         return self._service("image")
 
-    @cached_property
+    @property
     def network(self) -> Adapter:
         """Neutron."""
         return self._service("network")
@@ -46,6 +52,13 @@ class Services:
         return bool(self._config.has_service(kind))
 
     def _service(self, kind: str) -> Adapter:
+        if kind not in self._found:
+            with self._finding:
+                if kind not in self._found:
+                    self._found[kind] = self._look_up(kind)
+        return self._found[kind]
+
+    def _look_up(self, kind: str) -> Adapter:
         found: Adapter = self._config.get_session_client(
             kind,
             version=self._config.get_api_version(kind) or VERSION,
