@@ -13,7 +13,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
-from openmultistack.logs import in_context
+from openmultistack.logs import in_context, log
 from openmultistack.models import Instance, Status
 from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
@@ -25,6 +25,8 @@ SWEEP_BUDGET_S = 120.0
 SWEEPS_SIDE_BY_SIDE = 64
 # What is due is read so many at a time, and so many times at most.
 DUE_AT_ONCE, DUE_LOTS = 500, 20
+# Less than the minute in which a timer reaps; what is counted wrongly is so for good else.
+RECOUNT_EVERY_MS = 50_000
 ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
 
 
@@ -56,12 +58,21 @@ class Reaping:
     def reap(self) -> dict[str, Any]:
         """End what is due and sweep every region, side by side; safe to repeat and to race."""
         self._retiring.strand()
+        self._recount()
         expired, forgotten = self._end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             acts = in_context([partial(self.sweep, name) for name in names])
             swept = list(pool.map(lambda act: act(), acts))
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _recount(self) -> None:
+        """Put counts right that differ from the slots, if nobody has lately."""
+        if not self._ledger.turn("recount", for_ms=RECOUNT_EVERY_MS):
+            return
+        recounted = self._ledger.recount()
+        if recounted.regions or recounted.owners:
+            log().warning("recounted", regions=recounted.regions, owners=recounted.owners)
 
     def _end_due(self) -> tuple[int, int]:
         """End what is due; return how many instances expired, and how many were forgotten."""

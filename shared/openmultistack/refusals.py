@@ -68,6 +68,7 @@ class Refusals:
 
     def _quota(self, detail: str, retry_after_s: int | None = None) -> Problem:
         owner = self._wish.owner
+        self._ledger.doubt_usage(owner)
         return OwnerQuotaExceeded(
             f"{detail}; nothing was made",
             quota=self._wish.quota.bounds(),

@@ -69,6 +69,19 @@ def everything(desk: Desk) -> None:
     assert len(ledger.view(A, []).slots) + len(ledger.view(B, []).slots) == 2
     with ledger.sweeping(A, budget_s=5) as mine:
         assert mine
+    counting(desk)
+
+
+def counting(desk: Desk) -> None:
+    """Let every script run that makes counters anew."""
+    ledger, waits = desk.ledger, desk.queued(C, owner="carol")
+    place = ledger.place_of(A)
+    desk.redis.hincrby(desk.keys.region(place), "building", 1)
+    for owner in ("alice", "carol"):
+        desk.redis.hincrby(desk.keys.usage(owner), "instances", 7)
+    assert ledger.recount() == ([A], 2)
+    assert ledger.recount() == ([], 0)
+    assert desk.waiting() == [waits]
 
 
 def waiting(desk: Desk) -> None:

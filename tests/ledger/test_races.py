@@ -76,6 +76,21 @@ def sample(client: "Redis[str]") -> dict[str, tuple[int, int, int]]:
     return held
 
 
+def assert_owners_hold_their_slots(client: "Redis[str]", owners: list[str]) -> None:
+    """Check what owners are said to hold against all slots of the same moment."""
+    keys = Keys("test")
+    with client.pipeline(transaction=True) as pipe:
+        for region in REGIONS:
+            pipe.hvals(keys.slots(region))
+        for owner in owners:
+            pipe.hmget(keys.usage(owner), "instances", "vcpus")
+        answers = pipe.execute()
+    slots = [json.loads(it) for texts in answers[: len(REGIONS)] for it in texts]
+    for owner, told in zip(owners, answers[len(REGIONS) :], strict=True):
+        own = [int(it["vcpus"]) for it in slots if it["owner"] == owner]
+        assert [int(it or 0) for it in told] == [len(own), sum(own)], owner
+
+
 def assert_queue_is_those_who_wait(desk: Desk) -> None:
     """Check the queue against all instances that live."""
     ids = [it for owner in range(RACERS) for it in desk.members(desk.keys.live(f"racer{owner}"))]
@@ -113,3 +128,27 @@ def test_the_books_balance_at_every_moment_of_a_race_of_all_acts(
     assert_queue_is_those_who_wait(desk)
     assert samples > 20
     assert fullest[1] >= 13, "the race was no race: no region was ever full"
+
+
+def test_the_books_balance_while_they_are_made_anew_in_a_race_of_all_acts(
+    desk: Desk, valkey: SimpleNamespace, redis: "Redis[str]"
+) -> None:
+    desk.open(*REGIONS, instances=10, vcpus=14, ram_mb=28)
+    owners, anew = [f"racer{i}" for i in range(RACERS)], 0
+    with racing(valkey, "mixed", 150) as race:
+        while race.poll() is None:
+            redis.hincrby(desk.keys.usage(owners[anew % RACERS]), "vcpus", 3)
+            redis.hincrby(desk.keys.region(REGIONS[anew % 3]), "building", 3)
+            desk.ledger.recount()
+            # All of them, not only those that look wrong twice.
+            anew += 1 + desk.ledger._recount_owners(owners, REGIONS)  # noqa: SLF001
+            for _ in range(9):
+                any(desk.ledger._recount_region(it) for it in REGIONS)  # noqa: SLF001
+                sample(redis)
+            assert_owners_hold_their_slots(redis, owners)
+        assert given(race)
+    assert anew > 20
+    sample(redis)
+    assert desk.ledger.recount() == ([], 0)
+    desk.check_owners()
+    assert_queue_is_those_who_wait(desk)

@@ -44,6 +44,8 @@ class Keys:
         self.version = self._prefix + "version"
         # Hash: place to the version of its catalogue.
         self.versions = self._prefix + "versions"
+        # Set: owners who had slots at the last recount, or were refused for their quota since.
+        self.owners = self._prefix + "owners"
         # Hash: region to the version of what it refused.
         self.unsuited = self._prefix + "unsuited"
 

@@ -1,6 +1,7 @@
 """The ledger: every count, slot and instance of a fleet, changed only by atomic scripts."""
 
 from openmultistack.ledger.binding import Binding
+from openmultistack.ledger.counting import Counting
 from openmultistack.ledger.ending import Ending
 from openmultistack.ledger.observing import Observing
 from openmultistack.ledger.placing import Placing
@@ -8,7 +9,7 @@ from openmultistack.ledger.shelf import Shelf
 from openmultistack.ledger.stocking import Stocking
 
 
-class Ledger(Placing, Ending, Observing, Binding, Stocking, Shelf):
+class Ledger(Placing, Ending, Observing, Binding, Stocking, Counting, Shelf):
     """All acts on one fleet's ledger, beside the readings; safe to share between threads.
 
     Every method raises LedgerUnavailable when Redis does not answer; then nothing may be asked

@@ -47,6 +47,8 @@ _PARTS = {
     "bind": ("_version",),
     "drain": ("_shares",),
     "retire": ("_shares",),
+    "recount_region": _TO_COUNT,
+    "recount_owners": _TO_COUNT,
 }
 
 

@@ -1,0 +1,34 @@
+-- Make anew what owners hold, from the slots of all regions.
+-- KEYS  regions (set), places (hash), heads (zset), the owners' usages (hashes), then the slots of all
+--       regions (hashes)
+-- ARGV  1 JSON {owners: of the usages, in their order; regions: of the slots}
+-- Returns  how many were wrong; 0 if a region has come up of which no slots are given
+-- Safe to repeat.
+local ask, known, sums, wrong = cjson.decode(ARGV[1]), {}, {}, 0
+heads = KEYS[3]
+for _, region in ipairs(ask.regions) do known[region] = true end
+for _, regions in ipairs({redis.call('SMEMBERS', KEYS[1]), redis.call('HKEYS', KEYS[2])}) do
+  for _, region in ipairs(regions) do
+    if not known[region] then return 0 end
+  end
+end
+for _, owner in ipairs(ask.owners) do sums[owner] = add(nil, {vcpus = 0, ram_mb = 0}, 0) end
+for i = 4 + #ask.owners, #KEYS do
+  for _, text in ipairs(redis.call('HVALS', KEYS[i])) do
+    local slot = cjson.decode(text)
+    if sums[slot.owner] then add(sums[slot.owner], slot, 1) end
+  end
+end
+for i, owner in ipairs(ask.owners) do
+  local usage, sum = KEYS[3 + i], sums[owner]
+  local told = redis.call('HMGET', usage, 'instances', 'vcpus', 'ram_mb')
+  if tonumber(told[1] or 0) ~= sum.instances or tonumber(told[2] or 0) ~= sum.vcpus
+    or tonumber(told[3] or 0) ~= sum.ram_mb then
+    wrong = wrong + 1
+    redis.call('HSET', usage, 'instances', sum.instances, 'vcpus', sum.vcpus, 'ram_mb', sum.ram_mb)
+    redis.call('PERSIST', usage)
+    rank(usage, sum.instances)
+    let_go(usage)
+  end
+end
+return wrong
