@@ -309,6 +309,28 @@ def faulty(running_faulty: Product, proxy: Any) -> Product:
     return _empty(running_faulty)
 
 
+@pytest.fixture(scope="session")
+def running_changed(
+    lab: Path,
+    place: Any,
+    claim_ports: Callable[[], int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Product]:
+    """A stack on the same laboratory with a clouds.yaml and a fleet.yaml of its own, to change."""
+    folder = tmp_path_factory.mktemp("changed")
+    variables = {
+        "CLOUDS": str(folder / "clouds.yaml"),
+        "FLEET": str(folder / "fleet.yaml"),
+        "OMS_FLEET": "changed",
+        "REPLICAS": "1",
+    }
+    given = {"home": place.home / "changed", "port_base": claim_ports()}
+    product = Product(lab, place, **given, variables=variables)
+    yield product
+    product.close()
+    product.stack("down")
+
+
 def _empty(product: Product) -> Product:
     product.wipe()
     states = product.regions()
