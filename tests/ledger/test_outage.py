@@ -78,6 +78,8 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "leave_out": lambda it: it.leave_out("o", KEY, ["i-1"]),
     "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,
+    "doubt_usage": lambda it: it.doubt_usage("o"),
+    "recount": lambda it: it.recount(),
     "bind": lambda it: it.bind(A, Place("cloud.example", "project"), {A: 0}),
     "look_up_names": lambda it: it.look_up_names(),
     "unconfigured": lambda it: it.unconfigured([A]),
