@@ -159,6 +159,14 @@ class RenewInstance(Frozen):
     ttl: int = Field(ge=1, description="seconds from now")
 
 
+class Reap(Frozen):
+    """The command of `POST /reap`."""
+
+    now: bool = Field(
+        default=False, description="try logins at once that were refused, whatever pause they have"
+    )
+
+
 class DrainRegions(Frozen):
     """The command of `POST /regions/drain`."""
 

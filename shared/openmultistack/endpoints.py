@@ -93,7 +93,10 @@ def reap_endpoints(
     reaping: "Callable[[], Reaping]", draining: "Callable[[], Draining]"
 ) -> list[Endpoint]:
     """`POST /reap`, and what else is the operators'."""
-    from openmultistack.commands import DrainRegions, ForgetRegions, OpenRegions
+    from openmultistack.commands import DrainRegions, ForgetRegions, OpenRegions, Reap
+
+    def reap(call: Call) -> Reply:
+        return Reply(200, reaping().reap(now=parse(Reap, call.body or b"{}").now))
 
     def drain(call: Call) -> Reply:
         command = parse(DrainRegions, call.body)
@@ -106,7 +109,7 @@ def reap_endpoints(
         return _regions(draining().forget(parse(ForgetRegions, call.body).regions))
 
     return [
-        Endpoint("POST", "/reap", "fleet:reap", lambda _: Reply(200, reaping().reap())),
+        Endpoint("POST", "/reap", "fleet:reap", reap),
         Endpoint("POST", "/regions/drain", "fleet:drain", drain),
         Endpoint("POST", "/regions/open", "fleet:drain", open_),
         Endpoint("POST", "/regions/forget", "fleet:drain", forget),

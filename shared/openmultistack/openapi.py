@@ -9,6 +9,7 @@ from openmultistack.commands import (
     DrainRegions,
     ForgetRegions,
     OpenRegions,
+    Reap,
     RenewInstance,
 )
 from openmultistack.models import AddressKind, RegionHealth, Status
@@ -271,6 +272,7 @@ def _paths() -> Json:
             "post": _operation(
                 "Sweep all regions", "fleet:reap",
                 (200, _object(regions=_list(_ref("Sweep")), expired=_COUNT, forgotten=_COUNT)),
+                *_BAD_BODY, body="Reap",
             )
         },
         "/healthz": {
@@ -284,7 +286,7 @@ def _paths() -> Json:
 def document() -> Json:
     """Return the whole document."""
     schemas = dict(_SCHEMAS)
-    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions, ForgetRegions):
+    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions, ForgetRegions, Reap):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

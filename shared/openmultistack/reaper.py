@@ -55,14 +55,17 @@ class Reaping:
         self._leaving = leaving
         self._retiring = Retiring(ledger, fleet)
 
-    def reap(self) -> dict[str, Any]:
-        """End what is due and sweep every region, side by side; safe to repeat and to race."""
+    def reap(self, *, now: bool = False) -> dict[str, Any]:
+        """End what is due and sweep every region, side by side; safe to repeat and to race.
+
+        With `now` logins are tried at once that were refused; a schedule never asks for that.
+        """
         self._retiring.strand()
         self._recount()
         expired, forgotten = self._end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
-            acts = in_context([partial(self.sweep, name) for name in names])
+            acts = in_context([partial(self.sweep, name, now=now) for name in names])
             swept = list(pool.map(lambda act: act(), acts))
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
 
@@ -101,7 +104,7 @@ class Reaping:
             why = "it waited in vain for a slot" if waited else "its time is up"
             self._destroying.mark(instance, why=why, only_if="due", ended="expired")
 
-    def sweep(self, region: str) -> dict[str, Any]:
+    def sweep(self, region: str, *, now: bool = False) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
         began = time.monotonic()
         sweep = Sweep(
@@ -111,6 +114,7 @@ class Reaping:
             fleet_name=self._fleet_name,
             clouds=self._clouds,
             leaving=self._leaving,
+            now=now,
         )
         with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
             outcome, error = self._run(region, sweep) if mine else ("busy", None)

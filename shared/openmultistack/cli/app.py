@@ -196,11 +196,17 @@ def _change_regions(
 
 
 @app.command
-def reap(*, gateway: Gateway = DEFAULT) -> int:
+def reap(
+    *,
+    now: Annotated[
+        Flag, Parameter(name="--now", help="Try logins at once that were refused lately.")
+    ] = False,
+    gateway: Gateway = DEFAULT,
+) -> int:
     """Sweep all regions now, and tell what was done; fails if a region's sweep failed."""
     from openmultistack.cli import fleet_view, screen  # noqa: PLC0415  starts faster without
 
-    document = gateway.client().call("POST", "/reap")
+    document = gateway.client().call("POST", "/reap", **({"body": {"now": True}} if now else {}))
     if gateway.as_json:
         screen.as_json(document)
     else:

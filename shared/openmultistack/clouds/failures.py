@@ -123,6 +123,10 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
         return InDoubt(said(status, body))
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):
         return Unreachable(_network_text(error))
+    if isinstance(error, ksa.HttpError) and not sent and _asks_for_a_pause(error):
+        headers = getattr(error.response, "headers", {})
+        text = f"{error.http_status}: the identity service asks for a pause"
+        return RateLimited(text, retry_after_s=retry_after_s(headers))
     if isinstance(error, ksa.HttpError) and not sent:
         return Unreachable(f"{error.http_status}: the identity service does not work")
     return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
@@ -141,6 +145,15 @@ def naming(service: str) -> "Iterator[None]":
         found = translate(error, sent=False)
         found.args = (f"the {service} service: {found}",)
         raise found from error
+
+
+def _asks_for_a_pause(error: ksa.HttpError) -> bool:
+    """Whether the identity service wants a login later; 413 and 503 say so by Retry-After."""
+    names = {name.lower() for name in getattr(error.response, "headers", None) or {}}
+    status = error.http_status
+    return status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status in (413, 503) and "retry-after" in names
+    )
 
 
 _NEVER_CONNECTED = (

@@ -109,6 +109,9 @@ class FakeCloud:
         flavor = order.offer.flavor
         return Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)
 
+    def forgive(self) -> None:
+        """Nothing: there is no login."""
+
     def place(self) -> Place:
         """Return where it is; no call, as it is known from the login."""
         error = self.fault("place")

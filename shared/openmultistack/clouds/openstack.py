@@ -2,11 +2,13 @@
 
 import base64
 import gc
+import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -125,15 +127,24 @@ class OpenStackClouds:
         self._settle_profile(provider)
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
-            if provider not in self._logins:
-                shelf = SealedShelf(self._shelf, provider, config.get_auth_args())
-                self._logins[provider] = Login(shelf)
-        services, login = Services(config), self._logins[provider]
+            way = _way_to_log_in(config)
+            if way not in self._logins:
+                shelf = SealedShelf(self._shelf, way, config.get_auth_args())
+                self._logins[way] = Login(shelf)
+        services, login = Services(config), self._logins[way]
         session = cast("SharingSession", services.session)
+        session.login = login
         for scheme in ("http://", "https://"):
             session.session.mount(scheme, ImpatientAdapter(self._hosts))
         session.discoveries.shelf = login.shelf
         return services, login
+
+
+def _way_to_log_in(config: Any) -> str:  # noqa: ANN401  the sdk is untyped
+    """Return what tells one way to log in from another: each region may have its own."""
+    way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
+    told = json.dumps(way, sort_keys=True, default=str)
+    return sha256(told.encode()).hexdigest()[:24]
 
 
 class OpenStackCloud:
@@ -165,10 +176,7 @@ class OpenStackCloud:
             token = login.ready(connection.session)
             self._locate(connection.compute, token)
             sent = sending
-            try:
-                yield connection
-            finally:
-                login.noticed(connection.session, token)
+            yield connection
         except BadAnswer as error:
             raise (InDoubt if sent else Unreachable)(str(error)) from error
         except Exception as error:
@@ -206,6 +214,12 @@ class OpenStackCloud:
             with suppress(CloudError):  # what fails here leaves a name, for a sweep to find
                 self.forget_keypair(order.marks.keypair or "")
             raise
+
+    def forgive(self) -> None:
+        """Have a login that was refused tried at once."""
+        with self._connecting:
+            self._opened = self._opened or self._connect()
+        self._opened[1].forgive()
 
     def place(self) -> Place:
         """Return what the region is by itself: where its Nova is, and for which project."""

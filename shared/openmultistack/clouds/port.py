@@ -89,6 +89,9 @@ class Cloud(Protocol):
             InDoubt: a server may exist.
         """
 
+    def forgive(self) -> None:
+        """Have a login that was refused tried at once, whatever pause it has."""
+
     def place(self) -> Place:
         """Return what the region is by itself; asks for nothing while the login is good."""
 
