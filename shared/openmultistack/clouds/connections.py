@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openmultistack.errors import TooLate
+from openmultistack.errors import TooLate, Unreachable
 
 CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
 # For so long a host that took no connection is not tried again, by any region that is there.
@@ -25,8 +25,8 @@ BODY_MAX_S = 30.0
 _READ_BYTES = 2**16
 
 
-class BadAnswer(Exception):
-    """What no OpenStack answers; the message is safe to show."""
+class BadAnswer(Unreachable):
+    """What no OpenStack answers; to what makes a server it leaves a doubt."""
 
 
 class Hosts:
