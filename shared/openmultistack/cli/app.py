@@ -206,7 +206,8 @@ def reap(
     """Sweep all regions now, and tell what was done; fails if a region's sweep failed."""
     from openmultistack.cli import fleet_view, screen  # noqa: PLC0415  starts faster without
 
-    document = gateway.client().call("POST", "/reap", **({"body": {"now": True}} if now else {}))
+    body = {"now": True} if now else None
+    document = gateway.client().call("POST", "/reap", body=body)
     if gateway.as_json:
         screen.as_json(document)
     else:

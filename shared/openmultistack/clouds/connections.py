@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openmultistack.errors import TooLate
+from openmultistack.errors import TooLate, Unreachable
 from openmultistack.logs import ASKING
 
 # By it a service is told for which request it is called, and says what it calls that itself.
@@ -28,8 +28,8 @@ BODY_MAX_S = 30.0
 _READ_BYTES = 2**16
 
 
-class BadAnswer(Exception):
-    """What no OpenStack answers; the message is safe to show."""
+class BadAnswer(Unreachable):
+    """What no OpenStack answers; to what makes a server it leaves a doubt."""
 
 
 class Hosts:

@@ -123,12 +123,8 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
         return InDoubt(said(status, body))
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):
         return Unreachable(_network_text(error))
-    if isinstance(error, ksa.HttpError) and not sent and _asks_for_a_pause(error):
-        headers = getattr(error.response, "headers", {})
-        text = f"{error.http_status}: the identity service asks for a pause"
-        return RateLimited(text, retry_after_s=retry_after_s(headers))
     if isinstance(error, ksa.HttpError) and not sent:
-        return Unreachable(f"{error.http_status}: the identity service does not work")
+        return _no_login(error)
     return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
 
 
@@ -145,6 +141,15 @@ def naming(service: str) -> "Iterator[None]":
         found = translate(error, sent=False)
         found.args = (f"the {service} service: {found}",)
         raise found from error
+
+
+def _no_login(error: ksa.HttpError) -> CloudError:
+    """Return what it means that the identity service gave no login, and did not refuse it."""
+    if _asks_for_a_pause(error):
+        headers = getattr(error.response, "headers", {})
+        text = f"{error.http_status}: the identity service asks for a pause"
+        return RateLimited(text, retry_after_s=retry_after_s(headers))
+    return Unreachable(f"{error.http_status}: the identity service does not work")
 
 
 def _asks_for_a_pause(error: ksa.HttpError) -> bool:
