@@ -32,6 +32,7 @@ class Control:
         yield web.get("/sim/stats", self.stats)
         yield web.get("/sim/servers", self.servers)
         yield web.post("/sim/reset", self.reset)
+        yield web.delete("/sim/tokens", self.revoke)
         yield web.get(place, self.show)
         yield web.patch(place, self.change)
         yield web.patch(f"{place}/offered", self.change_offered)
@@ -73,6 +74,12 @@ class Control:
         for provider in self._providers.values():
             provider.keystone.calls.clear()
             provider.keystone.absent.clear()
+        return Answer(HTTPStatus.NO_CONTENT).response()
+
+    async def revoke(self, _request: web.Request) -> web.Response:
+        """Revoke all tokens of all providers."""
+        for provider in self._providers.values():
+            provider.keystone.revoke_all()
         return Answer(HTTPStatus.NO_CONTENT).response()
 
     async def show(self, request: web.Request) -> web.Response:

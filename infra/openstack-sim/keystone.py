@@ -44,6 +44,10 @@ class Keystone:
         if request.headers.get("X-Auth-Token") not in self._tokens:
             raise NotAuthenticated
 
+    def revoke_all(self) -> None:
+        """Let no token be good any more."""
+        self._tokens.clear()
+
     async def version(self, _request: web.Request) -> web.Response:
         """GET /v3."""
         self.calls["GET /v3"] += 1

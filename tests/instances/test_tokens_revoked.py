@@ -1,0 +1,158 @@
+"""Logins at a simulated cloud: revoked by all at once, refused, and of each region its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import yaml
+from ulid import ULID
+
+from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.ledger import Ledger
+from openmultistack.models import Status
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+House = Any  # conftest's own; test modules do not import one another
+NAMES = ("p1/RegionOne", "p1/RegionTwo")
+SMALL = {"image": "debian-12", "size": "m1.tiny"}
+LOGIN = "POST /v3/auth/tokens"
+Opened = Callable[..., Any]
+
+
+@pytest.fixture
+def http(sim: Any) -> Iterator[httpx.Client]:
+    """Return a client of the simulation, in which nothing has happened."""
+    with httpx.Client(timeout=30, base_url=f"{sim.url}/sim") as http:
+        http.post("/reset").raise_for_status()
+        yield http
+        http.post("/reset").raise_for_status()
+
+
+@pytest.fixture
+def fleet() -> str:
+    """Return the name of a fleet of its own."""
+    return f"t-{ULID()}"
+
+
+@pytest.fixture
+def opened(sim: Any, redis: "Redis[str]", fleet: str) -> Opened:
+    """Return what opens the simulation's regions as a process that just started."""
+
+    def open_(file: Path | None = None, names: Any = NAMES) -> Any:
+        regions = {name: tuple(name.split("/")) for name in names}
+        shelf = Ledger(redis, fleet, lease_ms=60_000)
+        return OpenStackClouds(file or sim.clouds_file, regions, fleet=fleet, shelf=shelf)
+
+    return open_
+
+
+def logins(http: httpx.Client, provider: str = "p1") -> int:
+    """Return how often somebody logged in, or tried to."""
+    return int(http.get("/stats").json()["providers"][provider].get(LOGIN, 0))
+
+
+@pytest.mark.parametrize("commands", [1, 12])
+def test_no_double_twelve_creates_at_once_with_all_tokens_revoked_are_made(
+    make_house: Callable[..., House], http: httpx.Client, opened: Opened, fleet: str, commands: int
+) -> None:
+    clouds = opened()
+    house = make_house(
+        dict.fromkeys(NAMES, 0), fleet_name=fleet,
+        clouds={name: clouds.region(name) for name in NAMES},
+    )  # fmt: skip
+    before = logins(http)
+    http.delete("/tokens").raise_for_status()
+    with ThreadPoolExecutor(commands) as pool:
+        made = list(pool.map(lambda _: house.create(12 // commands, **SMALL), range(commands)))
+    ids = [it.id for some in made for it in some]
+    assert len(ids) == 12
+    assert logins(http) - before == 1
+    assert {it.state for it in house.ledger.regions()} == {"up"}
+    until = threading.Event()
+    for _ in range(100):
+        house.sweep()
+        if all(it.status == Status.ACTIVE for it in house.ledger.get(ids)):
+            break
+        until.wait(0.1)
+    assert {it.status for it in house.ledger.get(ids)} == {Status.ACTIVE}
+    assert sum(len(clouds.region(name).present()) for name in NAMES) == 12
+
+
+def test_processes_take_over_the_token_of_the_one_that_logged_in_anew(
+    http: httpx.Client, opened: Opened
+) -> None:
+    processes = [opened().region(NAMES[0]) for _ in range(4)]
+    for it in processes:
+        it.present()
+    http.delete("/tokens").raise_for_status()
+    before = logins(http)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda it: it.present(), processes))
+    assert logins(http) - before == 1
+
+
+def wrong_password(sim: Any, to: Path) -> Path:
+    """Write the simulation's clouds.yaml with a password that is refused."""
+    document = yaml.safe_load(sim.clouds_file.read_text())
+    document["clouds"]["p1"]["auth"]["password"] = "wrong"
+    to.write_text(yaml.safe_dump(document))
+    return to
+
+
+def test_bounded_a_wrong_password_is_not_tried_again_and_again_by_anybody(
+    make_house: Callable[..., House],
+    sim: Any,
+    http: httpx.Client,
+    opened: Opened,
+    fleet: str,
+    tmp_path: Path,
+) -> None:
+    file = wrong_password(sim, tmp_path / "clouds.yaml")
+    houses = []
+    for _ in range(3):  # as many processes
+        clouds = opened(file)
+        regions = {name: clouds.region(name) for name in NAMES}
+        houses.append(
+            make_house(dict.fromkeys(NAMES, 0), fleet_name=fleet, clouds=regions, swept=False)
+        )
+    for _ in range(5):
+        for house in houses:
+            assert {it["outcome"] for it in house.reaping.reap()["regions"]} == {"failed"}
+    assert logins(http) == 1
+    (state, _) = houses[0].ledger.regions()
+    assert state.state == "down"
+    assert state.last_error.startswith("401: the login is refused; it is tried again in ")
+    # An operator who has mended it does not wait.
+    houses[1].reaping.reap(now=True)
+    assert logins(http) in (2, 3)  # two regions may try at once
+    houses[2].reaping.reap()
+    assert logins(http) in (2, 3)
+    # With other credentials nobody waits either.
+    assert opened().region(NAMES[0]).present() == frozenset()
+
+
+def test_each_region_may_have_its_own_way_to_log_in(
+    sim: Any, opened: Opened, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(sim.clouds_file.read_text())
+    auths = {name: document["clouds"][name]["auth"] for name in ("p1", "p2")}
+    both = {
+        "regions": [
+            {"name": "RegionOne", "values": {"auth": auths["p1"]}},
+            {"name": "RegionTwo", "values": {"auth": auths["p2"]}},
+        ]
+    }
+    file = tmp_path / "clouds.yaml"
+    file.write_text(yaml.safe_dump({"clouds": {"both": both}}))
+    names = ("both/RegionOne", "both/RegionTwo")
+    its_own = [opened(names=[it]).region(it).place() for it in ("p1/RegionOne", "p2/RegionTwo")]
+    for order in (names, names[::-1], names):  # several processes, each in its order
+        clouds = opened(file, names)
+        places = {name: clouds.region(name).place() for name in order}
+        assert [places[it] for it in names] == its_own
