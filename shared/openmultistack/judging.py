@@ -158,12 +158,14 @@ def may_be_adopted(
 def has_taken_over(instance: Instance, present: Server | None, other: Server) -> bool:
     """Return whether an instance's present server, as its cloud shows it now, is worth the other.
 
-    Nothing is deleted for one that may still come to nothing.
+    Nothing is deleted for one that may still come to nothing, or is leaving.
     """
     if present is None or present.id == other.id or present.marks is None:
         return False
     its_own = (present.marks.instance_id, present.marks.attempt) == (instance.id, instance.attempt)
-    return its_own and STAGE.get(present.status, -1) >= STAGE[other.status]
+    return its_own and STAGE.get(present.status, -1) >= STAGE.get(
+        other.status, STAGE[Status.ACTIVE]
+    )
 
 
 class Marked(NamedTuple):

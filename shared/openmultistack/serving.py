@@ -53,7 +53,9 @@ class Serving:
             placed_at = time.monotonic()
             attempts, more = self._ledger.serve(region, [served for served, _ in suited])
             wanted = {served.instance.id: wish for served, wish in suited}
-            pursuits += [Pursuit(it, wanted[it.instance_id], placed_at) for it in attempts]
+            for attempt, expires_at_ms in attempts.items():
+                wish = wanted[attempt.instance_id]._replace(expires_at_ms=expires_at_ms)
+                pursuits.append(Pursuit(attempt, wish, placed_at))
             if not more:
                 break
         return pursuits

@@ -185,6 +185,27 @@ def test_novas_words_are_ours_and_what_more_they_say_is_kept(
     assert (found.status, found.cloud_status) == (status, word)
 
 
+@pytest.mark.parametrize(
+    ("nova", "task", "status"),
+    [
+        ("ACTIVE", "deleting", "DELETING"),
+        ("ACTIVE", "soft-deleting", "DELETING"),
+        ("BUILD", "deleting", "DELETING"),
+        ("ACTIVE", "rebooting", "ACTIVE"),
+        ("BUILD", "spawning", "BUILD"),
+        ("ERROR", "deleting", "ERROR"),
+    ],
+)
+def test_what_is_being_deleted_is_leaving_whatever_else_is_shown(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType,
+    nova: str, task: str, status: str,
+) -> None:  # fmt: skip
+    document = shown("s", order.marks, status=nova) | {"OS-EXT-STS:task_state": task}
+    stub.answers[DETAIL] = listing(stub_module, document)
+    (found,) = connect(stub).survey().servers
+    assert (found.status, found.cloud_status) == (status, "")
+
+
 def test_a_server_in_a_cell_that_is_down_is_read_though_little_is_told(
     stub: Stub, connect: Any, stub_module: ModuleType
 ) -> None:

@@ -310,6 +310,9 @@ def other(status: Status, **more: Any) -> Server:
         (server(Status.ERROR), Status.ERROR, True),
         (server(Status.ERROR), Status.BUILD, False),
         (server(Status.DELETED), Status.ERROR, False),  # it is leaving
+        (server(Status.DELETING), Status.ERROR, False),
+        (server(Status.ACTIVE), Status.DELETING, True),  # who may bring it back has another
+        (server(Status.ERROR), Status.DELETING, False),
         (server(marks=None), Status.BUILD, False),
         (server(marks=MARKS._replace(attempt=3)), Status.BUILD, False),
         (server(marks=MARKS._replace(instance_id="i-2")), Status.BUILD, False),

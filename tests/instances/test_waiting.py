@@ -151,6 +151,21 @@ def test_after_the_wait_an_instance_lives_its_whole_time(full: House) -> None:
     assert full.server(served).marks.expires_at_ms == served.expires_at_ms
 
 
+def test_what_is_served_tells_its_cloud_at_once_until_when_it_lives(full: House) -> None:
+    (waiting,) = queued(full, ttl=86_000)
+    full.destroy(held_by(full, A))
+    full.settle()
+    before = full.past()
+    assert full.sweep(A)["served"] == 1
+    served = full.get(waiting)
+    assert served.expires_at_ms > waiting.expires_at_ms
+    assert full.server(served).marks.expires_at_ms == served.expires_at_ms
+    before.come_back()
+    full.sweep(A)
+    adopted = full.get(waiting)
+    assert adopted.expires_at_ms == served.expires_at_ms, "not when its wait was to be over"
+
+
 def test_a_renewal_while_it_waits_is_for_the_time_after(full: House) -> None:
     (waiting,) = queued(full, ttl=900)
     renew(full.ledger, FleetFile(), "alice", waiting.id, 5000)

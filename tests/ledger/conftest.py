@@ -165,7 +165,7 @@ class Desk:
         """Give a region's room to those who wait, in the order of the queue."""
         offer = offer or self.offer(region)
         waiting = self.ledger.get(self.waiting())
-        return self.ledger.serve(region, [Served(it, offer) for it in waiting])[0]
+        return list(self.ledger.serve(region, [Served(it, offer) for it in waiting])[0])
 
     def queued(self, *regions: str | Offer, priority: int = 10, **more: object) -> str:
         """Let one instance wait, and return its id."""

@@ -153,7 +153,7 @@ def test_it_is_told_when_nothing_more_would_fit(desk: Desk) -> None:
     waits = desk.queued(A)
     desk.open(A, instances=1)
     assert desk.ledger.serve(A, [Served(desk.get(waits), desk.offer(A))])[1] is False
-    assert desk.ledger.serve(A, []) == ([], False)
+    assert desk.ledger.serve(A, []) == ({}, False)
 
 
 def test_owners_at_their_quota_are_skipped_and_others_are_not(desk: Desk) -> None:
@@ -182,7 +182,7 @@ def test_one_that_was_served_or_ended_meanwhile_is_not_served_again(desk: Desk) 
     desk.ledger.destroy(desk.get(ended), why="its owner")
     desk.open(A)
     assert [it.instance_id for it in desk.ledger.serve(A, stale)[0]] == [waits]
-    assert desk.ledger.serve(A, stale)[0] == []
+    assert desk.ledger.serve(A, stale)[0] == {}
     assert desk.held(A) == [1]
 
 

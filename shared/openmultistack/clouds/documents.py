@@ -36,6 +36,8 @@ LIST_MAX_S = 60.0
 # Nova's words that are ours as well, and that for a server in a cell that is down.
 OURS_TOO = ("BUILD", "ACTIVE", "ERROR", "DELETED")
 UNKNOWN = "UNKNOWN"
+# Nova's tasks (nova/compute/task_states.py) at whose end a server is gone.
+LEAVING = ("deleting", "soft-deleting")
 # What Glance says of every image in text; all other text is a property that somebody gave it.
 IMAGE_FIELDS = {
     "id", "name", "status", "visibility", "owner", "checksum", "os_hash_algo", "os_hash_value",
@@ -133,7 +135,7 @@ def server_of(it: Document, fleet: str) -> Server:
     flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
     return Server(
         id=it["id"],
-        status=status_of(word),
+        status=status_of(word, it.get("OS-EXT-STS:task_state")),
         flavor=flavor.get("original_name") or flavor.get("id") or "",
         # Of a server that boots from a volume it is an empty text.
         image=(it.get("image") or {}).get("id") or "",
@@ -151,16 +153,17 @@ def word_of(nova: str) -> str:
     return nova.partition("(")[0].strip()
 
 
-def status_of(nova: str) -> Status:
+def status_of(nova: str, task: str | None = None) -> Status:
     """Return our word for Nova's: whatever has been built and did not fail is ACTIVE.
 
-    What is deleted softly is leaving: its quota may count it until it is gone.
+    What is deleted softly is leaving: its quota may count it until it is gone. So is what is still
+    shown as it was, while its deletion is the `task` that Nova is at.
     """
-    if nova in ("BUILD", "REBUILD", UNKNOWN):
-        return Status.BUILD
     if nova in ("ERROR", "DELETED"):
         return Status(nova)
-    return Status.DELETING if nova == SOFT_DELETED else Status.ACTIVE
+    if nova == SOFT_DELETED or task in LEAVING:
+        return Status.DELETING
+    return Status.BUILD if nova in ("BUILD", "REBUILD", UNKNOWN) else Status.ACTIVE
 
 
 def _addresses(networks: Mapping[str, Sequence[Document]]) -> Iterator[Address]:

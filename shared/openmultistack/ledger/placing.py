@@ -227,8 +227,12 @@ class Placing(Acting):
             ask | candidates(offers, self.place_of),
         )
 
-    def serve(self, region: str, waiting: Sequence[Served]) -> tuple[list[Attempt], bool]:
-        """Give a region's room to those who wait, in this order, and tell whether more is left."""
+    def serve(self, region: str, waiting: Sequence[Served]) -> tuple[dict[Attempt, int], bool]:
+        """Give a region's room to those who wait, in this order, and tell whether more is left.
+
+        Returns the attempts, each with its instance's expiry: what counted before was how long it
+        may wait.
+        """
         keys = self._keys
         stories = [
             (*self._story(it.id), keys.usage(it.owner), keys.line(it.owner)) for it, _ in waiting
@@ -251,7 +255,9 @@ class Placing(Acting):
             },
         )
         placed: Iterable[Mapping[str, Any]] = answer["placed"] or ()
-        attempts = [Attempt(it["id"], int(it["attempt"]), region) for it in placed]
+        attempts = {
+            Attempt(it["id"], int(it["attempt"]), region): int(it["expires_at_ms"]) for it in placed
+        }
         return attempts, bool(answer["more"])
 
     def fail(self, attempt: Attempt, error: str) -> Status | None:

@@ -2,8 +2,8 @@
 -- KEYS  region, slots (hashes), queue, due (zsets), shares (string), heads (zset), then for each that
 --       waits: record (hash), events (list), usage (hash) and line (zset) of its owner
 -- ARGV  1 JSON {region, lease_ms, waiting: [{id, owner, need: {vcpus, ram_mb}, fields, quota}]}
--- Returns  JSON {placed: [{id, attempt}], more}: the caller creates their servers; more: something
---       small would still fit
+-- Returns  JSON {placed: [{id, attempt, expires_at_ms}], more}: the caller creates their servers;
+--       more: something small would still fit
 -- Not safe to repeat: who was placed by a lost answer is tried again when its lease is over.
 local ask = cjson.decode(ARGV[1])
 local now, placed = now_ms(), {}
@@ -25,7 +25,7 @@ for i, it in ipairs(ask.waiting) do
     redis.call('ZADD', KEYS[4], expires, it.id)
     tell(events, {at_ms = now, what = 'placed', region = ask.region, attempt = attempt,
       why = 'a slot came free'})
-    placed[#placed + 1] = {id = it.id, attempt = attempt}
+    placed[#placed + 1] = {id = it.id, attempt = attempt, expires_at_ms = expires}
   end
 end
 local left = room(KEYS[1], KEYS[2], {vcpus = 1, ram_mb = 1}, now)
