@@ -60,13 +60,16 @@ class Reaping:
 
         With `now` logins are tried at once that were refused; a schedule never asks for that.
         """
-        self._retiring.strand()
         self._recount()
         expired, forgotten = self._end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             acts = in_context([partial(self.sweep, name, now=now) for name in names])
             swept = list(pool.map(lambda act: act(), acts))
+        # By now a renamed provider's regions are known by their new names. Where somebody else's
+        # sweep is still at it, that is for the next run to say.
+        if all(it["outcome"] != "busy" for it in swept):
+            self._retiring.strand()
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
 
     def _recount(self) -> None:
@@ -95,10 +98,11 @@ class Reaping:
     def _expire(self, instances: Sequence[Instance]) -> None:
         """Mark for their end those whose time is up; the sweeps that follow delete them.
 
-        Those out of reach are seen to by `Retiring`.
+        Those out of reach are seen to by `Retiring`, once the sweeps have shown who they are.
         """
         for instance in instances:
-            if instance.stranded:
+            unknown = instance.region and instance.region not in self._fleet.configured
+            if instance.stranded or unknown:
                 continue
             waited = instance.status == Status.QUEUED
             why = "it waited in vain for a slot" if waited else "its time is up"

@@ -22,6 +22,7 @@ import pytest
 
 Json = dict[str, Any]
 REGIONS = ("alpha/RegionOne", "alpha/RegionTwo", "beta/RegionOne")
+UNREACHABLE = "unreachable: provider removed"
 # Looks like no JWT, so that it is not its form alone that keeps it off the screen.
 TOKEN = "a-secret-that-nobody-may-see"
 
@@ -53,6 +54,7 @@ class Stub:
         self.error: str | None = None
         self.reaped: Json = {"regions": [], "expired": 0, "forgotten": 0}
         self.regions: list[Json] = []
+        self.unreachable: set[str] = set()
         # How many others wait before the first of ours, one number a look; the last one stays.
         self.ahead = [2, 1]
         # (method, path) -> answers to give instead, each once; the last one stays.
@@ -204,7 +206,8 @@ class Stub:
             it["address"] = f"10.0.0.{last}"
             fixed = {"version": 4, "network": "private", "kind": "fixed"}
             it["addresses"] = [{"address": it["address"], **fixed}]
-        it["error"] = self.error if it["status"] == "ERROR" else None
+        told = UNREACHABLE if it["id"] in self.unreachable else None
+        it["error"] = self.error if it["status"] == "ERROR" else told
         return it
 
     def _end(self, it: Json) -> Json:

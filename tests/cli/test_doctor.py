@@ -221,3 +221,16 @@ def region_of(cloud):
     """Return what a region is examined with."""
     region = Region(name="alpha/One", provider="alpha", region="One")
     return Fleet(regions={region.name: region}), region, cloud
+
+
+def test_a_second_name_for_a_region_says_which_it_repeats(examine, clouds):
+    clouds["alpha/Two"].is_at = clouds["alpha/One"].is_at
+    code, wrong = examine(FLEET)
+    assert code == 1
+    assert wrong == [
+        (
+            "alpha/Two",
+            "repeats alpha/One: the same project at the same endpoint",
+            "take one of the two out of clouds.yaml: they are one region, and count once",
+        )
+    ]

@@ -321,3 +321,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(oms, stub):
     )
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+def test_what_is_out_of_reach_says_so_in_its_line(oms, stub):
+    (one, other) = stub.add(2)
+    stub.unreachable = {one}
+    lines = {it.split()[0]: it for it in oms("list").stdout.splitlines()}
+    assert "ACTIVE (unreachable)" in lines[one]
+    assert "unreachable" not in lines[other]
+
+
+def test_a_removed_region_says_what_can_be_done(oms, stub):
+    why = "unreachable: provider removed"
+    stub.regions = [region("beta/One", state="removed", held=2, free=0, last_error=why)]
+    (remark,) = [it for it in oms("regions").stdout.splitlines() if it.startswith("beta/One:")]
+    assert remark == (
+        "beta/One: is out of reach: its provider was taken out of clouds.yaml: put it back, under"
+        " any name, or `oms regions forget beta/One --yes`"
+    )

@@ -55,6 +55,10 @@ class Changing:
             regions[region] = regions.get(region, {}) | rule
         return self.fleet | {"regions": regions}
 
+    def files(self) -> list[str]:
+        """Return how `oms doctor` is told of the files."""
+        return ["--clouds", str(self.clouds_file), "--fleet", str(self.fleet_file)]
+
     def reap(self, times: int = 2) -> dict[str, Json]:
         """Sweep by the command line, each region each time; return what the last one did."""
         swept: dict[str, Json] = {}
@@ -152,6 +156,9 @@ def test_a_second_name_for_a_project_is_refused_and_loses_nothing(
         changing.assert_live(made)
         changing.assert_counts(as_itself(), twins)
     shown = changing.product.oms("regions").stdout
+    examined = changing.product.oms("doctor", *changing.files(), check=False)
+    assert examined.returncode == 1
+    doctor = " ".join(examined.stdout.split())
     for twin, first in twins.items():
         why = f"repeats {first}: the same project at the same endpoint"
         state = changing.product.regions()[twin]
@@ -159,9 +166,12 @@ def test_a_second_name_for_a_project_is_refused_and_loses_nothing(
         assert swept[twin]["outcome"] == "refused"
         assert f"{twin} is duplicate: {why}" in said
         assert why in " ".join(shown.split())
-    # Each place counts once: there is room for 60, not for more.
-    with_more = {"count": 3 * QUOTA - 5, "image": "debian-12", "size": "tiny"}
-    assert changing.product.call("POST", "/instances", json=with_more).status_code == 503
+        assert f"{twin} {why}" in doctor
+    # Each place counts once: there is room for 54 more, not for 55.
+    too_many = {"count": 3 * QUOTA - len(made) + 1, "image": "debian-12", "size": "tiny"}
+    refused = changing.product.call("POST", "/instances", json=too_many)
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith(":capacity-exhausted")
     changing.destroy_all()
     changing.assert_counts(as_itself(), twins)
 
@@ -187,6 +197,9 @@ def test_a_renamed_provider_keeps_what_runs_there(changing: Changing) -> None:
     assert "beta-prod/RegionOne" in listed
     assert " beta/" not in listed
     assert "beta-prod/RegionOne" in changing.product.oms("show", there[0]).stdout
+    story = changing.product.call("GET", f"/instances/{there[0]}/events").json()["events"]
+    assert "stranded" not in {it["what"] for it in story}
+    assert changing.product.regions()["beta-prod/RegionOne"]["last_error"] is None
     (new,) = changing.create(1, regions=["beta-prod/*"])
     changing.assert_live([*made, new], renamed)
     changing.destroy_all()
@@ -238,6 +251,8 @@ def test_a_provider_that_was_taken_out_is_told_of_and_comes_back_under_another_n
     state = changing.product.regions()[BETA]
     assert (state["state"], state["held"], state["free"]) == ("removed", len(there), 0)
     assert UNREACHABLE in changing.product.oms("show", ended["id"]).stdout
+    assert changing.product.oms("list").stdout.count("ACTIVE (unreachable)") == len(there)
+    assert f"oms regions forget {BETA}" in changing.product.oms("regions").stdout
 
     refused = changing.product.call("DELETE", f"/instances/{ended['id']}")
     assert refused.status_code == 409

@@ -65,6 +65,8 @@ def test_a_renamed_provider_keeps_what_runs_there_under_its_new_name(
     after.assert_agreement()
     renamed = next(it for it in running if where[it.id] == RENAMED)
     assert after.story(renamed)[0] == ("placed", RENAMED, 1)
+    assert "stranded" not in {it[0] for it in after.story(renamed)}
+    assert after.state(RENAMED).last_error is None
     # Whoever still has the old files does no harm, and can have it destroyed.
     assert house.destroy(renamed).status == Status.DELETING
     reap(after)
@@ -205,7 +207,7 @@ def test_a_provider_that_comes_back_has_its_instances_again(
     reap(house.changed({A: house.clouds[A], B: house.clouds[B]}))
     reap(house.changed(house.clouds))
     living(house, running)
-    assert house.state(C).state == "up"
+    assert (house.state(C).state, house.state(C).last_error) == ("up", None)
     house.assert_agreement()
 
 

@@ -146,12 +146,13 @@ def forget(
             Exit.USAGE,
         )
     from openmultistack.cli import screen  # noqa: PLC0415  starts faster without
+    from openmultistack.cli import show as shown  # noqa: PLC0415  same
 
     document = gateway.client().call("POST", "/regions/forget", body={"regions": list(names)})
     if gateway.as_json:
         screen.as_json(document)
     for it in () if gateway.as_json else document["regions"]:
-        print(f"{it['region']} is forgotten, and with it {it['held']} instances")
+        print(f"{it['region']} is forgotten, and with it {shown.counted(it['held'])}")
 
 
 _Patterns = Annotated[

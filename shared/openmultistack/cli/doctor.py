@@ -1,7 +1,7 @@
 """`oms doctor`: reads the operator's files, logs in everywhere, and says what to mend."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -17,7 +17,7 @@ from openmultistack.clouds import Cloud, Survey
 from openmultistack.errors import AccountBroken, CloudError, ConfigurationError, Unreachable
 from openmultistack.fleet import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
-from openmultistack.models import Catalogue, Image, is_public
+from openmultistack.models import Catalogue, Image, Place, is_public
 
 REGIONS_AT_ONCE = 16
 # What the clouds' adapter makes of Nova's -1.
@@ -95,11 +95,31 @@ def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Fin
         "fleet.yaml", _names_known(fleet) if fleet_file else "none: names are as they are"
     )
     clouds = _clouds(clouds_file, fleet)
+    names = list(fleet.regions)
     with ThreadPoolExecutor(REGIONS_AT_ONCE) as pool:
-        for found in pool.map(
-            lambda it: list(_region(fleet, it, clouds(it.name))), fleet.regions.values()
-        ):
+        places = dict(zip(names, pool.map(lambda it: _place(clouds(it)), names), strict=True))
+        looks = pool.map(lambda it: list(_region(fleet, fleet.regions[it], clouds(it))), names)
+        for name, found in zip(names, looks, strict=True):
             yield from found
+            yield from _repeated(name, places)
+
+
+def _place(cloud: Cloud) -> Place | None:
+    """Return what a region is by itself; None if that cannot be learnt, as the look at it says."""
+    try:
+        return cloud.place()
+    except CloudError:
+        return None
+
+
+def _repeated(name: str, places: Mapping[str, Place | None]) -> Iterator[Finding]:
+    """Say of which earlier name a name is another one; see bind.lua for which of them stays."""
+    place = places[name]
+    first = next(it for it, its in places.items() if its == place)
+    if place and first != name:
+        what = f"repeats {first}: the same project at the same endpoint"
+        mend = "take one of the two out of clouds.yaml: they are one region, and count once"
+        yield Finding(name, what, mend)
 
 
 def _names_known(fleet: Fleet) -> str:

@@ -25,6 +25,10 @@ _TROUBLE = {
     "duplicate": ("takes no part", "red"),
     "unknown": ("last error", "red"),
 }
+_PUT_BACK = (
+    "its provider was taken out of clouds.yaml: put it back, under any name,"
+    " or `oms regions forget {} --yes`"
+)
 # The server takes a billion for no limit at all; what is free of it is a little less.
 _UNLIMITED = 10**9 // 2
 _ACTIONS = {
@@ -130,7 +134,8 @@ def _remarks(it: Json) -> list[Text]:
     if it["last_error"]:
         since = f" ({screen.ago(it['last_error_at'])})" if it.get("last_error_at") else ""
         which, style = _TROUBLE.get(it["state"], ("last error", "dim"))
-        lines.append(text(f"{it['region']}: {which}{since}: {it['last_error']}", style))
+        why = _PUT_BACK.format(it["region"]) if it["state"] == "removed" else it["last_error"]
+        lines.append(text(f"{it['region']}: {which}{since}: {why}", style))
     if it["free"]:
         used_up = [
             f"{what} ({counts['cap']})"

@@ -29,8 +29,12 @@ def addresses(instance: Json) -> str:
 
 
 def status(instance: Json) -> Text:
-    """Return an instance's status, and its cloud's own word where that says more."""
-    word = instance["cloud_status"]
+    """Return an instance's status, and its cloud's own word where that says more.
+
+    Of what is out of reach the status is that of before.
+    """
+    unreachable = (instance["error"] or "").startswith("unreachable")
+    word = "unreachable" if unreachable else instance["cloud_status"]
     return coloured(instance["status"], f" ({word})" if word else "")
 
 

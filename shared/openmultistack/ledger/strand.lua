@@ -7,8 +7,9 @@
 local ask, now, told = cjson.decode(ARGV[1]), now_ms(), 0
 for i, id in ipairs(ask.ids) do
   local record, events = KEYS[2 * i], KEYS[2 * i + 1]
-  local it = redis.call('HMGET', record, 'status', 'attempt', 'region', 'stranded', 'expires_at_ms')
+  local it = redis.call('HMGET', record, 'status', 'attempt', 'region', 'stranded', 'expires_at_ms', 'ended')
   local living = it[1] == 'BUILD' or it[1] == 'ACTIVE' or it[1] == 'ERROR'
+    or (it[1] == 'DELETING' and it[6] == 'expired')
   if it[3] == ask.region and (living or it[1] == 'DELETING') then
     if not it[4] then
       redis.call('HSET', record, 'stranded', it[1])

@@ -8,6 +8,9 @@
 -- Safe to repeat.
 version = KEYS[8]
 redis.call('SADD', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[2], 'state') == 'removed' then
+  redis.call('HDEL', KEYS[2], 'last_error', 'last_error_at_ms')
+end
 for field, value in pairs(cjson.decode(ARGV[2])) do
   if value == '' then redis.call('HDEL', KEYS[2], field) else redis.call('HSET', KEYS[2], field, value) end
 end
