@@ -25,6 +25,7 @@ OmsError
 │   ├── OrderRefused         the client's own input is refused there; nothing was made
 │   ├── AccountBroken        login or policy; nothing was made
 │   ├── Unreachable          no connection came about; nothing was made
+│   │   └── BadAnswer        a list or an answer that is none, or does not end
 │   ├── RateLimited          the provider asks for a pause; nothing was made
 │   ├── TooLate              we were too slow to send it; nothing was made
 │   ├── NotConfigured        no entry of clouds.yaml leads there (any more); nothing was made
@@ -256,6 +257,10 @@ class AccountBroken(CloudError):
 
 class Unreachable(CloudError):
     """No connection came about: certainly nothing was made."""
+
+
+class BadAnswer(Unreachable):
+    """What no OpenStack answers; to what makes a server it leaves a doubt."""
 
 
 class RateLimited(CloudError):

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openmultistack.errors import TooLate, Unreachable
+from openmultistack.errors import BadAnswer, TooLate
 from openmultistack.logs import ASKING
 
 # By it a service is told for which request it is called, and says what it calls that itself.
@@ -26,10 +26,6 @@ BODY_MAX_BYTES = 32 * 2**20
 # For a body, from its first byte to its last: a cloud that is well needs a second or two.
 BODY_MAX_S = 30.0
 _READ_BYTES = 2**16
-
-
-class BadAnswer(Unreachable):
-    """What no OpenStack answers; to what makes a server it leaves a doubt."""
 
 
 class Hosts:

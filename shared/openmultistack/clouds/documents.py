@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openstack import exceptions
 
-from openmultistack.clouds.connections import BadAnswer
 from openmultistack.clouds.marks import marks_of
 from openmultistack.clouds.port import Server
+from openmultistack.errors import BadAnswer
 from openmultistack.models import (
     SOFT_DELETED,
     Address,

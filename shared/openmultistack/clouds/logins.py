@@ -22,10 +22,10 @@ from keystoneauth1.exceptions import ClientException, Unauthorized, from_respons
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
-from openmultistack.clouds.connections import BadAnswer, HostSession
+from openmultistack.clouds.connections import HostSession
 from openmultistack.clouds.failures import translate
 from openmultistack.clouds.sealing import SealedShelf
-from openmultistack.errors import AccountBroken
+from openmultistack.errors import AccountBroken, BadAnswer
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.
 UNUSED_MS = 120_000

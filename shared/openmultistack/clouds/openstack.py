@@ -19,7 +19,6 @@ from openstack.config import OpenStackConfig
 
 from openmultistack.clouds.connections import (
     CONNECT_TIMEOUT_S,
-    BadAnswer,
     Hosts,
     ImpatientAdapter,
 )
@@ -43,6 +42,7 @@ from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.clouds.services import Services
 from openmultistack.errors import (
     AccountBroken,
+    BadAnswer,
     CloudError,
     InDoubt,
     NotConfigured,

@@ -14,12 +14,11 @@ import requests
 from openstack.config import vendors
 
 from openmultistack.clouds.connections import (
-    BadAnswer,
     Hosts,
     HostSession,
     ImpatientAdapter,
 )
-from openmultistack.errors import Unreachable
+from openmultistack.errors import BadAnswer, Unreachable
 
 READ_TIMEOUT_S = 10.0
 # A profile that could not be had is not asked for again for so long; a sweep comes more often.
