@@ -68,3 +68,8 @@ def _regions(path: Path, key: str, entry: object) -> Iterator[str]:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(str(path), where, "expected a region's name, a string")
         yield name
+
+
+def has_application_credential(auth: Mapping[str, object]) -> bool:
+    """Return whether a login is by application credential, which then need not be said."""
+    return any(str(name).startswith("application_credential_") for name in auth)

@@ -171,7 +171,7 @@ GOOD_AUTH = {"auth_url": "http://x/v3", "username": "u", "password": "my-passwor
         (
             {"auth": {"auth_url": "x", "application_credential_id": "i",
                       "application_credential_secret": "s"}},
-            "has an application credential", "auth_type: v3applicationcredential",
+            None, None,
         ),
         ({"auth": GOOD_AUTH, "compute_connect_retries": 2}, "a create is sent once", ""),
         ({"auth": GOOD_AUTH, "verify": False}, "certificate is not checked", ""),

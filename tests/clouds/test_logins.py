@@ -259,3 +259,20 @@ def test_who_waited_for_a_login_that_failed_does_not_try_again_at_once(
         running.present()
     running.forgive()
     assert running.present() == frozenset()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_application_credential_needs_no_auth_type_and_may_be_in_secure_yaml(
+    tmp_path: Path, *, beside: bool
+) -> None:
+    secret = {"application_credential_id": "i", "application_credential_secret": "s"}
+    auth = {"auth_url": "http://127.0.0.1:9/v3"} | ({} if beside else secret)
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": {"c": {"auth": auth, "regions": ["One"]}}}))
+    if beside:
+        secure = {"clouds": {"c": {"auth": secret}}}
+        (tmp_path / "secure.yaml").write_text(json.dumps(secure))
+    clouds = OpenStackClouds(file, {"c/One": ("c", "One")}, fleet="f")
+    config = clouds._config.get_one("c", region_name="One")  # noqa: SLF001  what the sdk is told
+    assert config.config["auth_type"] == "v3applicationcredential"
+    assert config.get_auth_args()["application_credential_secret"] == "s"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openmultistack.errors import ConfigurationError
-from openmultistack.files import read_mapping
+from openmultistack.files import has_application_credential, read_mapping
 
 # What the ways to log in take, by keystoneauth's documentation.
 AUTH_KEYS = (
@@ -68,11 +68,7 @@ def _auth(key: str, auth: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterat
             yield f"{key}.{name}", "is no key that a login takes", meant
     if not entry.get("profile") and "auth_url" not in auth:
         yield key, "has no auth_url", "name the identity service: https://HOST:5000/v3"
-    credential = any(str(name).startswith("application_credential_") for name in auth)
-    if credential and "auth_type" not in entry:
-        where = key.removesuffix(".auth")
-        yield where, "has an application credential", "set auth_type: v3applicationcredential"
-    elif not credential and "auth_type" not in entry:
+    if not has_application_credential(auth) and "auth_type" not in entry:
         for needed in (("username", "user_id"), ("password",)):
             if not any(it in auth for it in needed):
                 yield key, f"has no {' or '.join(needed)}", f"set {needed[0]}"

@@ -49,6 +49,7 @@ from openmultistack.errors import (
     PlaceMoved,
     Unreachable,
 )
+from openmultistack.files import has_application_credential
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
 READ_TIMEOUT_S = 30.0
@@ -107,12 +108,17 @@ class OpenStackClouds:
 
     @cached_property
     def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
-        return OpenStackConfig(
+        config = OpenStackConfig(
             config_files=[str(self._file)],
+            secure_files=[str(self._file.with_name("secure.yaml"))],
             load_envvars=False,
             app_name="openmultistack",
             session_constructor=SharingSession,
         )
+        for entry in config.cloud_config["clouds"].values():
+            if "auth_type" not in entry and has_application_credential(entry.get("auth") or {}):
+                entry["auth_type"] = "v3applicationcredential"
+        return config
 
     def _settle_profile(self, provider: str) -> None:
         """Have a provider's profile at hand, as it may take long to fetch: nobody else waits."""
