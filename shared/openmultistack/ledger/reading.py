@@ -307,12 +307,22 @@ class Readings:
 
     def view(self, region: str, seen: Collection[str]) -> View:
         """Return a region's slots, with the instances they and the ids `seen` belong to."""
-        with self._pipeline() as pipe:
-            pipe.hgetall(self._keys.slots(region))
-            slots = decode_slots(pipe.execute()[0])
+        version, fields = self._read_slots_of(region)
+        if (version or "") != self._places.version:
+            self.look_up_names()
+            _, fields = self._read_slots_of(region)
+        slots = decode_slots(fields)
         ids = {slot.instance_id for slot in slots} | set(seen)
         found = self._get(sorted(ids), {self.place_of(region): region})
         return View(tuple(slots), {instance.id: instance for instance in found})
+
+    def _read_slots_of(self, region: str) -> tuple[str | None, Mapping[str, str]]:
+        """Return the version of the names, and a region's slots by the names known here."""
+        with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
+            pipe.hgetall(self._keys.slots(region))
+            version, fields = pipe.execute()
+        return version, fields
 
     def _story(self, instance_id: str) -> tuple[str, str]:
         return self._keys.record(instance_id), self._keys.events(instance_id)

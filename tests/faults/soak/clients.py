@@ -90,7 +90,7 @@ class Api:
 
 
 def shown_in(document: Mapping[str, Any]) -> list[Shown]:
-    """Return the instances of an answer: many, one, or none."""
+    """Return the instances of an answer: many, one, or none; a refusal names ids at most."""
     entries = document.get("instances", [document] if "expires_at" in document else [])
     return [
         Shown(
@@ -102,6 +102,7 @@ def shown_in(document: Mapping[str, Any]) -> list[Shown]:
             it["labels"],
         )
         for it in entries
+        if "status" not in document or "expires_at" in document
     ]
 
 
