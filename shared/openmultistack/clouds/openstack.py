@@ -135,7 +135,9 @@ class OpenStackClouds:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
             way = _way_to_log_in(config)
             if way not in self._logins:
-                shelf = SealedShelf(self._shelf, way, config.get_auth_args())
+                # By its address, which is no secret; the credentials go through scrypt alone.
+                address = str(config.get_auth_args().get("auth_url", ""))
+                shelf = SealedShelf(self._shelf, address, {"way": way})
                 self._logins[way] = Login(shelf)
         services, login = Services(config), self._logins[way]
         session = cast("SharingSession", services.session)
