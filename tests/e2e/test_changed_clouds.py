@@ -20,7 +20,7 @@ QUOTA = 20
 # A second project of alpha's, with a user of its own.
 OTHER = "other"
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 
 class Changing:
