@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -85,6 +84,7 @@ class OpenStackClouds:
         self._fleet = fleet
         self._shelf = shelf
         self._clouds: dict[str, OpenStackCloud] = {}
+        # By all that a login takes; in this process only.
         self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
         self._profiles = Profiles(self._hosts)
@@ -133,26 +133,20 @@ class OpenStackClouds:
         self._settle_profile(provider)
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
-            way = _way_to_log_in(config)
-            if way not in self._logins:
+            # Each region may have its own way to log in.
+            way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
+            told = json.dumps(way, sort_keys=True, default=str)
+            if told not in self._logins:
                 # By its address, which is no secret; the credentials go through scrypt alone.
-                address = str(config.get_auth_args().get("auth_url", ""))
-                shelf = SealedShelf(self._shelf, address, {"way": way})
-                self._logins[way] = Login(shelf)
-        services, login = Services(config), self._logins[way]
+                address = str(way["auth"].get("auth_url", ""))
+                self._logins[told] = Login(SealedShelf(self._shelf, address, way))
+        services, login = Services(config), self._logins[told]
         session = cast("SharingSession", services.session)
         session.login = login
         for scheme in ("http://", "https://"):
             session.session.mount(scheme, ImpatientAdapter(self._hosts))
         session.discoveries.shelf = login.shelf
         return services, login
-
-
-def _way_to_log_in(config: Any) -> str:  # noqa: ANN401  the sdk is untyped
-    """Return what tells one way to log in from another: each region may have its own."""
-    way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
-    told = json.dumps(way, sort_keys=True, default=str)
-    return sha256(told.encode()).hexdigest()[:24]
 
 
 class OpenStackCloud:

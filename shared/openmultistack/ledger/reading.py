@@ -66,16 +66,20 @@ class Readings:
             version, named, places = pipe.execute()
         self._places = decode_places(version or "", named, places, self._places)
 
-    def _notice(self, version: str | None) -> None:
-        """Read the names anew if the ledger has changed since the last time."""
-        if (version or "") != self._places.version:
+    def _notice(self, version: str | None) -> bool:
+        """Read the names anew if the ledger has changed since the last time; tell whether it had.
+
+        What was asked for by name is then to be read again: another place may be meant.
+        """
+        changed = (version or "") != self._places.version
+        if changed:
             self.look_up_names()
+        return changed
 
     def regions(self, names: Collection[str] | None = None) -> list[RegionState]:
         """Return what is known of these regions, or of all that take part, in a few round trips."""
         version, places, answers = self._read_regions(names)
-        if (version or "") != self._places.version:
-            self.look_up_names()
+        if self._notice(version):
             _, places, answers = self._read_regions(names)
         rests = any(it in fields for fields in answers[::2] for it in RESTS)
         now_ms = self.now_ms() if rests else 0
@@ -308,8 +312,7 @@ class Readings:
     def view(self, region: str, seen: Collection[str]) -> View:
         """Return a region's slots, with the instances they and the ids `seen` belong to."""
         version, fields = self._read_slots_of(region)
-        if (version or "") != self._places.version:
-            self.look_up_names()
+        if self._notice(version):
             _, fields = self._read_slots_of(region)
         slots = decode_slots(fields)
         ids = {slot.instance_id for slot in slots} | set(seen)
