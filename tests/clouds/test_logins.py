@@ -255,7 +255,7 @@ def test_who_waited_for_a_login_that_failed_does_not_try_again_at_once(
     assert refused == [AccountBroken] * 4
     assert asked(stub, LOGIN) == 1
     del stub.answers[LOGIN]
-    with pytest.raises(AccountBroken, match=r"it is tried again in \d s"):
+    with pytest.raises(AccountBroken, match=r"it is tried again at \d\d:\d\d:\d\d UTC"):
         running.present()
     running.forgive()
     assert running.present() == frozenset()

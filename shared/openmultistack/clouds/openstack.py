@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -85,6 +84,7 @@ class OpenStackClouds:
         self._fleet = fleet
         self._shelf = shelf
         self._clouds: dict[str, OpenStackCloud] = {}
+        # By all that tells one way to log in from another: each region may have its own.
         self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
         self._profiles = Profiles(self._hosts)
@@ -133,26 +133,17 @@ class OpenStackClouds:
         self._settle_profile(provider)
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
-            way = _way_to_log_in(config)
-            if way not in self._logins:
-                # By its address, which is no secret; the credentials go through scrypt alone.
-                address = str(config.get_auth_args().get("auth_url", ""))
-                shelf = SealedShelf(self._shelf, address, {"way": way})
-                self._logins[way] = Login(shelf)
-        services, login = Services(config), self._logins[way]
+            way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
+            known_by = json.dumps(way, sort_keys=True, default=str)
+            if known_by not in self._logins:
+                self._logins[known_by] = Login(SealedShelf(self._shelf, self._fleet, way))
+        services, login = Services(config), self._logins[known_by]
         session = cast("SharingSession", services.session)
         session.login = login
         for scheme in ("http://", "https://"):
             session.session.mount(scheme, ImpatientAdapter(self._hosts))
         session.discoveries.shelf = login.shelf
         return services, login
-
-
-def _way_to_log_in(config: Any) -> str:  # noqa: ANN401  the sdk is untyped
-    """Return what tells one way to log in from another: each region may have its own."""
-    way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
-    told = json.dumps(way, sort_keys=True, default=str)
-    return sha256(told.encode()).hexdigest()[:24]
 
 
 class OpenStackCloud:
@@ -170,6 +161,11 @@ class OpenStackCloud:
         # By id, where servers do not tell their flavor's numbers; None: it is there no more.
         self._flavors: dict[str, Flavor | None] = {}
 
+    def _connected(self) -> tuple[Services, Login]:
+        with self._connecting:
+            self._opened = self._opened or self._connect()
+            return self._opened
+
     @contextmanager
     def _session(self, *, sending: bool = False) -> "Iterator[Services]":
         """Give the connection, logged in; whatever fails comes out as a CloudError.
@@ -178,9 +174,7 @@ class OpenStackCloud:
         """
         sent = False
         try:
-            with self._connecting:
-                self._opened = self._opened or self._connect()
-            connection, login = self._opened
+            connection, login = self._connected()
             token = login.ready(connection.session)
             self._locate(connection.compute, token)
             sent = sending
@@ -225,9 +219,11 @@ class OpenStackCloud:
 
     def forgive(self) -> None:
         """Have a login that was refused tried at once."""
-        with self._connecting:
-            self._opened = self._opened or self._connect()
-        self._opened[1].forgive()
+        try:
+            _, login = self._connected()
+        except Exception as error:
+            raise translate(error, sent=False) from error
+        login.pauses.forgive()
 
     def place(self) -> Place:
         """Return what the region is by itself: where its Nova is, and for which project."""
