@@ -11,6 +11,8 @@ import pytest
 import yaml
 from ulid import ULID
 
+from openmultistack.clouds import logins as logins_module
+from openmultistack.clouds import pauses
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.errors import AccountBroken
 from openmultistack.ledger import Ledger
@@ -159,7 +161,9 @@ def test_bounded_a_wrong_password_is_not_tried_again_and_again_by_anybody(
     opened: Opened,
     fleet: str,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pauses, "FIRST_S", 300)  # however long the sweeps below take
     file = wrong_password(sim, tmp_path / "clouds.yaml")
     houses = []
     for _ in range(3):  # as many processes
@@ -185,8 +189,14 @@ def test_bounded_a_wrong_password_is_not_tried_again_and_again_by_anybody(
 
 
 def test_bounded_processes_that_start_at_once_try_a_wrong_password_once(
-    sim: Any, http: httpx.Client, opened: Opened, tmp_path: Path
+    sim: Any,
+    http: httpx.Client,
+    opened: Opened,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pauses, "FIRST_S", 300)  # however long the last one takes to start
+    monkeypatch.setattr(logins_module, "WAIT_S", 60.0)
     file = wrong_password(sim, tmp_path / "clouds.yaml")
     regions = [opened(file).region(NAMES[number % 2]) for number in range(10)]
 
