@@ -136,6 +136,10 @@ def _query(name: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "schema": schema}
 
 
+# Commands that say all by themselves, without a body.
+_MAY_BE_LEFT_OUT = ("Reap",)
+
+
 def _operation(
     summary: str,
     scope: str | None,
@@ -156,7 +160,7 @@ def _operation(
     operation["security"] = [{"bearer": [scope]}] if scope else []
     if body:
         content = {"application/json": {"schema": _ref(body)}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": body not in _MAY_BE_LEFT_OUT, "content": content}
     return operation
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -64,13 +65,20 @@ class Reaping:
         expired, forgotten = self._end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
-            acts = in_context([partial(self.sweep, name, now=now) for name in names])
+            if now:
+                # All before the first sweep: many may share a login that is refused once more.
+                list(pool.map(self._forgive, names))
+            acts = in_context([partial(self.sweep, name) for name in names])
             swept = list(pool.map(lambda act: act(), acts))
         # By now a renamed provider's regions are known by their new names. Where somebody else's
         # sweep is still at it, that is for the next run to say.
         if all(it["outcome"] != "busy" for it in swept):
             self._retiring.strand()
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _forgive(self, region: str) -> None:
+        with suppress(CloudError):  # its sweep meets it as well, and tells of it
+            self._clouds.region(region).forgive()
 
     def _recount(self) -> None:
         """Put counts right that differ from the slots, if nobody has lately."""
@@ -108,7 +116,7 @@ class Reaping:
             why = "it waited in vain for a slot" if waited else "its time is up"
             self._destroying.mark(instance, why=why, only_if="due", ended="expired")
 
-    def sweep(self, region: str, *, now: bool = False) -> dict[str, Any]:
+    def sweep(self, region: str) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
         began = time.monotonic()
         sweep = Sweep(
@@ -118,7 +126,6 @@ class Reaping:
             fleet_name=self._fleet_name,
             clouds=self._clouds,
             leaving=self._leaving,
-            now=now,
         )
         with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
             outcome, error = self._run(region, sweep) if mine else ("busy", None)

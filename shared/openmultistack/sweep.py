@@ -42,7 +42,6 @@ class Sweep:
         fleet_name: str,
         clouds: Clouds,
         leaving: Leaving,
-        now: bool = False,
     ) -> None:
         self._region = region
         self._ledger = ledger
@@ -52,7 +51,6 @@ class Sweep:
         self._cloud = clouds.region(region)
         self._yielding = Yielding(region, ledger, clouds)
         self._leaving = leaving
-        self._now = now
         self._leavers: list[Leaver] = []
         # Attempts elsewhere at what failed here: the caller pursues them, out of the lock.
         self.retries: list[Pursuit] = []
@@ -67,8 +65,6 @@ class Sweep:
             CloudError: the region does not work; what was done so far stands.
         """
         started_ms = self._ledger.now_ms()
-        if self._now:
-            self._cloud.forgive()
         if not self._bind():
             return
         survey = self._seen(self._cloud.survey())

@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from openmultistack import openapi
-from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions
+from openmultistack.commands import CreateInstances, DrainRegions, OpenRegions, Reap
 
 DOCUMENT = openapi.document()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
@@ -65,6 +65,14 @@ def test_what_drain_and_open_send_is_what_the_server_takes(oms, stub):
     drain, opened = (it.body for it in stub.asked)
     assert DrainRegions.model_validate(drain).why == "repairs"
     assert OpenRegions.model_validate(opened).regions == ("alpha/*",)
+
+
+def test_what_reap_sends_is_what_the_server_takes(oms, stub):
+    oms("reap")
+    oms("reap", "--now")
+    plain, now = (it.body for it in stub.asked)
+    assert plain is None
+    assert Reap.model_validate(now).now
 
 
 def test_what_create_sends_is_what_the_server_takes(oms, stub, tmp_path):

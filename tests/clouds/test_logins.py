@@ -3,11 +3,13 @@
 A process is a set of clouds of its own here; the shelf is a ledger on a real Valkey.
 """
 
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from openmultistack.clouds import logins
+from openmultistack.clouds import logins, pauses
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import AccountBroken, CloudError, LedgerUnavailable
+from openmultistack.errors import (
+    AccountBroken,
+    CloudError,
+    LedgerUnavailable,
+    RateLimited,
+    Unreachable,
+)
 from openmultistack.ledger import Ledger
 
 REGION = "stub/RegionOne"
@@ -45,10 +53,10 @@ def shelf(redis: "Redis[str]") -> Ledger:
 def process(stub: Any, shelf: Ledger, tmp_path: Path) -> Process:
     """Return what starts a process: the stub's region as a function sees it that just started."""
 
-    def start(clouds_yaml: str = "", shelf: Any = shelf) -> Any:
+    def start(clouds_yaml: str = "", shelf: Any = shelf, fleet: str = "f") -> Any:
         file = tmp_path / f"{time.monotonic_ns()}.yaml"
         file.write_text(clouds_yaml or stub.clouds_yaml())
-        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet="f", shelf=shelf)
+        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet=fleet, shelf=shelf)
         return clouds.region(REGION)
 
     return start
@@ -198,6 +206,7 @@ def test_a_token_that_is_over_is_not_used_even_if_another_was_to_renew_it(
     stub: Any, shelf: Ledger, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logins, "UNUSED_MS", 0)
+    monkeypatch.setattr(logins, "WAIT_S", 0.2)
     gives(stub, life=timedelta(seconds=1))
     running = process(shelf=OthersTurn(shelf))
     running.present()
@@ -255,7 +264,7 @@ def test_who_waited_for_a_login_that_failed_does_not_try_again_at_once(
     assert refused == [AccountBroken] * 4
     assert asked(stub, LOGIN) == 1
     del stub.answers[LOGIN]
-    with pytest.raises(AccountBroken, match=r"it is tried again in \d s"):
+    with pytest.raises(AccountBroken, match=r"it is tried again at \d\d:\d\d:\d\d UTC"):
         running.present()
     running.forgive()
     assert running.present() == frozenset()
@@ -276,3 +285,119 @@ def test_an_application_credential_needs_no_auth_type_and_may_be_in_secure_yaml(
     config = clouds._config.get_one("c", region_name="One")  # noqa: SLF001  what the sdk is told
     assert config.config["auth_type"] == "v3applicationcredential"
     assert config.get_auth_args()["application_credential_secret"] == "s"
+
+
+def test_without_a_shelf_a_process_tries_a_refused_login_once_for_all_its_regions(
+    stub: Any, tmp_path: Path
+) -> None:
+    """So does `oms doctor`; it says nothing of a next time, as there is none."""
+    stub.answers[LOGIN] = stub._usual(LOGIN)._replace(status=401)  # noqa: SLF001
+    document = json.loads(stub.clouds_yaml())
+    document["clouds"]["stub"]["regions"] = ["One", "Two", "Three"]
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps(document))
+    regions = {f"stub/{it}": ("stub", it) for it in ("One", "Two", "Three")}
+    clouds = OpenStackClouds(file, regions, fleet="doctor")
+    for name in regions:
+        with pytest.raises(AccountBroken, match=r"^401: the login is refused$"):
+            clouds.region(name).survey()
+    assert asked(stub, LOGIN) == 1
+
+
+def test_a_refused_login_is_tried_again_after_twice_as_long_each_time(
+    stub: Any, process: Process, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "FIRST_S", 0.2)
+    monkeypatch.setattr(pauses, "LONGEST_S", 0.5)
+    stub.answers[LOGIN] = stub._usual(LOGIN)._replace(status=401)  # noqa: SLF001
+    tried = [time.monotonic()]
+    while len(tried) < 5:
+        with pytest.raises(AccountBroken):
+            process().present()
+        if asked(stub, LOGIN) == len(tried):
+            tried.append(time.monotonic())
+        assert asked(stub, LOGIN) <= len(tried)
+        time.sleep(0.01)
+    between = [later - one for one, later in itertools.pairwise(tried)][1:]
+    assert all(it >= least for it, least in zip(between, (0.2, 0.4, 0.5), strict=True))
+    del stub.answers[LOGIN]
+    while True:
+        with suppress(AccountBroken):
+            assert process().present() == frozenset()
+            break
+    assert asked(stub, LOGIN) == 5
+    # The next one that is refused begins anew.
+    stub.answers[LOGIN] = stub._usual(LOGIN)._replace(status=401)  # noqa: SLF001
+    redis.delete(*(it for it in redis.keys("*") if it.endswith("login")))
+    with pytest.raises(AccountBroken):
+        process().present()
+    (kept,) = (it for it in redis.keys("*") if it.endswith("pause"))
+    assert redis.pttl(kept) - pauses.KNOWN_MS <= 200
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait_s"),
+    [(429, {"Retry-After": "50"}, 50), (429, {}, 30), (413, {"Retry-After": "7"}, 7),
+     (503, {"Retry-After": "9"}, 9)],
+)  # fmt: skip
+def test_a_keystone_that_asks_for_a_pause_gets_it_from_all(
+    stub: Any, process: Process, status: int, headers: dict[str, str], wait_s: int
+) -> None:
+    usual = stub._usual(LOGIN)  # noqa: SLF001
+    stub.answers[LOGIN] = usual._replace(status=status, headers=headers)
+    for _ in range(3):
+        region = process()
+        region.forgive()  # it was asked for: also by who says `--now`
+        with pytest.raises(RateLimited) as paused:
+            region.present()
+        assert wait_s - 3 <= paused.value.retry_after_s <= wait_s
+    assert asked(stub, LOGIN) == 1
+
+
+def test_a_keystone_that_is_gone_is_no_broken_account_and_tried_again_at_once(
+    stub: Any, process: Process
+) -> None:
+    usual = stub._usual(LOGIN)  # noqa: SLF001
+    stub.answers[LOGIN] = usual._replace(status=503)
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            process().present()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_a_token_refused_between_two_pages_is_replaced_and_the_list_is_whole(
+    stub: Any, process: Process
+) -> None:
+    usual = stub._usual("GET /v2.1/servers")  # noqa: SLF001
+    link = {"rel": "next", "href": f"{stub.compute_url}/servers?marker=a"}
+    pages = iter(
+        [
+            usual._replace(body=json.dumps({"servers": [{"id": "a"}], "servers_links": [link]})),
+            usual._replace(status=401),
+            usual._replace(body=json.dumps({"servers": [{"id": "b"}]})),
+        ]
+    )
+    stub.answers["GET /v2.1/servers"] = lambda: next(pages)
+    assert process().present() == {"a", "b"}
+    assert asked(stub, LOGIN) == 2
+
+
+def test_an_endpoint_that_refuses_every_token_costs_few_logins(stub: Any, process: Process) -> None:
+    stub.answers["GET /v2.1/servers"] = stub._usual("GET /v2.1/servers")._replace(status=401)  # noqa: SLF001
+    running = process()
+    for _ in range(10):
+        with pytest.raises(AccountBroken):
+            running.present()
+    assert asked(stub, LOGIN) == 2
+
+
+def test_names_in_the_ledger_tell_nothing_of_the_credentials(
+    stub: Any, process: Process, redis: Any
+) -> None:
+    """They are made by scrypt as well, with the fleet's name: guessing is dear, for each fleet."""
+    process().present()
+    mine = set(redis.keys("*"))
+    process(fleet="another").present()
+    theirs = set(redis.keys("*")) - mine
+    assert len(theirs) == len(mine)
+    assert asked(stub, LOGIN) == 2

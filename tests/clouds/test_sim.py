@@ -104,6 +104,19 @@ def test_cores_are_a_quota_too_and_minus_one_is_none(region: Region, control: Co
     assert (limits["maxTotalInstances"], limits["totalInstancesUsed"]) == (-1, 26)
 
 
+# ---------------------------------------------------------------- tokens
+
+
+def test_revoked_tokens_are_refused_and_new_ones_are_good(region: Region, control: Control) -> None:
+    body = region.wanted()
+    assert region.ask("POST", "/servers", body).status_code == HTTPStatus.ACCEPTED
+    control.http.delete(f"{control.url}/tokens").raise_for_status()
+    assert region.ask("POST", "/servers", body).status_code == HTTPStatus.UNAUTHORIZED
+    region.token = region.log_in(region.login["password"]).headers["X-Subject-Token"]
+    assert region.ask("POST", "/servers", body).status_code == HTTPStatus.ACCEPTED
+    assert control.stats()["servers"] == 2
+
+
 # ---------------------------------------------------------------- what is listed
 
 

@@ -284,6 +284,20 @@ def test_real_answers_are_as_openapi_says(
     answers.check(listing.call("GET", "/healthz"), "GET", "/healthz")
 
 
+def test_reap_takes_no_body_or_one_that_says_whether_to_try_refused_logins_now(
+    doors: dict[str, Door], token: str, answers: Any
+) -> None:
+    for body in (None, {}, {"now": False}, {"now": True}):
+        answer = doors["reap"].call("POST", "/reap", token, json=body)
+        answers.check(answer, "POST", "/reap")
+        assert answer.status_code == 200, body
+    for bad, pointer in (({"now": "perhaps"}, "/now"), ({"soon": True}, "/soon")):
+        answer = doors["reap"].call("POST", "/reap", token, json=bad)
+        problem = answers.refused(answer, 422, "invalid")
+        assert [it["pointer"] for it in problem["errors"]] == [pointer]
+    assert not answers.DOCUMENT["paths"]["/reap"]["post"]["requestBody"]["required"]
+
+
 def test_a_create_that_no_region_takes_is_502_with_each_ones_words(
     doors: dict[str, Door], token: str, books: Books, answers: Any
 ) -> None:

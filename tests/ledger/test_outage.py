@@ -75,6 +75,8 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "leave": lambda it: it.leave("n", "t", for_ms=1000),
     "recall": lambda it: it.recall("n"),
     "turn": lambda it: it.turn("n", for_ms=1000),
+    "end_turn": lambda it: it.end_turn("n"),
+    "take_back": lambda it: it.take_back("n"),
     "leave_out": lambda it: it.leave_out("o", KEY, ["i-1"]),
     "give_key_back": lambda it: it.give_key_back("o", KEY, ["i-1"]),
     "sweeping": sweep,

@@ -18,6 +18,7 @@ from urllib3 import exceptions as urllib3
 from openmultistack.clouds.meanings import KEYED, meaning_of
 from openmultistack.errors import (
     AccountBroken,
+    BadAnswer,
     CloudError,
     InDoubt,
     RateLimited,
@@ -28,6 +29,8 @@ from openmultistack.models import ALL_OF_IT
 
 # With a fault of Nova's in the body these say that nothing was made.
 CERTAIN = (400, 403, 404, 406, 409, 413)
+# By which Keystone says that these credentials are none (400: of a form that it does not take).
+LOGIN_REFUSED = (400, 401, 403)
 _SHOWN_CHARS = 300
 # For a provider that asks for a pause and does not say how long, or says far too long.
 RETRY_AFTER_S, RETRY_AFTER_MAX_S = 30, 900
@@ -106,9 +109,9 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     """
     if isinstance(error, CloudError):
         return error
-    if isinstance(error, ksa.Unauthorized | ksa.MissingAuthPlugin):
-        return AccountBroken("401: the login is refused")
-    if isinstance(error, sdk.ConfigException):
+    if isinstance(error, ksa.Unauthorized):
+        return AccountBroken("401: it refuses a token of a new login, too")
+    if isinstance(error, sdk.ConfigException | ksa.MissingAuthPlugin):
         return AccountBroken("clouds.yaml has no usable entry for this region")
     if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
         return AccountBroken("the service catalog has no compute service for this region")
@@ -124,7 +127,7 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in _causes(error)):
         return Unreachable(_network_text(error))
     if isinstance(error, ksa.HttpError) and not sent:
-        return _no_login(error)
+        return Unreachable(f"{error.http_status}: the identity service does not work")
     return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
 
 
@@ -143,8 +146,14 @@ def naming(service: str) -> "Iterator[None]":
         raise found from error
 
 
-def _no_login(error: ksa.HttpError) -> CloudError:
-    """Return what it means that the identity service gave no login, and did not refuse it."""
+def no_login(error: Exception) -> CloudError:
+    """Return what it means that the identity service gave no login: nothing else was asked."""
+    if isinstance(error, BadAnswer):
+        return Unreachable(str(error))
+    if not isinstance(error, ksa.HttpError):
+        return translate(error, sent=False)
+    if error.http_status in LOGIN_REFUSED:
+        return AccountBroken(f"{error.http_status}: the login is refused")
     if _asks_for_a_pause(error):
         headers = getattr(error.response, "headers", {})
         text = f"{error.http_status}: the identity service asks for a pause"

@@ -84,7 +84,7 @@ class OpenStackClouds:
         self._fleet = fleet
         self._shelf = shelf
         self._clouds: dict[str, OpenStackCloud] = {}
-        # By all that a login takes; in this process only.
+        # By all that tells one way to log in from another; in this process only.
         self._logins: dict[str, Login] = {}
         self._hosts = Hosts()
         self._profiles = Profiles(self._hosts)
@@ -133,14 +133,11 @@ class OpenStackClouds:
         self._settle_profile(provider)
         with self._lock:
             config = self._config.get_one(provider, region_name=region, api_timeout=READ_TIMEOUT_S)
-            # Each region may have its own way to log in.
             way = {"type": config.config.get("auth_type"), "auth": config.get_auth_args()}
-            told = json.dumps(way, sort_keys=True, default=str)
-            if told not in self._logins:
-                # By its address, which is no secret; the credentials go through scrypt alone.
-                address = str(way["auth"].get("auth_url", ""))
-                self._logins[told] = Login(SealedShelf(self._shelf, address, way))
-        services, login = Services(config), self._logins[told]
+            known_by = json.dumps(way, sort_keys=True, default=str)
+            if known_by not in self._logins:
+                self._logins[known_by] = Login(SealedShelf(self._shelf, self._fleet, way))
+        services, login = Services(config), self._logins[known_by]
         session = cast("SharingSession", services.session)
         session.login = login
         for scheme in ("http://", "https://"):
@@ -164,6 +161,11 @@ class OpenStackCloud:
         # By id, where servers do not tell their flavor's numbers; None: it is there no more.
         self._flavors: dict[str, Flavor | None] = {}
 
+    def _connected(self) -> tuple[Services, Login]:
+        with self._connecting:
+            self._opened = self._opened or self._connect()
+            return self._opened
+
     @contextmanager
     def _session(self, *, sending: bool = False) -> "Iterator[Services]":
         """Give the connection, logged in; whatever fails comes out as a CloudError.
@@ -172,9 +174,7 @@ class OpenStackCloud:
         """
         sent = False
         try:
-            with self._connecting:
-                self._opened = self._opened or self._connect()
-            connection, login = self._opened
+            connection, login = self._connected()
             token = login.ready(connection.session)
             self._locate(connection.compute, token)
             sent = sending
@@ -219,9 +219,11 @@ class OpenStackCloud:
 
     def forgive(self) -> None:
         """Have a login that was refused tried at once."""
-        with self._connecting:
-            self._opened = self._opened or self._connect()
-        self._opened[1].forgive()
+        try:
+            _, login = self._connected()
+        except Exception as error:
+            raise translate(error, sent=False) from error
+        login.pauses.forgive()
 
     def place(self) -> Place:
         """Return what the region is by itself: where its Nova is, and for which project."""

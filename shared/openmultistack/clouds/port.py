@@ -90,7 +90,10 @@ class Cloud(Protocol):
         """
 
     def forgive(self) -> None:
-        """Have a login that was refused tried at once, whatever pause it has."""
+        """Have a login that was refused tried at once, whatever pause it has.
+
+        It may be other regions' as well: do so for all of them before the first one is used.
+        """
 
     def place(self) -> Place:
         """Return what the region is by itself; asks for nothing while the login is good."""
@@ -148,3 +151,9 @@ class Shelf(Protocol):
 
     def turn(self, name: str, *, for_ms: int) -> bool:
         """Return whether it is the caller's turn to do something, and nobody else's for a while."""
+
+    def take_back(self, name: str) -> None:
+        """Leave nothing under a name."""
+
+    def end_turn(self, name: str) -> None:
+        """Let it be somebody else's turn."""

@@ -25,3 +25,15 @@ class Shelf(Readings):
         with self._pipeline() as pipe:
             pipe.set(self._keys.turn(name), "1", px=for_ms, nx=True)
             return bool(pipe.execute()[0])
+
+    def take_back(self, name: str) -> None:
+        """Leave nothing under a name."""
+        with self._pipeline() as pipe:
+            pipe.delete(self._keys.shelf(name))
+            pipe.execute()
+
+    def end_turn(self, name: str) -> None:
+        """Let it be somebody else's turn."""
+        with self._pipeline() as pipe:
+            pipe.delete(self._keys.turn(name))
+            pipe.execute()

@@ -85,6 +85,16 @@ class Node:
             return bool(self.client.ping())
         return False
 
+    def hear_all(self, master: "Node") -> None:
+        """Return when this replica has all that its master was told until now."""
+        told = master.client.info("replication")["master_repl_offset"]
+
+        def has_heard() -> bool:
+            heard = self.client.info("replication")
+            return heard["master_link_status"] == "up" and heard["slave_repl_offset"] >= told
+
+        until(has_heard)
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process
@@ -247,6 +257,8 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "leave": lambda it: it.leave("a token", "sealed", for_ms=60_000),
     "recall": lambda it: [text for text, left_ms in [it.recall("a token")] if left_ms > 0],
     "turn": lambda it: [it.turn("a token", for_ms=60_000) for _ in range(2)],
+    "end_turn": lambda it: it.end_turn("a token"),
+    "take_back": lambda it: it.take_back("a token"),
     "leave_out": lambda it: it.leave_out("alice", KEY, ["i-2"]),
     "give_key_back": lambda it: it.give_key_back("alice", KEY, ["i-1"], even_promised=True),
     "drain": lambda it: it.drain(B, "repairs"),

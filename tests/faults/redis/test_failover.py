@@ -62,7 +62,7 @@ def test_no_loss_after_a_failover_the_ledger_goes_on_with_all_that_was_committed
     made = house.create(3) + house.create(4, partial=True)
     house.sweep_twice()
     known, calls = house.listed(), house.calls()
-    assert house.redis.wait(1, 5000) == 1
+    watched.replica.hear_all(watched.master)
 
     watched.master.kill()
     began, refused = time.monotonic(), 0
