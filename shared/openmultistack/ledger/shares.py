@@ -7,8 +7,8 @@ ledger is asked for all.
 
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from heapq import nlargest, nsmallest
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress, islice
 from operator import itemgetter
 from typing import cast
@@ -69,29 +69,28 @@ class Shares:
         return self._numbers.picker(offers)(shares)
 
 
-# Only those are sorted that may be among the wanted: of a thousand that is a fifth of the time.
-def _freest(shares: Sequence[int], wanted: int) -> Iterable[int]:
-    least = nlargest(wanted, shares)[-1]
-    able = [at for at, it in enumerate(shares) if it >= least]
-    return sorted(able, key=shares.__getitem__, reverse=True)
-
-
-def _fullest(shares: Sequence[int], wanted: int) -> Iterable[int]:
-    most = max(nsmallest(wanted, compress(shares, shares)), default=0)
-    able = [at for at, it in enumerate(shares) if 0 < it <= most]
-    return sorted(able, key=shares.__getitem__)
-
-
-def _first(shares: Sequence[int], _wanted: int) -> Iterable[int]:
+def _with_room(shares: Sequence[int]) -> Iterator[int]:
     return compress(range(len(shares)), shares)
 
 
-# By what a strategy picks: the places of candidates, those first that it would take first; at least
-# as many as are wanted, if so many have room.
-_ORDERS: Mapping[str, Callable[[Sequence[int], int], Iterable[int]]] = {
-    "freest": _freest,
-    "fullest": _fullest,
-    "first": _first,
+def _by_share(shares: Sequence[int], *, freest: bool) -> Iterator[int]:
+    """Yield the places of shares above 0 as if sorted, those alike in the order they have.
+
+    Few are wanted of many that are much alike: so each share is looked for, and nothing is sorted.
+    """
+    for share in sorted(set(shares) - {0}, reverse=freest):
+        at = -1
+        for _ in range(shares.count(share)):
+            at = shares.index(share, at + 1)
+            yield at
+
+
+# By what a strategy picks: the places of candidates that have room, those first that it would take
+# first.
+_ORDERS: Mapping[str, Callable[[Sequence[int]], Iterator[int]]] = {
+    "freest": partial(_by_share, freest=True),
+    "fullest": partial(_by_share, freest=False),
+    "first": _with_room,
 }
 
 
@@ -105,6 +104,6 @@ def short_list(offers: Sequence[Offer], shares: Shares, pick: str, count: int) -
     if not is_long(offers, count):
         return offers
     wanted = max(SHORT, count)
-    chosen = set(islice(_ORDERS[pick](shares.of(offers), wanted), wanted))
+    chosen = set(islice(_ORDERS[pick](shares.of(offers)), wanted))
     chosen |= {secrets.randbelow(len(offers)) for _ in range(BY_CHANCE)}
     return [offers[at] for at in sorted(chosen)]
