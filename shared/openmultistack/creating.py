@@ -107,7 +107,7 @@ class Creating:
             ttl_ms=ttl * 1000,
             quota=quota,
             key=_key(key, command) if key else None,
-            waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000)
+            waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000, queue.of_owner)
             if command.on_full == "queue"
             else None,
             shares=shares,

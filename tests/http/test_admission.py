@@ -85,11 +85,16 @@ def test_what_finds_no_room_waits_at_its_place_until_it_is_destroyed(
 
 def test_no_more_wait_than_may(books: Books, create: Create, answers: Any) -> None:
     books.open(REGION, instances=0)
-    full = create(QUEUE | {"count": 5})
+    too_many = create(QUEUE | {"count": 4})
+    told = answers.refused(too_many, 429, "owner-quota-exceeded")["detail"]
+    assert told == "at most 3 of one owner's instances may wait; nothing was made"
+    assert int(too_many.headers["retry-after"]) > 0
+    assert len(ids(create(QUEUE | {"count": 3}))) == 3
+    answers.refused(create(QUEUE), 429, "owner-quota-exceeded")
+    full = create(QUEUE | {"count": 2}, "dora")
     assert "at most 4" in answers.refused(full, 503, "queue-full")["detail"]
     assert int(full.headers["retry-after"]) > 0
-    assert len(ids(create(QUEUE | {"count": 4}))) == 4
-    answers.refused(create(QUEUE), 503, "queue-full")
+    assert len(ids(create(QUEUE, "dora"))) == 1
     answers.refused(create(GOOD), 503, "capacity-exhausted")
 
 

@@ -189,13 +189,15 @@ def test_who_waits_is_not_served_by_a_drained_region(make_house: Any) -> None:
 
 
 def test_bounded_who_finds_the_queue_full_gets_nothing(make_house: Any) -> None:
-    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max": 2}}))
-    with pytest.raises(QueueFull, match="at most 2"):
-        house.create(4, on_full="queue")
+    bounds = {"queue": {"max": 2, "max_per_owner": 1}}
+    house = make_house({A: 1}, file=FleetFile.model_validate(bounds))
+    with pytest.raises(OwnerQuotaExceeded, match="at most 1 of one owner's"):
+        house.create(3, on_full="queue")
     house.assert_idle()
-    assert len(house.create(3, on_full="queue")) == 3
-    with pytest.raises(QueueFull):
-        house.create(1, on_full="queue")
+    assert len(house.create(2, on_full="queue")) == 2
+    house.create(1, on_full="queue", owner="bob")
+    with pytest.raises(QueueFull, match="at most 2"):
+        house.create(1, on_full="queue", owner="cleo")
 
 
 def test_a_bad_order_is_refused_and_does_not_wait(make_house: Any) -> None:

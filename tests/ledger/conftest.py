@@ -33,7 +33,7 @@ from openmultistack.models import (
 FLEET = "test"
 LEASE_MS = 60_000
 TTL_MS = 3_600_000
-WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 START_WITHIN_S = 60.0
 
 

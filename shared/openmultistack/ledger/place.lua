@@ -7,13 +7,14 @@
 --       then the indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
 --         key: {body, mark, keep_ms} if there is one,
---         queue: {members, max, wait_ms, fields} if it may wait,
+--         queue: {members, max, max_of_owner, wait_ms, fields} if it may wait,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
 --         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates the command has in all}
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
---         `short` (these candidates have too little room, and there are others), `full`, `quota`, `rate` (retry_ms), `queue_full`, `conflict` (another body with the same
---         key), `repeated` (ids: the instances that the key stands for)
+--         `short` (these candidates have too little room, and there are others), `full`, `quota`,
+--         `rate` (retry_ms), `queue_full`, `owner_queue_full`, `conflict` (another body with the
+--         same key), `repeated` (ids: the instances that the key stands for)
 -- Safe to repeat: a command whose first record exists gets the answer it got.
 local ask = cjson.decode(ARGV[1])
 local now, wanted, regions = now_ms(), #ask.ids, {}
@@ -50,6 +51,8 @@ local picks, free, short_of = choose_all(ask, wanted, spare(usage, ask.quota), n
 local short = wanted - #picks
 if short > 0 and short_of == 'full' and #ask.regions < ask.of then return answer('short') end
 if short > 0 and ask.queue then
+  local own = redis.call('ZCARD', KEYS[due + 6]) + short
+  if own > ask.queue.max_of_owner then return answer('owner_queue_full') end
   if redis.call('ZCARD', queue) + short > ask.queue.max then return answer('queue_full') end
 elseif short > 0 and (#picks == 0 or not ask.partial) then
   return answer(short_of, {free = free})

@@ -28,11 +28,13 @@ class Key(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """How the rest of a command may wait: at most so many in the queue, so long, in which place."""
+    """How the rest of a command may wait: in which place, so long, with at most so many others."""
 
     priority: int
     max_queued: int
     wait_ms: int
+    # Of the same owner.
+    max_of_owner: int
 
 
 class Wish(NamedTuple):
@@ -51,7 +53,9 @@ class Wish(NamedTuple):
     shares: Shares | None = None
 
 
-Outcome = Literal["placed", "full", "quota", "rate", "queue_full", "conflict", "repeated"]
+Outcome = Literal[
+    "placed", "full", "quota", "rate", "queue_full", "owner_queue_full", "conflict", "repeated"
+]
 
 
 class Admitted(NamedTuple):
@@ -322,6 +326,7 @@ def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:
     return {
         "members": [member_of(waiting.priority, wish.owner, i) for i in wish.ids],
         "max": waiting.max_queued,
+        "max_of_owner": waiting.max_of_owner,
         "wait_ms": waiting.wait_ms,
         "fields": {"image": command.image, "flavor": size},
     }

@@ -247,7 +247,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
         Wish("alice", COMMAND, ["i-1", "i-2"], [offer(A), offer(B)], "first", 9**9, key=KEY)
     )[:2],
     "place more": lambda it: it.place(
-        Wish("alice", ONE, ["i-4"], [], "first", 9**9, waiting=Waiting(0, 9, 9**9))
+        Wish("alice", ONE, ["i-4"], [], "first", 9**9, waiting=Waiting(0, 9, 9**9, 9))
     )[:3],
     "queue": lambda it: [one.instance_id for one in it.queue()],
     "serve": lambda it: it.serve(A, []),
