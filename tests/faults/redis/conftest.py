@@ -52,6 +52,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.waiting import WaitingRoom
 
 A, B = "alpha/One", "beta/One"
 WITHIN_S = 180.0
@@ -162,7 +163,8 @@ class House:
         serving = Serving(*of_fleet, attempts)
         gone = Leaving(self.ledger, fakes, serving.serve)
         self.destroying = Destroying(self.ledger, fakes, "faults", gone)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying)
+        room = WaitingRoom(threads=64)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, room)
         self.reaping = Reaping(
             *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
         )
