@@ -14,6 +14,8 @@ EndedBy = Literal["destroyed", "expired", "refused"]
 
 # How long a DELETED instance can still be shown and listed.
 REMEMBER_MS = 24 * 3600 * 1000
+# What is due and cannot be read is looked at again after this.
+PUT_OFF_MS = 600_000
 
 
 class Gone(NamedTuple):
@@ -122,6 +124,14 @@ class Ending(Acting):
         """Move the expiry to ttl from now; False if the instance lives no more."""
         keys = [*self._story(instance_id), self._keys.due]
         return bool(self._scripts.run("renew", keys, instance_id, ttl_ms))
+
+    def put_off(self, instance_ids: Iterable[str]) -> None:
+        """Have what is due and cannot be read looked at later: what comes after it is in reach."""
+        later_ms = self.now_ms() + PUT_OFF_MS
+        with self._pipeline() as pipe:
+            for instance_id in instance_ids:
+                pipe.zadd(self._keys.due, {instance_id: later_ms}, xx=True)
+            pipe.execute()
 
     def forget(self, instances: Iterable[Instance]) -> None:
         """Drop what is remembered of ended instances; safe to repeat."""
