@@ -31,6 +31,9 @@ MARKS = st.builds(
     keypair=st.none() | KEY,
     idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]\d?", fullmatch=True),
 )
+ODD_NUMBERS = [
+    "soon", "", "-1", "1e20", "1.0", "nan", "inf", "9" * 400, "٣", " 3", "3\n", "0x3", "1_0",
+]  # fmt: skip
 # A ULID's alphabet, as our ids have it.
 ID = st.from_regex(r"i-[0-9A-HJKMNP-TV-Z]{26}", fullmatch=True)
 ATTEMPT = st.integers(min_value=1, max_value=10_000)
