@@ -177,6 +177,10 @@ class Desk:
         """Let time pass for one field of a hash that holds an epoch in ms."""
         self.redis.hset(key, field, int(float(self.redis.hget(key, field) or 0)) - ms)
 
+    def later_score(self, key: str, member: str, ms: int) -> None:
+        """Let time pass for one member of a sorted set by epoch ms."""
+        self.redis.zincrby(key, -ms, member)
+
     def move(self, attempt: Attempt, *regions: str | Offer, **more: object) -> Moved:
         """Move an attempt on."""
         known = self.ledger.get([attempt.instance_id])

@@ -18,6 +18,8 @@ ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy"
 
 # How long an idempotency key stands for what it made.
 KEEP_KEY_MS = 24 * 3600 * 1000
+# None of them is forgotten before that; of one owner's so many at once are remembered.
+KEYS_MAX = 100_000
 
 
 class Key(NamedTuple):
@@ -54,7 +56,15 @@ class Wish(NamedTuple):
 
 
 Outcome = Literal[
-    "placed", "full", "quota", "rate", "queue_full", "owner_queue_full", "conflict", "repeated"
+    "placed",
+    "full",
+    "quota",
+    "rate",
+    "queue_full",
+    "owner_queue_full",
+    "keys_full",
+    "conflict",
+    "repeated",
 ]
 
 
@@ -123,6 +133,8 @@ class Placing(Acting):
                 keys.shares,
                 keys.heads,
                 keys.line(owner),
+                keys.orders,
+                keys.keyed(owner),
                 *keys.indices(owner, wish.command.labels),
             ],
             self._wish(wish) | candidates(offers, self.place_of),
@@ -149,7 +161,8 @@ class Placing(Acting):
         }
         if key:
             mark = f"{key.digest}:{key.body}"
-            ask["key"] = {"body": key.body, "mark": mark, "keep_ms": KEEP_KEY_MS}
+            told = {"digest": key.digest, "body": key.body, "mark": mark}
+            ask["key"] = told | {"keep_ms": KEEP_KEY_MS, "max": KEYS_MAX}
         if wish.waiting:
             ask["queue"] = _queue(wish, wish.waiting)
         return ask
@@ -226,6 +239,7 @@ class Placing(Acting):
                 keys.shares,
                 keys.heads,
                 keys.line(owner),
+                keys.orders,
                 *self._region_keys(offers),
             ],
             ask | candidates(offers, self.place_of),
@@ -266,7 +280,7 @@ class Placing(Acting):
 
     def fail(self, attempt: Attempt, error: str) -> Status | None:
         """The instance's server failed for good: ERROR, until destroyed or expired."""
-        keys = self._story(attempt.instance_id)
+        keys = [*self._story(attempt.instance_id), self._keys.orders]
         place = self.place_of(attempt.region)
         answer = self._scripts.run("fail", keys, attempt.number, place, error)
         return Status(str(answer)) if answer else None
@@ -293,8 +307,8 @@ class Placing(Acting):
         self, owner: str, key: Key, ids: Sequence[str], *, even_promised: bool = False
     ) -> None:
         """Let a key be used anew, if it still stands for this command and nobody was told."""
-        keys = self._keyed(owner, key, ids)
-        self._scripts.run("unkey", keys, ids[0], "even" if even_promised else "")
+        keys = [self._keys.keyed(owner), *self._keyed(owner, key, ids)]
+        self._scripts.run("unkey", keys, key.digest, ids[0], "even" if even_promised else "")
 
     def _keyed(self, owner: str, key: Key, ids: Sequence[str]) -> list[str]:
         return [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]

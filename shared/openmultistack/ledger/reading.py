@@ -218,6 +218,17 @@ class Readings:
         there = [(it, fields) for it, fields in zip(instance_ids, found, strict=True) if fields]
         return read_all("instance", there, lambda fields: decode_instance(fields, name_of))
 
+    def order_of(self, instance: Instance) -> str | None:
+        """Return what an instance was ordered as; None if it is ordered no more.
+
+        Asks the ledger only for a long one.
+        """
+        if not instance.order or not instance.order.startswith("@"):
+            return instance.order
+        with self._pipeline() as pipe:
+            pipe.hget(self._keys.orders, instance.order)
+            return cast("str | None", pipe.execute()[0])
+
     def events(self, instance_id: str) -> list[dict[str, Any]]:
         """Return an instance's story, oldest first; `at_ms` in each."""
         with self._pipeline() as pipe:

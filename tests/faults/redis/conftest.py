@@ -309,6 +309,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "forget_regions": lambda it: it.forget_regions(["alpha/Named"]),
     "forget": lambda it: it.forget([THIRD]),
     "put_off": lambda it: it.put_off(["i-1"]),
+    "order_of": lambda it: it.order_of(THIRD._replace(order="@i-3")),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
     "regions": lambda it: [(r.region, r.state, r.held) for r in it.regions()],
 }  # fmt: skip
