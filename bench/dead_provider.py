@@ -34,6 +34,7 @@ from openmultistack.ledger import Ledger
 from openmultistack.models import Principal
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.waiting import WaitingRoom
 
 LEASE_MS = 60_000
 COMMAND = CreateInstances(image="debian-12", size="m1.tiny")
@@ -76,7 +77,8 @@ class Side:
         serving = Serving(*of_fleet, attempts)
         leaving = Leaving(self._ledger, clouds, serving.serve)
         self._destroying = Destroying(self._ledger, clouds, self.name, leaving)
-        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying)
+        room = WaitingRoom(64)
+        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying, room)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self._destroying, serving=serving, leaving=leaving,

@@ -94,7 +94,7 @@ class Site:
     def queue(self, count: int, regions: Sequence[str]) -> None:
         """Let so many more wait."""
         for _ in range(count):
-            self.place(waiting=Waiting(0, 10**6, TTL_MS), regions=regions)
+            self.place(waiting=Waiting(0, 10**6, TTL_MS, 10**6), regions=regions)
 
     def free(self, attempt: Attempt) -> None:
         """Release an attempt."""

@@ -165,8 +165,17 @@ def destroying() -> "Destroying":
 def creating() -> "Creating":
     """Return the use case create."""
     from openmultistack.creating import Creating
+    from openmultistack.waiting import WaitingRoom
 
-    return Creating(ledger(), fleet(), settings().fleet, arriving(), attempts(), destroying())
+    return Creating(
+        ledger(),
+        fleet(),
+        settings().fleet,
+        arriving(),
+        attempts(),
+        destroying(),
+        WaitingRoom(settings().threads),
+    )
 
 
 @cache

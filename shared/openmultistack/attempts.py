@@ -263,9 +263,10 @@ def wanted_again(
     order means, for those that come with the same one; `found` what it meant to others before.
     """
     tired = instance.attempt >= ATTEMPTS_MAX or len(instance.tried) >= FAILING_REGIONS_MAX
-    if instance.order is None or tired:
+    order = None if tired else ledger.order_of(instance)
+    if order is None or instance.order is None:
         return None
-    command = CreateInstances.model_validate_json(instance.order).model_copy(
+    command = CreateInstances.model_validate_json(order).model_copy(
         update={"name": instance.name, "labels": dict(instance.labels)}
     )
     if instance.order not in known:

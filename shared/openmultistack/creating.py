@@ -18,6 +18,7 @@ from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
 from openmultistack.models import Instance, Offer, Principal, Status
 from openmultistack.placement import STRATEGIES
 from openmultistack.refusals import Refusals, why_not
+from openmultistack.waiting import WaitingRoom
 
 # For a client that waits the ledger is read this often, and this long at most.
 WAIT_POLL_S = 0.5
@@ -48,6 +49,7 @@ class Creating:
         arriving: Arriving,
         attempts: Attempts,
         destroying: Destroying,
+        room: WaitingRoom,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
@@ -55,6 +57,7 @@ class Creating:
         self._arriving = arriving
         self._attempts = attempts
         self._destroying = destroying
+        self._room = room
         self._candidates = Candidates(ledger, fleet)
 
     def create(
@@ -88,7 +91,9 @@ class Creating:
                 kept = found
             else:
                 raise refusals.of(admitted)
-            return Placed(self._wait(kept, wait_s) if wait_s else kept, command.count, said)
+            if wait_s:
+                kept = self._wait(caller.owner, kept, wait_s)
+            return Placed(kept, command.count, said)
 
     def _wish(self, caller: Principal, command: CreateInstances, key: str) -> tuple[Wish, Refusals]:
         rule = self._fleet.file.owner_rule(caller.owner)
@@ -107,7 +112,7 @@ class Creating:
             ttl_ms=ttl * 1000,
             quota=quota,
             key=_key(key, command) if key else None,
-            waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000)
+            waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000, queue.of_owner)
             if command.on_full == "queue"
             else None,
             shares=shares,
@@ -187,29 +192,34 @@ class Creating:
 
     def _made_before(self, wish: Wish, key: Key) -> Sequence[Instance] | None:
         """Return what a key stands for, when its servers are known; None if it was given up."""
-        until = time.monotonic() + REPEAT_WAIT_S
-        while True:
-            ids = self._ledger.made_under(wish.owner, key)
-            instances = self._ledger.get(ids)
-            unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
-            if not ids or not unproven or time.monotonic() > until:
-                break
-            time.sleep(REPEAT_POLL_S)
+        with self._room.place(wish.owner) as may_sleep:
+            until = time.monotonic() + (REPEAT_WAIT_S if may_sleep else 0)
+            while True:
+                ids = self._ledger.made_under(wish.owner, key)
+                instances = self._ledger.get(ids)
+                unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
+                if not ids or not unproven or time.monotonic() >= until:
+                    break
+                time.sleep(REPEAT_POLL_S)
         if not ids or not self._ledger.promise(wish.owner, key, ids):
             return None
         return instances
 
-    def _wait(self, instances: Sequence[Instance], wait_s: float) -> list[Instance]:
-        """Return the instances as they are when all are built, or the time is over."""
-        until = time.monotonic() + min(wait_s, WAIT_MAX_S)
-        # Those of a repeated command may be somebody else's, who has died.
-        self._arriving.follow(_under_way(instances))
-        while True:
-            instances = self._ledger.get([it.id for it in instances])
-            left_s = until - time.monotonic()
-            if left_s <= 0 or not any(it.status in _COMING for it in instances):
-                return list(instances)
-            time.sleep(min(WAIT_POLL_S, left_s))
+    def _wait(self, owner: str, instances: Sequence[Instance], wait_s: float) -> Sequence[Instance]:
+        """Return the instances as they are when all are built, or the time is over.
+
+        At once where as many wait as may: waiting is a client's wish (RFC 7240), no promise.
+        """
+        with self._room.place(owner) as may_sleep:
+            until = time.monotonic() + (min(wait_s, WAIT_MAX_S) if may_sleep else 0)
+            # Those of a repeated command may be somebody else's, who has died.
+            self._arriving.follow(_under_way(instances))
+            while True:
+                instances = self._ledger.get([it.id for it in instances])
+                left_s = until - time.monotonic()
+                if left_s <= 0 or not any(it.status in _COMING for it in instances):
+                    return instances
+                time.sleep(min(WAIT_POLL_S, left_s))
 
 
 def _refuse_ended(found: Sequence[Instance]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Clouds
-from openmultistack.errors import CloudError, RateLimited
+from openmultistack.errors import CloudError, LedgerUnavailable, RateLimited
 from openmultistack.fleet import Fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
@@ -94,6 +94,7 @@ class Reaping:
         for _ in range(DUE_LOTS):
             ids = self._ledger.due(DUE_AT_ONCE)
             due = self._ledger.get(ids)
+            self._ledger.put_off(set(ids) - {it.id for it in due})
             ended = [it for it in due if it.status == Status.DELETED]
             self._expire([it for it in due if it.status != Status.DELETED])
             if ended:
@@ -127,11 +128,13 @@ class Reaping:
             clouds=self._clouds,
             leaving=self._leaving,
         )
-        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
-            outcome, error = self._run(region, sweep) if mine else ("busy", None)
-        if mine:
-            self._attempts.pursue_all(sweep.retries)
-            sweep.done["served"] += self._serving.serve(region)
+        try:
+            outcome, error = self._swept(region, sweep)
+        except LedgerUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  a fault of ours in one region must not stop the others
+            log().exception("sweep-failed", region=region)
+            outcome, error = "failed", "a fault of our own; the log of `reap` has it"
         return {
             "region": region,
             "outcome": outcome,
@@ -139,6 +142,15 @@ class Reaping:
             "actions": {action: sweep.done[action] for action in ACTIONS},
             "duration_ms": round((time.monotonic() - began) * 1000),
         }
+
+    def _swept(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
+        """Sweep a region, then do out of its lock what followed from that."""
+        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
+            outcome, error = self._run(region, sweep) if mine else ("busy", None)
+        if mine:
+            self._attempts.pursue_all(sweep.retries)
+            sweep.done["served"] += self._serving.serve(region)
+        return outcome, error
 
     def _run(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
         try:

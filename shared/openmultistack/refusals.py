@@ -15,7 +15,7 @@ from openmultistack.errors import (
     QueueFull,
 )
 from openmultistack.fleet import Offers
-from openmultistack.ledger import Admitted, Ledger, Wish
+from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
 from openmultistack.models import Offer, RegionState
 
 # For an owner who has all that they may have: until one of their instances may have ended.
@@ -58,6 +58,13 @@ class Refusals:
             case "queue_full":
                 most = self._wish.waiting.max_queued if self._wish.waiting else 0
                 return QueueFull(f"at most {most} instances may wait; nothing was made")
+            case "owner_queue_full":
+                most = self._wish.waiting.max_of_owner if self._wish.waiting else 0
+                detail = f"at most {most} of one owner's instances may wait"
+                return self._quota(detail, QueueFull.retry_after_s)
+            case "keys_full":
+                detail = f"at most {KEYS_MAX} idempotency keys of one owner are remembered"
+                return self._quota(detail, QueueFull.retry_after_s)
             case "rate":
                 rate = self._wish.quota.creates_per_minute
                 retry_s = math.ceil(admitted.retry_ms / 1000)

@@ -12,7 +12,7 @@ LEASE_S = range(45, 3601)
 
 
 class Settings(NamedTuple):
-    """What the environment says; each field is a variable in capitals, `OMS_` before it."""
+    """What the environment says; see VARIABLES."""
 
     # Name of the fleet: servers carry it, and all keys of the ledger.
     fleet: str = "default"
@@ -24,6 +24,8 @@ class Settings(NamedTuple):
     clouds_file: Path | None = None
     # How long an attempt may stay unproven; a POST alone may take 35 s of it.
     lease_s: int = 120
+    # How many requests a process serves at once; functions-framework's own variable and default.
+    threads: int = 4 * (os.cpu_count() or 1)
 
 
 def _fleet(text: str) -> str:
@@ -44,6 +46,12 @@ def _lease_s(text: str) -> int:
     return int(text)
 
 
+def _threads(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise ValueError("expected a number of threads, from 1 to 9999")
+    return int(text)
+
+
 # Of each field its variable, and what makes a value of its text.
 VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "fleet": ("OMS_FLEET", _fleet),
@@ -52,6 +60,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "fleet_file": ("OMS_FLEET_FILE", Path),
     "clouds_file": ("OS_CLIENT_CONFIG_FILE", Path),
     "lease_s": ("OMS_LEASE_S", _lease_s),
+    "threads": ("THREADS", _threads),
 }
 
 

@@ -172,6 +172,8 @@ class Sweep:
             if may_be_adopted(
                 self._region, slots.get(key), view.instances.get(key[0]), server, started_ms
             )
+            # It is known, whatever is known of it.
+            and key[0] not in view.unreadable
         ]
         present = self._cloud.present() if unknown else ()
         strays = [it for it in unknown if it[1].id in present or self._cloud.show(it[1].id)]
@@ -248,13 +250,22 @@ class Sweep:
         elif act.what == "fail":
             self._ledger.fail(self._attempt(slot), act.why)
             self.done["failed"] += 1
-        elif act.what == "delete" and server:
+        elif act.what == "delete" and server and self._is_certain(slot, server):
             self._delete(slot, instance, server, act.why)
         elif act.what == "prolong" and server and server.marks:
             self._ledger.prolong(self._attempt(slot), server.marks.expires_at_ms)
         elif act.what == "mark" and server and server.marks and instance:
             marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
             self._cloud.mark(server.id, marks)
+
+    def _is_certain(self, slot: Slot, server: Server) -> bool:
+        """Whether the cloud shows a server as this very attempt's: else it may be anybody's."""
+        marks = server.marks
+        certain = marks is not None and (marks.instance_id, marks.attempt) == slot[:2]
+        if not certain:
+            said = f"server {server.id} lacks the marks of {slot.instance_id}/{slot.attempt}"
+            self._ledger.report(self._region, f"{said}: it is not deleted", "")
+        return certain
 
     def _delete(self, slot: Slot, instance: Instance | None, server: Server, why: str) -> None:
         attempt = self._attempt(slot)
@@ -305,13 +316,13 @@ class Sweep:
             self.retries.append(Pursuit(moved.attempt, wanted, placed_at))
         self.done["retried"] += moved.outcome in ("moved", "queued")
         self.done["failed"] += moved.outcome == "none"
-        if server:
+        if server and self._is_certain(slot, server):
             self._delete(slot, instance, server, why)
 
     def _delete_outdone(self, survey: Survey, cases: Sequence[Case]) -> None:
         """Delete servers of other attempts at instances whose present server is seen to live."""
         for it in self._yielding.outdone(survey, cases):
-            if it.server:
+            if it.server and self._is_certain(it.slot, it.server):
                 with self._one_of_many():
                     self._delete(it.slot, it.instance, it.server, it.act.why)
 

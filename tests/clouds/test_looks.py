@@ -2,8 +2,10 @@
 
 import json
 import time
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -68,6 +70,32 @@ def test_nova_is_asked_for_the_whole_name_and_once(
     assert connect(stub).find(order.marks) is None
     assert stub.requests.count(DETAIL) == 1
     assert paths[-1].endswith("name=%5Eoms-i-1-1%24")
+
+
+ODD_IDS = ["../os-keypairs/x", "a/b", "a?b", "a#b", "%2e%2e/x", "a b", "a;b"]
+SENDING = {
+    "delete": lambda cloud, it: cloud.delete(it),
+    "show": lambda cloud, it: cloud.show(it),
+    "forget_keypair": lambda cloud, it: cloud.forget_keypair(it),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_IDS)
+@pytest.mark.parametrize("act", SENDING)
+def test_an_odd_id_stays_one_part_of_its_path(stub: Stub, connect: Any, act: str, odd: str) -> None:
+    with suppress(CloudError):
+        SENDING[act](connect(stub), odd)
+    (asked,) = [it for it in stub.requests if quote(odd, safe="") in it]
+    where = "os-keypairs" if act == "forget_keypair" else "servers"
+    assert asked.split()[1] == f"/v2.1/{where}/{quote(odd, safe='')}"
+
+
+@pytest.mark.parametrize("none", ["", ".", ".."])
+@pytest.mark.parametrize("act", SENDING)
+def test_what_cannot_be_an_id_is_not_sent(stub: Stub, connect: Any, act: str, none: str) -> None:
+    with pytest.raises(CloudError, match="cannot be the id of anything"):
+        SENDING[act](connect(stub), none)
+    assert not [it for it in stub.requests if "DELETE" in it or "/servers" in it]
 
 
 @pytest.mark.parametrize("instead", ["reset", "silence"])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from openmultistack.clouds import Marks
 from openmultistack.clouds.marks import (
+    LAST_MS,
     keypair_attempt,
     keypair_name,
     marks_of,
@@ -16,7 +17,7 @@ from openmultistack.commands import LABELS_MAX
 
 KEY = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 VALUE = st.from_regex(r"[A-Za-z0-9._:/@+ -]{0,63}", fullmatch=True)
-MS = st.integers(min_value=0, max_value=2**53)
+MS = st.integers(min_value=0, max_value=LAST_MS)
 MARKS = st.builds(
     Marks,
     fleet=KEY,
@@ -30,6 +31,9 @@ MARKS = st.builds(
     keypair=st.none() | KEY,
     idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]\d?", fullmatch=True),
 )
+ODD_NUMBERS = [
+    "soon", "", "-1", "1e20", "1.0", "nan", "inf", "9" * 400, "٣", " 3", "3\n", "0x3", "1_0",
+]  # fmt: skip
 # A ULID's alphabet, as our ids have it.
 ID = st.from_regex(r"i-[0-9A-HJKMNP-TV-Z]{26}", fullmatch=True)
 ATTEMPT = st.integers(min_value=1, max_value=10_000)
@@ -76,8 +80,17 @@ def test_marks_that_are_not_whole_are_none(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["oms_attempt", "oms_created_at_ms", "oms_expires_at_ms"])
-def test_marks_with_a_number_that_is_none_are_none(key: str) -> None:
-    assert marks_of(metadata_of(ONE) | {key: "soon"}, "f") is None
+@pytest.mark.parametrize(
+    "text",
+    ["soon", "", "-1", "1e20", "1.0", "nan", "inf", "9" * 400, "٣", " 3", "3\n", "0x3", "1_0"],
+)
+def test_marks_with_a_number_that_is_none_are_none(key: str, text: str) -> None:
+    assert marks_of(metadata_of(ONE) | {key: text}, "f") is None
+
+
+@pytest.mark.parametrize("text", ["", "..", "../os-keypairs/x", "i-1/2", "i 1", "i-1\n", "i" * 65])
+def test_marks_with_an_id_that_is_none_are_none(text: str) -> None:
+    assert marks_of(metadata_of(ONE) | {"oms_instance": text}, "f") is None
 
 
 def test_what_others_write_beside_our_marks_does_not_matter() -> None:

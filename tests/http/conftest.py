@@ -52,7 +52,7 @@ owners:
   bea: {quota: {creates_per_minute: 3}}
   cleo: {quota: {instances: 0}}
   dora: {priority: -5}
-queue: {max: 4, max_wait: 900}
+queue: {max: 4, max_per_owner: 3, max_wait: 900}
 """
 
 

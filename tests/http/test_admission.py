@@ -1,7 +1,9 @@
 """Who gets in, who waits, who is refused: the queue, idempotency keys, owners' quotas."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -85,12 +87,37 @@ def test_what_finds_no_room_waits_at_its_place_until_it_is_destroyed(
 
 def test_no_more_wait_than_may(books: Books, create: Create, answers: Any) -> None:
     books.open(REGION, instances=0)
-    full = create(QUEUE | {"count": 5})
+    too_many = create(QUEUE | {"count": 4})
+    told = answers.refused(too_many, 429, "owner-quota-exceeded")["detail"]
+    assert told == "at most 3 of one owner's instances may wait; nothing was made"
+    assert int(too_many.headers["retry-after"]) > 0
+    assert len(ids(create(QUEUE | {"count": 3}))) == 3
+    answers.refused(create(QUEUE), 429, "owner-quota-exceeded")
+    full = create(QUEUE | {"count": 2}, "dora")
     assert "at most 4" in answers.refused(full, 503, "queue-full")["detail"]
     assert int(full.headers["retry-after"]) > 0
-    assert len(ids(create(QUEUE | {"count": 4}))) == 4
-    answers.refused(create(QUEUE), 503, "queue-full")
+    assert len(ids(create(QUEUE, "dora"))) == 1
     answers.refused(create(GOOD), 503, "capacity-exhausted")
+
+
+def test_who_waits_for_an_answer_leaves_the_function_to_others(
+    doors: dict[str, Door], signer: Signer, books: Books, create: Create
+) -> None:
+    """It has eight threads: two may wait, and nobody's requests take all of them."""
+    books.open(REGION, instances=0)
+    (waits,) = ids(create(QUEUE, key="one"))
+    token, headers = signer.token(), {"Idempotency-Key": "one", "Prefer": "wait=50"}
+
+    def repeat() -> Any:
+        return doors["create"].call("POST", "/instances", token, json=QUEUE, headers=headers)
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(repeat) for _ in range(8)]
+        answered = list(islice(as_completed(asking), 6))
+        ids(create(QUEUE, "dora"))
+        assert not any(it.done() for it in asking if it not in answered)
+        doors["destroy"].call("DELETE", f"/instances/{waits}", token)
+    assert [it.result().status_code for it in answered] == [202] * 6
 
 
 def test_a_lower_priority_goes_first(

@@ -40,6 +40,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.waiting import WaitingRoom
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 VCPUS, RAM_MB = 2, 2048
@@ -199,7 +200,8 @@ class House:
         self.serving = Serving(*of_fleet, attempts)
         self.leaving = Leaving(self.ledger, fakes, self.serving.serve)
         self.destroying = Destroying(self.ledger, fakes, self.name, self.leaving)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying)
+        self.room = WaitingRoom(threads=64)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, self.room)
         self.draining = Draining(self.ledger, self.fleet, self.serving)
         self.reaping = Reaping(
             *of_fleet,

@@ -1,7 +1,10 @@
 """Bounds: owners' quotas, drained regions, how much is built at once, and how often is tried."""
 
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -185,17 +188,65 @@ def test_who_waits_is_not_served_by_a_drained_region(make_house: Any) -> None:
     assert house.state(first.region).held.instances == 0
 
 
+# ---------------------------------------------------------------- who waits for an answer
+
+
+def hold(house: House, owners: Sequence[str]) -> ExitStack:
+    """Take a place of those for requests that sleep, for each owner; all were free for them."""
+    with ExitStack() as held:
+        for owner in owners:
+            assert held.enter_context(house.room.place(owner))
+        return held.pop_all()
+
+
+@pytest.mark.parametrize(
+    "holders",
+    [["alice"] * 4, [f"owner-{it // 4}" for it in range(16)]],
+    ids=["as many of theirs", "as many of all"],
+)
+def test_bounded_who_finds_as_many_waiting_is_answered_at_once(
+    make_house: Any, holders: list[str]
+) -> None:
+    house = make_house({A: 1})
+    house.one(owner="zoe")
+    with hold(house, holders):
+        began = time.monotonic()
+        (queued,) = house.create(1, on_full="queue", wait_s=60, key="k")
+        (again,) = house.create(1, on_full="queue", wait_s=60, key="k")
+        assert time.monotonic() - began < 60
+    assert (queued.status, again.id) == (Status.QUEUED, queued.id)
+    with hold(house, holders):
+        pass  # each had given its place back
+
+
+def test_bounded_one_who_waits_takes_a_place_and_gives_it_back(make_house: Any) -> None:
+    house = make_house({A: 1})
+    first = house.one(owner="zoe")
+    with hold(house, ["alice"] * 3), ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(house.create, 1, on_full="queue", wait_s=60)
+        while house.room.is_free_for("alice"):
+            assert not waits.done()
+        assert house.room.is_free_for("bob")
+        (waiting,) = house.ledger.queue()
+        house.destroy(house.get(waiting.instance_id))
+        waits.result(60)
+        assert house.room.is_free_for("alice")
+    assert house.get(first).status != Status.DELETED
+
+
 # ---------------------------------------------------------------- the queue
 
 
 def test_bounded_who_finds_the_queue_full_gets_nothing(make_house: Any) -> None:
-    house = make_house({A: 1}, file=FleetFile.model_validate({"queue": {"max": 2}}))
-    with pytest.raises(QueueFull, match="at most 2"):
-        house.create(4, on_full="queue")
+    bounds = {"queue": {"max": 2, "max_per_owner": 1}}
+    house = make_house({A: 1}, file=FleetFile.model_validate(bounds))
+    with pytest.raises(OwnerQuotaExceeded, match="at most 1 of one owner's"):
+        house.create(3, on_full="queue")
     house.assert_idle()
-    assert len(house.create(3, on_full="queue")) == 3
-    with pytest.raises(QueueFull):
-        house.create(1, on_full="queue")
+    assert len(house.create(2, on_full="queue")) == 2
+    house.create(1, on_full="queue", owner="bob")
+    with pytest.raises(QueueFull, match="at most 2"):
+        house.create(1, on_full="queue", owner="cleo")
 
 
 def test_a_bad_order_is_refused_and_does_not_wait(make_house: Any) -> None:

@@ -146,7 +146,8 @@ def test_what_no_region_took_leaves_its_key_free(house: House, error: Any) -> No
 
 
 def test_duplicates_at_once_share_one_set_of_instances(house: House) -> None:
-    results = side_by_side([lambda: house.create(3, key="k") for _ in range(6)])
+    # As many as may wait for the one that came first.
+    results = side_by_side([lambda: house.create(3, key="k") for _ in range(5)])
     assert len({tuple(ids(it)) for it in results}) == 1
     assert all(it.server_id for made in results for it in made)
     assert house.servers() == 3

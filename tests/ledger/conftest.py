@@ -33,7 +33,7 @@ from openmultistack.models import (
 FLEET = "test"
 LEASE_MS = 60_000
 TTL_MS = 3_600_000
-WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 START_WITHIN_S = 60.0
 
 
@@ -176,6 +176,10 @@ class Desk:
     def later(self, key: str, field: str, ms: int) -> None:
         """Let time pass for one field of a hash that holds an epoch in ms."""
         self.redis.hset(key, field, int(float(self.redis.hget(key, field) or 0)) - ms)
+
+    def later_score(self, key: str, member: str, ms: int) -> None:
+        """Let time pass for one member of a sorted set by epoch ms."""
+        self.redis.zincrby(key, -ms, member)
 
     def move(self, attempt: Attempt, *regions: str | Offer, **more: object) -> Moved:
         """Move an attempt on."""

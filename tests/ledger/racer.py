@@ -18,7 +18,7 @@ from openmultistack.ledger import Attempt, Ledger, Served, Waiting, Wish
 from openmultistack.models import Flavor, Image, Network, Offer, Status
 
 START_WITHIN_S = 60.0
-WAITING = Waiting(priority=1, max_queued=20, wait_ms=60_000)
+WAITING = Waiting(priority=1, max_queued=20, wait_ms=60_000, max_of_owner=20)
 
 
 def offer(region: str, vcpus: int = 1) -> Offer:

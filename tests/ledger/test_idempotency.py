@@ -12,7 +12,7 @@ Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 KEY = Key("digest-of-key", "digest-of-body")
 OTHER_BODY = KEY._replace(body="digest-of-another")
-WAITING = Waiting(priority=10, max_queued=2, wait_ms=600_000)
+WAITING = Waiting(priority=10, max_queued=2, wait_ms=600_000, max_of_owner=2)
 NEED = Resources(instances=1, vcpus=1, ram_mb=1)
 DAY_MS = 24 * 3600 * 1000
 
@@ -79,7 +79,8 @@ def test_a_key_stands_for_a_day(desk: Desk) -> None:
         ({"count": 99}, "full"),
         ({"count": 2, "quota": Quota(instances=1)}, "quota"),
         ({"count": 2, "quota": Quota(creates_per_minute=1)}, "rate"),
-        ({"count": 23, "waiting": WAITING}, "queue_full"),
+        ({"count": 23, "waiting": WAITING._replace(max_of_owner=9)}, "queue_full"),
+        ({"count": 23, "waiting": WAITING}, "owner_queue_full"),
     ],
 )
 def test_a_refused_command_leaves_no_key(desk: Desk, ask: dict[str, Any], outcome: str) -> None:

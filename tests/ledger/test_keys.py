@@ -19,7 +19,7 @@ from openmultistack.models import Catalogue, Instance, Place, Quota, Resources, 
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
-WAITING = Waiting(priority=10, max_queued=9, wait_ms=60_000)
+WAITING = Waiting(priority=10, max_queued=9, wait_ms=60_000, max_of_owner=9)
 SCRIPTS = sorted(
     it.name.removesuffix(".lua")
     for it in files("openmultistack.ledger").iterdir()

@@ -176,7 +176,7 @@ class Rules(RuleBasedStateMachine):
         admitted = self.desk.place(
             *offers, ids=ids, owner=owner, quota=QUOTAS[owner],
             key=Key(key, body) if key else None,
-            waiting=Waiting(count, QUEUE_MAX, 60_000) if waits else None, **more,
+            waiting=Waiting(count, QUEUE_MAX, 60_000, QUEUE_MAX) if waits else None, **more,
         )  # fmt: skip
         after = self.taken_rightly(before)
         assert len(after.queue) <= max(QUEUE_MAX, len(before.queue))

@@ -62,6 +62,8 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "release_all": lambda it: it.release_all([Gone(ATTEMPT, "o", KNOWN, "w")]),
     "renew": lambda it: it.renew("i-1", 1),
     "forget": lambda it: it.forget([KNOWN]),
+    "put_off": lambda it: it.put_off(["i-1"]),
+    "order_of": lambda it: it.order_of(KNOWN._replace(order="@i-1")),
     "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),
     "observe_all": lambda it: it.observe_all([Seen(ATTEMPT, "s", Status.ACTIVE, ())]),
     "hold": lambda it: it.hold(KNOWN, Resources(instances=1, vcpus=1, ram_mb=1)),

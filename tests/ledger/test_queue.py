@@ -10,7 +10,7 @@ from openmultistack.models import Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
-WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 HOUR_MS = 3_600_000
 
 
@@ -72,6 +72,19 @@ def test_bounded_a_command_beyond_the_queues_bound_does_nothing(desk: Desk) -> N
     assert desk.place(A, waiting=bound).outcome == "queue_full"
     assert len(desk.waiting()) == 2
     assert set(desk.redis.keys()) == before
+
+
+def test_bounded_one_owners_waiting_leaves_room_for_others(desk: Desk) -> None:
+    bound = WAITING._replace(max_queued=4, max_of_owner=2)
+    desk.open(A, instances=0)
+    assert desk.place(A, owner="alice", count=3, waiting=bound).outcome == "owner_queue_full"
+    assert desk.waiting() == []
+    assert desk.place(A, owner="alice", count=2, waiting=bound).outcome == "placed"
+    before = set(desk.redis.keys())
+    assert desk.place(A, owner="alice", waiting=bound).outcome == "owner_queue_full"
+    assert set(desk.redis.keys()) == before
+    assert desk.place(A, owner="bob", count=2, waiting=bound).outcome == "placed"
+    assert desk.place(A, owner="cleo", waiting=bound).outcome == "queue_full"
 
 
 def test_what_does_not_need_the_queue_is_placed_though_it_is_full(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from openmultistack.models import Quota, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
-WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000)
+WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 THREADS = 8
 
 

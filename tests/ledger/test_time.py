@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.ledger import Attempt, Ledger
+from openmultistack.ledger import Attempt, Ledger, View
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
@@ -150,7 +150,7 @@ def test_two_fleets_on_one_redis_know_nothing_of_each_other(desk: Desk, redis: A
     assert other.regions() == []
     assert other.get([attempt.instance_id]) == []
     assert other.due(10) == []
-    assert other.view(A, [attempt.instance_id]) == ((), {})
+    assert other.view(A, [attempt.instance_id]) == View((), {})
     here = Attempt(attempt.instance_id, 1, A)
     assert not other.release(here, owner="alice", instance=None, why="not mine")
     assert desk.held(A) == [1]

@@ -108,6 +108,10 @@ def test_owners_quotas_and_the_queue_are_bounded_as_told_and_else_boundless(load
     assert (fleet.file.owner_rule("ci").priority, fleet.file.owner_rule("bob").priority) == (-1, 0)
     assert fleet.file.owner_rule("bob").quota.quota() == Quota()
     assert (fleet.file.queue.max, fleet.file.queue.max_wait) == (7, 60)
+    assert fleet.file.queue.of_owner == 2, "a quarter, and so much more that it is whole"
+    for of_owner, bound in ((3, 3), (0, 0), (9, 7)):
+        bounded = load({"queue": {"max": 7, "max_per_owner": of_owner}})
+        assert bounded.file.queue.of_owner == bound
     rule, none = fleet.regions["alpha/One"].rule, fleet.regions["beta/One"].rule
     assert (rule.max_building, rule.starts_per_minute) == (3, 12)
     assert (none.max_building, none.starts_per_minute) == (None, None)

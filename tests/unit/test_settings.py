@@ -22,10 +22,12 @@ def test_variables_are_read_by_their_names_and_an_empty_one_counts_as_absent() -
             "OMS_ISSUERS_FILE": "/etc/oms/issuers.yaml",
             "OS_CLIENT_CONFIG_FILE": "",
             "OMS_LEASE_S": "60",
+            "THREADS": "12",
         }
     )
     assert (settings.fleet, settings.lease_s, settings.clouds_file) == ("prod", 60, None)
     assert settings.issuers_file == Path("/etc/oms/issuers.yaml")
+    assert settings.threads == 12
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ def test_variables_are_read_by_their_names_and_an_empty_one_counts_as_absent() -
         ("OMS_FLEET", "f" * 49),
         ("OMS_REDIS_URL", "http://127.0.0.1"),
         ("OMS_LEASE_S", "9"),
+        ("THREADS", "0"),
+        ("THREADS", "many"),
         ("OMS_LEASE_S", "3601"),
         ("OMS_LEASE_S", "long"),
     ],

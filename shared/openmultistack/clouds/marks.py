@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from openmultistack.clouds.port import Marks
 
 _LABEL = "oms_label:"
+# More attempts than are ever made, and the last moment that can be shown.
+ATTEMPT_MOST, LAST_MS = 10_000, 253_402_300_799_999
 # The alphabet of a ULID: no other fleet's name can be read as ours.
 _INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>\d+)"
 
@@ -40,6 +42,19 @@ def metadata_of(marks: Marks) -> dict[str, str]:
     }
 
 
+def _id(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}", text):
+        raise ValueError("expected an instance's id")
+    return text
+
+
+def _number(text: str, *, most: int) -> int:
+    """Return a number of ASCII digits: what anybody in a project may have written."""
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not 0 <= int(text) <= most:
+        raise ValueError(f"expected a number up to {most}")
+    return int(text)
+
+
 def tag_of(fleet: str) -> str:
     """Return the tag that all servers of a fleet have; Nova allows 60 characters, no comma."""
     return f"oms-{fleet}"[:60]
@@ -52,8 +67,8 @@ def marks_of(metadata: Mapping[str, str], fleet: str) -> Marks | None:
     try:
         return Marks(
             fleet=fleet,
-            instance_id=metadata["oms_instance"],
-            attempt=int(metadata["oms_attempt"]),
+            instance_id=_id(metadata["oms_instance"]),
+            attempt=_number(metadata["oms_attempt"], most=ATTEMPT_MOST),
             owner=metadata["oms_owner"],
             name=metadata["oms_name"],
             labels={
@@ -61,8 +76,8 @@ def marks_of(metadata: Mapping[str, str], fleet: str) -> Marks | None:
                 for key, value in metadata.items()
                 if key.startswith(_LABEL)
             },
-            created_at_ms=int(metadata["oms_created_at_ms"]),
-            expires_at_ms=int(metadata["oms_expires_at_ms"]),
+            created_at_ms=_number(metadata["oms_created_at_ms"], most=LAST_MS),
+            expires_at_ms=_number(metadata["oms_expires_at_ms"], most=LAST_MS),
             keypair=metadata.get("oms_keypair") or None,
             idempotency=metadata.get("oms_idempotency", ""),
         )

@@ -11,6 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from keystoneauth1.access import AccessInfo
 from openstack import exceptions, utils
@@ -299,19 +300,19 @@ class OpenStackCloud:
     def forget_keypair(self, name: str) -> None:
         """Delete a keypair; one that is gone is no error."""
         with self._session() as connection:
-            _delete(connection, f"/os-keypairs/{name}")
+            _delete(connection, f"/os-keypairs/{_segment(name)}")
 
     def delete(self, server_id: str, keypair: str | None = None) -> None:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
         with self._session() as connection:
-            _delete(connection, f"/servers/{server_id}")
+            _delete(connection, f"/servers/{_segment(server_id)}")
             if keypair:
-                _delete(connection, f"/os-keypairs/{keypair}")
+                _delete(connection, f"/os-keypairs/{_segment(keypair)}")
 
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""
         with self._session() as connection:
-            path, version = f"/servers/{server_id}", self._version
+            path, version = f"/servers/{_segment(server_id)}", self._version
             try:
                 found = asked(connection.compute, path, microversion=version)
             except exceptions.NotFoundException:
@@ -359,7 +360,7 @@ class OpenStackCloud:
         """Return a flavor by its id; asked for once, as an id never means another."""
         if flavor_id not in self._flavors:
             try:
-                found = asked(nova, f"/flavors/{flavor_id}")
+                found = asked(nova, f"/flavors/{_segment(flavor_id)}")
             except exceptions.NotFoundException:
                 self._flavors[flavor_id] = None
             else:
@@ -404,7 +405,7 @@ class OpenStackCloud:
         """Write a server's marks anew."""
         with self._session() as connection:
             answer = connection.compute.post(
-                f"/servers/{server_id}/metadata", json={"metadata": metadata_of(marks)}
+                f"/servers/{_segment(server_id)}/metadata", json={"metadata": metadata_of(marks)}
             )
             exceptions.raise_from_response(answer)
 
@@ -418,6 +419,17 @@ def _networks(connection: Services) -> tuple[Network, ...]:
         return (NO_NETWORK,)
     with naming("network"):
         return tuple(map(network_of, listed(connection.network, "/networks")))
+
+
+def _segment(name: str) -> str:
+    """Return a name or an id as one part of a path, whatever is in it.
+
+    Raises:
+        BadAnswer: there is no such part.
+    """
+    if name in ("", ".", ".."):
+        raise BadAnswer(f"{name!r} cannot be the id of anything")
+    return quote(name, safe="")
 
 
 def _delete(connection: Any, path: str) -> None:  # noqa: ANN401  the sdk is untyped

@@ -81,10 +81,19 @@ class OwnerRule(Frozen):
 
 
 class QueueRule(Frozen):
-    """How many instances may wait in all, and how long each (seconds)."""
+    """How many instances may wait, in all and of one owner, and how long each (seconds)."""
 
     max: int = Field(default=1000, ge=0, le=10_000)
+    # If nothing is said a quarter of `max`: no owner can keep all others out.
+    max_per_owner: int | None = Field(default=None, ge=0, le=10_000)
     max_wait: int = Field(default=3600, ge=1, le=86400)
+
+    @property
+    def of_owner(self) -> int:
+        """How many of one owner's may wait."""
+        if self.max_per_owner is None:
+            return -(-self.max // 4)
+        return min(self.max, self.max_per_owner)
 
 
 class FleetFile(Frozen):

@@ -8,12 +8,13 @@ from openmultistack.ledger.decode import Slot, View
 from openmultistack.ledger.ending import Destroyed, EndedBy, Gone, OnlyIf
 from openmultistack.ledger.ledger import Ledger
 from openmultistack.ledger.observing import Meaning, Seen
-from openmultistack.ledger.placing import Admitted, Key, Moved, Served, Waiting, Wish
+from openmultistack.ledger.placing import KEYS_MAX, Admitted, Key, Moved, Served, Waiting, Wish
 from openmultistack.ledger.queue import Queued
 from openmultistack.ledger.shares import Shares
 
 __all__ = [
     "DISABLED_RANK",
+    "KEYS_MAX",
     "UNREACHABLE",
     "Address",
     "Admitted",

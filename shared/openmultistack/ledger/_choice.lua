@@ -8,7 +8,9 @@ local function rooms(ask, first, now)
   local left, all, free = {}, {}, 0
   for i, kind in ipairs(ask.kind_of) do
     local at = first + 2 * (i - 1)
-    left[i], all[i] = room(KEYS[at], KEYS[at + 1], ask.kinds[kind].need, now)
+    -- One whose fields cannot be read has no room; that is no reason not to take another.
+    local good, fits, of = pcall(room, KEYS[at], KEYS[at + 1], ask.kinds[kind].need, now)
+    left[i], all[i] = good and fits or 0, good and of or 1
     free = free + left[i]
   end
   return left, all, free

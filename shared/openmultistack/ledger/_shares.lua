@@ -6,8 +6,15 @@
 local shares
 local SHARE_MAX = 128 * 128 - 1
 
+-- The number of a region, or nil if what it has for one is none.
+local function number_of(text)
+  local number = tonumber(text or nil)
+  return number and number >= 0 and number < 1e6 and number or nil
+end
+
 -- Write down a share, from 0 to 1, of the region with a number; nothing of one without.
 local function write_share(number, share)
+  number = number_of(number)
   if not number then return end
   local told = share > 0 and 1 + math.floor(share * (SHARE_MAX - 1)) or 0
   redis.call('SETRANGE', shares, 2 * number, string.char(math.floor(told / 128), told % 128))

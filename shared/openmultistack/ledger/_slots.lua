@@ -1,5 +1,13 @@
 -- Put before the scripts that take slots of a region, or free them: the counts change with them.
 
+-- A slot, or nil if nobody can read it: it is counted among the slots, and holds nothing else.
+local function read_slot(text)
+  local good, slot = pcall(cjson.decode, text)
+  if not good or type(slot) ~= 'table' or type(slot.owner) ~= 'string' then return nil end
+  if not tonumber(slot.vcpus) or not tonumber(slot.ram_mb) then return nil end
+  return slot
+end
+
 local function count_owner(usage, sum)
   redis.call('HINCRBY', usage, 'vcpus', sum.vcpus)
   redis.call('HINCRBY', usage, 'ram_mb', sum.ram_mb)

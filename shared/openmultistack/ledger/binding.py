@@ -77,7 +77,7 @@ class Binding(Acting):
     def strand(self, region: str, instance_ids: Sequence[str]) -> int:
         """Tell of instances that their cloud is out of reach; see strand.lua."""
         ask = {"region": self.place_of(region), "why": UNREACHABLE, "again_ms": LOOK_AGAIN_MS}
-        return self._tell("strand", ask, instance_ids, self._keys.due)
+        return self._tell("strand", ask, instance_ids, self._keys.due, self._keys.orders)
 
     def unstrand(self, region: str, instance_ids: Sequence[str]) -> int:
         """Tell of instances that their cloud is reached again; see unstrand.lua."""

@@ -6,9 +6,10 @@ a hand has put out of step, or with a region taken out of it.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openmultistack.ledger.acts import AT_ONCE, Acting
+from openmultistack.ledger.decode import read_all
 from openmultistack.ledger.reading import READ_AT_ONCE
 from openmultistack.models import Resources
 
@@ -62,12 +63,13 @@ class Counting(Acting):
                     pipe.hmget(self._keys.region(place), "held_vcpus", "held_ram_mb", "building")
                 found = pipe.execute()
             for place, texts, told in zip(some, found[::2], found[1::2], strict=True):
-                slots = [json.loads(it) for it in texts]
+                slots, _ = read_all("slot", [(place, it) for it in texts], _decode)
                 sums = [sum(it[what] for it in slots) for what in ("vcpus", "ram_mb")]
-                if [int(it or 0) for it in told] != [*sums, sum("building" in it for it in slots)]:
+                building = sum("building" in it for it in slots)
+                if [it or "0" for it in told] != [*map(str, sums), str(building)]:
                     wrong.append(place)
                 for it in slots:
-                    one = Resources(1, int(it["vcpus"]), int(it["ram_mb"]))
+                    one = Resources(1, it["vcpus"], it["ram_mb"])
                     held[it["owner"]] = held.get(it["owner"], Resources()) + one
         return wrong, held
 
@@ -110,6 +112,12 @@ class Counting(Acting):
         given += [*map(keys.usage, owners), *map(keys.slots, places)]
         ask = json.dumps({"owners": owners, "regions": places})
         return int(self._scripts.run("recount_owners", given, ask))
+
+
+def _decode(text: str) -> Mapping[str, Any]:
+    slot = json.loads(text)
+    numbers = {what: int(slot[what]) for what in ("vcpus", "ram_mb")}
+    return {**slot, **numbers, "owner": str(slot["owner"])}
 
 
 def _lots(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -1,9 +1,14 @@
-"""What Redis returns, as values."""
+"""What Redis returns, as values.
+
+A record that cannot be read, be it damaged or of a version to come, stops nobody: it is left out,
+and the log tells of it. Nothing of it is changed.
+"""
 
 import json
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
+from openmultistack.logs import log
 from openmultistack.models import (
     Address,
     Instance,
@@ -13,6 +18,16 @@ from openmultistack.models import (
     Resources,
     Status,
 )
+
+Kept = TypeVar("Kept")
+Value = TypeVar("Value")
+
+# What comes of reading what is not as we write it.
+_DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+# So many of what cannot be read are named in one line of the log, so long each.
+_NAMED, _NAME_CHARS = 5, 80
+# No time after the year 9999 can be shown.
+_LAST_MS = 253_402_300_799_999
 
 # Until when a region rests: by its breaker, and by its provider's wish.
 RESTS = ("open_until_ms", "paused_until_ms")
@@ -38,27 +53,58 @@ class View(NamedTuple):
 
     slots: tuple[Slot, ...]
     instances: Mapping[str, Instance]
+    # Ids of those that are there, and of which slot or record cannot be read.
+    unreadable: frozenset[str] = frozenset()
 
 
-def decode_slots(fields: Mapping[str, str]) -> list[Slot]:
-    """Return the slots of a region's hash."""
-    slots = []
-    for name, text in fields.items():
-        instance_id, _, attempt = name.rpartition("/")
-        value = json.loads(text)
-        slots.append(
-            Slot(
-                instance_id=instance_id,
-                attempt=int(attempt),
-                owner=value["owner"],
-                vcpus=int(value["vcpus"]),
-                ram_mb=int(value["ram_mb"]),
-                since_ms=int(value["since_ms"]),
-                lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
-                server_id=value.get("server_id"),
-            )
-        )
-    return slots
+def read_all(
+    what: str, found: Iterable[tuple[str, Kept]], decode: Callable[[Kept], Value]
+) -> tuple[list[Value], list[str]]:
+    """Return what can be read of things found by name, and the names of what cannot."""
+    values, unreadable = [], []
+    for name, kept in found:
+        try:
+            values.append(decode(kept))
+        except _DAMAGE:
+            unreadable.append(name)
+    if unreadable:
+        names = [it[:_NAME_CHARS] for it in unreadable[:_NAMED]]
+        log().warning("unreadable", what=what, count=len(unreadable), names=names)
+    return values, unreadable
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected text")
+    return value
+
+
+def _texts(text: str) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in json.loads(text).items()}
+
+
+def _ms(text: str) -> int:
+    """Return a time; Lua writes a large number with an exponent."""
+    ms = int(float(text))
+    if not 0 <= ms <= _LAST_MS:
+        raise ValueError("expected a time that can be shown")
+    return ms
+
+
+def decode_slot(name: str, text: str) -> Slot:
+    """Return a slot of a region's hash."""
+    instance_id, _, attempt = name.rpartition("/")
+    value = json.loads(text)
+    return Slot(
+        instance_id=instance_id,
+        attempt=int(attempt),
+        owner=_text(value["owner"]),
+        vcpus=int(value["vcpus"]),
+        ram_mb=int(value["ram_mb"]),
+        since_ms=int(value["since_ms"]),
+        lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
+        server_id=_text(value["server_id"]) if "server_id" in value else None,
+    )
 
 
 def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) -> Instance:
@@ -72,23 +118,31 @@ def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) ->
         image=fields["image"],
         flavor=fields["flavor"],
         attempt=int(fields["attempt"]),
-        created_at_ms=int(float(fields["created_at_ms"])),
-        expires_at_ms=int(float(fields["expires_at_ms"])),
+        created_at_ms=_ms(fields["created_at_ms"]),
+        expires_at_ms=_ms(fields["expires_at_ms"]),
         server_id=fields.get("server_id"),
-        addresses=tuple(Address(**it) for it in json.loads(fields.get("addresses", "[]"))),
+        addresses=tuple(_address(it) for it in json.loads(fields.get("addresses", "[]"))),
         cloud_status=fields.get("cloud_status", ""),
-        labels=json.loads(fields["labels"]),
+        labels=_texts(fields["labels"]),
         error=fields.get("error"),
         order=fields.get("order"),
         has_keypair=fields.get("has_keypair") == "1",
-        tried={name_of(it): why for it, why in json.loads(fields.get("tried", "{}")).items()},
+        tried={name_of(it): why for it, why in _texts(fields.get("tried", "{}")).items()},
         promised="promised" in fields,
-        quota=Quota(**json.loads(fields.get("quota", "{}"))),
+        quota=_quota(fields.get("quota", "{}")),
         idempotency=fields.get("idempotency", ""),
         ended=fields.get("ended"),
         stranded="stranded" in fields,
         was_due_ms=tuple(int(float(it)) for it in fields.get("was_due_ms", "").split(",") if it),
     )
+
+
+def _quota(text: str) -> Quota:
+    return Quota(**{what: int(bound) for what, bound in json.loads(text).items()})
+
+
+def _address(told: dict[str, Any]) -> Address:
+    return Address(**told | {"address": _text(told["address"]), "version": int(told["version"])})
 
 
 def decode_region(
@@ -123,6 +177,8 @@ def decode_region(
 def _health(fields: Mapping[str, str], now_ms: int) -> RegionHealth:
     """Return the first reason for which a region takes nothing; else that it is up."""
     state = cast("RegionHealth", fields.get("state", "unknown"))
+    if state not in get_args(RegionHealth):
+        raise ValueError("expected a state of a region")
     if "drained" in fields:
         return "drained"
     if state == "up" and any(int(float(fields.get(it, 0))) > now_ms for it in RESTS):

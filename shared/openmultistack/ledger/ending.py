@@ -14,6 +14,10 @@ EndedBy = Literal["destroyed", "expired", "refused"]
 
 # How long a DELETED instance can still be shown and listed.
 REMEMBER_MS = 24 * 3600 * 1000
+# What is due and cannot be read is looked at again after this.
+PUT_OFF_MS = 600_000
+# Of one owner's so many ended ones are remembered: beyond that the oldest are forgotten.
+GONE_MAX = 10_000
 
 
 class Gone(NamedTuple):
@@ -83,12 +87,27 @@ class Ending(Acting):
         freed: list[bool] = []
         for start in range(0, len(gone), AT_ONCE):
             freed += self._release_some(gone[start : start + AT_ONCE])
+        for owner in {it.owner for it in gone}:
+            self._forget_oldest(owner)
         return freed
+
+    def _forget_oldest(self, owner: str) -> None:
+        """Forget of an owner's ended instances those beyond the bound; their ids tell the age."""
+        gone = self._keys.gone(owner)
+        with self._pipeline() as pipe:
+            pipe.zcard(gone)
+            more = pipe.execute()[0] - GONE_MAX
+        while more > 0:
+            with self._pipeline() as pipe:
+                pipe.zrange(gone, 0, min(more, AT_ONCE) - 1)
+                ids = pipe.execute()[0]
+            self._drop(owner, ids)
+            more -= AT_ONCE
 
     def _release_some(self, gone: Sequence[Gone]) -> list[bool]:
         region = gone[0].attempt.region
         keys = [self._keys.region(region), self._keys.slots(region), self._keys.due]
-        keys += [self._keys.shares, self._keys.heads]
+        keys += [self._keys.shares, self._keys.heads, self._keys.orders]
         places = {key: place for place, key in enumerate(keys, start=1)}
         ask = {
             "region": self.place_of(region),
@@ -123,11 +142,26 @@ class Ending(Acting):
         keys = [*self._story(instance_id), self._keys.due]
         return bool(self._scripts.run("renew", keys, instance_id, ttl_ms))
 
+    def put_off(self, instance_ids: Iterable[str]) -> None:
+        """Have what is due and cannot be read looked at later: what comes after it is in reach."""
+        later_ms = self.now_ms() + PUT_OFF_MS
+        with self._pipeline() as pipe:
+            for instance_id in instance_ids:
+                pipe.zadd(self._keys.due, {instance_id: later_ms}, xx=True)
+            pipe.execute()
+
     def forget(self, instances: Iterable[Instance]) -> None:
         """Drop what is remembered of ended instances; safe to repeat."""
+        by_owner: dict[str, list[str]] = {}
+        for instance in instances:
+            by_owner.setdefault(instance.owner, []).append(instance.id)
+        for owner, ids in by_owner.items():
+            self._drop(owner, ids)
+
+    def _drop(self, owner: str, ids: Sequence[str]) -> None:
         with self._pipeline(transaction=True) as pipe:
-            for instance in instances:
-                pipe.delete(*self._story(instance.id))
-                pipe.zrem(self._keys.gone(instance.owner), instance.id)
-                pipe.zrem(self._keys.due, instance.id)
+            for instance_id in ids:
+                pipe.delete(*self._story(instance_id))
+                pipe.zrem(self._keys.gone(owner), instance_id)
+                pipe.zrem(self._keys.due, instance_id)
             pipe.execute()

@@ -44,6 +44,8 @@ class Keys:
         self.version = self._prefix + "version"
         # Hash: place to the version of its catalogue.
         self.versions = self._prefix + "versions"
+        # Hash: what instances were ordered as, where that is long; see _orders.lua.
+        self.orders = self._prefix + "orders"
         # Set: owners who had slots at the last recount, or were refused for their quota since.
         self.owners = self._prefix + "owners"
         # Hash: region to the version of what it refused.
@@ -106,6 +108,10 @@ class Keys:
     def idempotency(self, owner: str, digest: str) -> str:
         """Hash: what an owner's idempotency key stands for."""
         return f"{self._prefix}key:{quote(owner, safe='')}:{quote(digest, safe='')}"
+
+    def keyed(self, owner: str) -> str:
+        """Sorted set: digests of the owner's idempotency keys, by when they are forgotten."""
+        return f"{self._prefix}keyed:{quote(owner, safe='')}"
 
     def shelf(self, name: str) -> str:
         """String: what processes leave for one another; sealed where it is secret."""

@@ -1,6 +1,7 @@
 -- An attempt failed: leave its region, and reserve a slot elsewhere as the next attempt.
 -- KEYS  record (hash), events (list), usage (hash: the owner's), queue (zset), region and slots of
---       the failed attempt (hashes), shares (string), heads, the owner's line (zsets), then region and slots of each candidate in rank order (hashes)
+--       the failed attempt (hashes), shares (string), heads, the owner's line (zsets), orders
+--       (hash), then region and slots of each candidate in rank order (hashes)
 -- ARGV  1 JSON {id, attempt, from, from_name, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
 --         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates there are in all}
@@ -14,10 +15,10 @@
 -- Safe to repeat: the nonce tells a lost answer from another caller's move.
 local ask = cjson.decode(ARGV[1])
 local now, record, events = now_ms(), KEYS[1], KEYS[2]
-shares, heads = KEYS[7], KEYS[8]
+shares, heads, orders = KEYS[7], KEYS[8], KEYS[10]
 local it = redis.call('HMGET', record, 'status', 'attempt', 'nonce', 'region', 'tried', 'queue', 'created_at_ms', 'said')
 if it[3] == ask.nonce then return cjson.encode({outcome = 'moved', region = it[4]}) end
-if #ask.regions < ask.of and not choose(ask.pick, rooms(ask, 10, now)) then
+if #ask.regions < ask.of and not choose(ask.pick, rooms(ask, 11, now)) then
   return cjson.encode({outcome = 'short'})
 end
 
@@ -41,7 +42,7 @@ redis.call('HSET', record, 'said', cjson.encode(said))
 redis.call('HDEL', record, 'server_id', 'addresses', 'cloud_status')
 tell(events, {at_ms = now, what = 'failed', region = ask.from, attempt = ask.attempt, why = ask.why})
 
-local left, all = rooms(ask, 10, now)
+local left, all = rooms(ask, 11, now)
 local chosen = choose(ask.pick, left, all)
 if not chosen and ask.wait then
   redis.call('HSET', record, 'status', 'QUEUED', 'region', '')
@@ -55,13 +56,13 @@ elseif not chosen then
   table.sort(story)
   local error = 'no region worked: ' .. table.concat(story, '; ')
   redis.call('HSET', record, 'status', 'ERROR', 'error', error)
-  redis.call('HDEL', record, 'order')
+  let_order_go(record)
   tell(events, {at_ms = now, what = 'error', region = ask.from, attempt = ask.attempt, why = error})
   return cjson.encode({outcome = 'none'})
 end
 
 local to, kind, attempt = ask.regions[chosen], ask.kinds[ask.kind_of[chosen]], ask.attempt + 1
-owned(KEYS[3], start(KEYS[8 + 2 * chosen], KEYS[9 + 2 * chosen], {ask.id .. '/' .. attempt},
+owned(KEYS[3], start(KEYS[9 + 2 * chosen], KEYS[10 + 2 * chosen], {ask.id .. '/' .. attempt},
   new_slot(ask.owner, kind.need, now, now + ask.lease_ms)))
 redis.call('HSET', record, 'attempt', attempt, 'region', to, 'nonce', ask.nonce)
 if ask.promised then redis.call('HSET', record, 'promised', 1) end

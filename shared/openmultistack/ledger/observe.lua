@@ -1,12 +1,13 @@
 -- What the cloud shows of attempts' servers in a region goes into the ledger; an unproven attempt
 -- is thereby adopted.
--- KEYS  region, slots (hashes), shares (string), then for each attempt: record (hash), events (list)
+-- KEYS  region, slots (hashes), shares (string), orders (hash), then for each attempt: record (hash), events (list)
 -- ARGV  1 JSON {region, attempts: [{id, attempt, server_id, addresses: JSON, or '' if none is
 --         shown: those known stay, status: BUILD, ACTIVE or DELETING (it may come back),
 --         cloud_status: the cloud's own word, '' if it says no more}]}
 -- Returns  of each attempt 1 if its slot exists, else 0
 -- Safe to repeat.
 local ask, now, found, built = cjson.decode(ARGV[1]), now_ms(), {}, 0
+orders = KEYS[4]
 
 local function observe(it, record, events)
   local slot = it.id .. '/' .. it.attempt
@@ -37,13 +38,14 @@ local function observe(it, record, events)
   end
   if it.status == 'ACTIVE' and was[1] == 'BUILD' then
     redis.call('HSET', record, 'status', 'ACTIVE')
-    redis.call('HDEL', record, 'order', 'nonce')
+    redis.call('HDEL', record, 'nonce')
+    let_order_go(record)
     say('active', 'the cloud shows it ACTIVE')
   end
   return 1
 end
 
-for i, it in ipairs(ask.attempts) do found[i] = observe(it, KEYS[2 * i + 2], KEYS[2 * i + 3]) end
+for i, it in ipairs(ask.attempts) do found[i] = observe(it, KEYS[2 * i + 3], KEYS[2 * i + 4]) end
 if built > 0 then
   shares = KEYS[3]
   redis.call('HINCRBY', KEYS[1], 'building', -built)

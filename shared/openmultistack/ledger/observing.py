@@ -51,7 +51,8 @@ class Observing(Acting):
             stories = [key for it in some for key in self._story(it.attempt.instance_id)]
             place = self.place_of(some[0].attempt.region)
             ask = {"region": place, "attempts": [_seen(it) for it in some]}
-            keys = [*self._place_keys(some[0].attempt), self._keys.shares, *stories]
+            keys = [*self._place_keys(some[0].attempt), self._keys.shares]
+            keys += [self._keys.orders, *stories]
             self._scripts.run("observe", keys, json.dumps(ask))
 
     def hold(

@@ -4,23 +4,25 @@
 --       for each instance: record (hash), events (list)
 --       due (zset: id by epoch ms), queue (zset: member by epoch ms), usage (hash: the owner's),
 --       idempotency key (hash: body, 1..n -> id), shares (string), heads, the owner's line (zsets),
---       then the indices that list the instances (zsets)
+--       orders (hash), keyed (zset: digest of the owner's keys by when it is forgotten), then the
+--       indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
---         key: {body, mark, keep_ms} if there is one,
---         queue: {members, max, wait_ms, fields} if it may wait,
+--         key: {digest, body, mark, keep_ms, max: so many an owner has} if there is one,
+--         queue: {members, max, max_of_owner, wait_ms, fields} if it may wait,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
 --         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates the command has in all}
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
---         `short` (these candidates have too little room, and there are others), `full`, `quota`, `rate` (retry_ms), `queue_full`, `conflict` (another body with the same
---         key), `repeated` (ids: the instances that the key stands for)
+--         `short` (these candidates have too little room, and there are others), `full`, `quota`,
+--         `rate` (retry_ms), `queue_full`, `owner_queue_full`, `keys_full`, `conflict` (another body with the
+--         same key), `repeated` (ids: the instances that the key stands for)
 -- Safe to repeat: a command whose first record exists gets the answer it got.
 local ask = cjson.decode(ARGV[1])
 local now, wanted, regions = now_ms(), #ask.ids, {}
 local records = 2 * #ask.regions + 1
 local due = records + 2 * wanted
 local queue, usage, key = KEYS[due + 1], KEYS[due + 2], KEYS[due + 3]
-shares, heads = KEYS[due + 4], KEYS[due + 5]
+shares, heads, orders = KEYS[due + 4], KEYS[due + 5], KEYS[due + 7]
 local function answer(outcome, more)
   local told = {outcome = outcome, regions = regions, free = 0, now_ms = now}
   for name, value in pairs(more or {}) do told[name] = value end
@@ -39,6 +41,11 @@ if ask.key and redis.call('EXISTS', key) == 1 then
   return answer('repeated')
 end
 
+if ask.key then
+  redis.call('ZREMRANGEBYSCORE', KEYS[due + 8], '-inf', now)
+  if redis.call('ZCARD', KEYS[due + 8]) >= ask.key.max then return answer('keys_full') end
+end
+
 local rate, paid = ask.quota.creates_per_minute, nil
 if rate then
   paid = redis.call('HGET', usage, 'starts_at_ms')
@@ -50,6 +57,8 @@ local picks, free, short_of = choose_all(ask, wanted, spare(usage, ask.quota), n
 local short = wanted - #picks
 if short > 0 and short_of == 'full' and #ask.regions < ask.of then return answer('short') end
 if short > 0 and ask.queue then
+  local own = redis.call('ZCARD', KEYS[due + 6]) + short
+  if own > ask.queue.max_of_owner then return answer('owner_queue_full') end
   if redis.call('ZCARD', queue) + short > ask.queue.max then return answer('queue_full') end
 elseif short > 0 and (#picks == 0 or not ask.partial) then
   return answer(short_of, {free = free})
@@ -87,6 +96,7 @@ local function going_to(at)
 end
 
 local dues, members, waiting, sum = {}, {}, {}, nil
+ask.fields.order = keep_order(ask.fields.order, ask.ids[1], ask.queue and wanted or #picks)
 for i = 1, ask.queue and wanted or #picks do
   local id, record, at = ask.ids[i], KEYS[records + 2 * (i - 1)], picks[i] or 0
   local it = goes_to[at] or going_to(at)
@@ -107,12 +117,14 @@ end
 if sum then owned(usage, sum) end
 if #waiting > 0 then join(queue, KEYS[due + 6], usage, waiting) end
 redis.call('ZADD', KEYS[due], unpack(dues))
-for index = due + 7, #KEYS do redis.call('ZADD', KEYS[index], unpack(members)) end
+for index = due + 9, #KEYS do redis.call('ZADD', KEYS[index], unpack(members)) end
 if ask.key then
   local stands_for = {}
   for i = 1, #regions do push(stands_for, i, ask.ids[i]) end
   redis.call('HSET', key, 'body', ask.key.body, unpack(stands_for))
   redis.call('PEXPIRE', key, ask.key.keep_ms)
+  redis.call('ZADD', KEYS[due + 8], now + ask.key.keep_ms, ask.key.digest)
+  redis.call('PEXPIRE', KEYS[due + 8], ask.key.keep_ms)
 end
 if rate then redis.call('HSET', usage, 'starts_at_ms', paid) end
 return answer('placed', {free = free})

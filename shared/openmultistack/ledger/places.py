@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from openmultistack.ledger.decode import read_all
+
 
 class Places(NamedTuple):
     """The names as of one look at the ledger; see bind.lua. Never changes."""
@@ -26,9 +28,16 @@ class Places(NamedTuple):
         return str(entry["name"]) if entry else place
 
 
+def _decode(kept: tuple[str, str]) -> tuple[str, Mapping[str, Any]]:
+    place, text = kept
+    entry = json.loads(text)
+    return place, {**entry, "name": str(entry["name"])}
+
+
 def decode_places(
     version: str, named: Mapping[str, str], places: Mapping[str, str], before: Places
 ) -> Places:
     """Return the names in the ledger's two hashes; what a lost ledger does not say stays."""
-    entries = {place: json.loads(text) for place, text in places.items()}
+    told, _ = read_all("place", [(it[0], it) for it in places.items()], _decode)
+    entries = dict(told)
     return Places(version, {**before.by_name, **named}, {**before.entries, **entries})

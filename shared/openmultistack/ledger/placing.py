@@ -18,6 +18,8 @@ ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy"
 
 # How long an idempotency key stands for what it made.
 KEEP_KEY_MS = 24 * 3600 * 1000
+# None of them is forgotten before that; of one owner's so many at once are remembered.
+KEYS_MAX = 100_000
 
 
 class Key(NamedTuple):
@@ -28,11 +30,13 @@ class Key(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """How the rest of a command may wait: at most so many in the queue, so long, in which place."""
+    """How the rest of a command may wait: in which place, so long, with at most so many others."""
 
     priority: int
     max_queued: int
     wait_ms: int
+    # Of the same owner.
+    max_of_owner: int
 
 
 class Wish(NamedTuple):
@@ -51,7 +55,17 @@ class Wish(NamedTuple):
     shares: Shares | None = None
 
 
-Outcome = Literal["placed", "full", "quota", "rate", "queue_full", "conflict", "repeated"]
+Outcome = Literal[
+    "placed",
+    "full",
+    "quota",
+    "rate",
+    "queue_full",
+    "owner_queue_full",
+    "keys_full",
+    "conflict",
+    "repeated",
+]
 
 
 class Admitted(NamedTuple):
@@ -119,6 +133,8 @@ class Placing(Acting):
                 keys.shares,
                 keys.heads,
                 keys.line(owner),
+                keys.orders,
+                keys.keyed(owner),
                 *keys.indices(owner, wish.command.labels),
             ],
             self._wish(wish) | candidates(offers, self.place_of),
@@ -145,7 +161,8 @@ class Placing(Acting):
         }
         if key:
             mark = f"{key.digest}:{key.body}"
-            ask["key"] = {"body": key.body, "mark": mark, "keep_ms": KEEP_KEY_MS}
+            told = {"digest": key.digest, "body": key.body, "mark": mark}
+            ask["key"] = told | {"keep_ms": KEEP_KEY_MS, "max": KEYS_MAX}
         if wish.waiting:
             ask["queue"] = _queue(wish, wish.waiting)
         return ask
@@ -222,6 +239,7 @@ class Placing(Acting):
                 keys.shares,
                 keys.heads,
                 keys.line(owner),
+                keys.orders,
                 *self._region_keys(offers),
             ],
             ask | candidates(offers, self.place_of),
@@ -262,7 +280,7 @@ class Placing(Acting):
 
     def fail(self, attempt: Attempt, error: str) -> Status | None:
         """The instance's server failed for good: ERROR, until destroyed or expired."""
-        keys = self._story(attempt.instance_id)
+        keys = [*self._story(attempt.instance_id), self._keys.orders]
         place = self.place_of(attempt.region)
         answer = self._scripts.run("fail", keys, attempt.number, place, error)
         return Status(str(answer)) if answer else None
@@ -289,8 +307,8 @@ class Placing(Acting):
         self, owner: str, key: Key, ids: Sequence[str], *, even_promised: bool = False
     ) -> None:
         """Let a key be used anew, if it still stands for this command and nobody was told."""
-        keys = self._keyed(owner, key, ids)
-        self._scripts.run("unkey", keys, ids[0], "even" if even_promised else "")
+        keys = [self._keys.keyed(owner), *self._keyed(owner, key, ids)]
+        self._scripts.run("unkey", keys, key.digest, ids[0], "even" if even_promised else "")
 
     def _keyed(self, owner: str, key: Key, ids: Sequence[str]) -> list[str]:
         return [self._keys.idempotency(owner, key.digest), *map(self._keys.record, ids)]
@@ -322,6 +340,7 @@ def _queue(wish: Wish, waiting: Waiting) -> dict[str, object]:
     return {
         "members": [member_of(waiting.priority, wish.owner, i) for i in wish.ids],
         "max": waiting.max_queued,
+        "max_of_owner": waiting.max_of_owner,
         "wait_ms": waiting.wait_ms,
         "fields": {"image": command.image, "flavor": size},
     }

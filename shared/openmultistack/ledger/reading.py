@@ -11,7 +11,8 @@ from openmultistack.ledger.decode import (
     View,
     decode_instance,
     decode_region,
-    decode_slots,
+    decode_slot,
+    read_all,
 )
 from openmultistack.ledger.keys import Keys
 from openmultistack.ledger.places import Places, decode_places
@@ -83,10 +84,14 @@ class Readings:
             _, places, answers = self._read_regions(names)
         rests = any(it in fields for fields in answers[::2] for it in RESTS)
         now_ms = self.now_ms() if rests else 0
-        found = [
-            decode_region(name, fields, held, now_ms)
-            for name, fields, held in zip(places.values(), answers[::2], answers[1::2], strict=True)
-        ]
+
+        def decode(it: tuple[str, Mapping[str, str], int]) -> RegionState:
+            return decode_region(*it, now_ms)
+
+        told = list(zip(places.values(), answers[::2], answers[1::2], strict=True))
+        found, unreadable = read_all("region", [(it[0], it) for it in told], decode)
+        # As one that was never swept.
+        found += [decode_region(name, {}, held, 0) for name, _, held in told if name in unreadable]
         listed = [it for it in found if names is not None or it.state != "retired"]
         return sorted(listed, key=lambda it: it.region)
 
@@ -138,6 +143,8 @@ class Readings:
         self._notice(version)
         self._read_unsuited(unsuited)
         places = {it: self.place_of(it) for it in regions}
+        # One without a number is not on short lists but by chance.
+        told = {at: number for at, number in numbers.items() if number.isdecimal()}
         there, known = [it for it in regions if places[it] in versions], self._catalogues
         stale = {places[it] for it in there}
         stale -= {it for it in stale if it in known and known[it][0] == versions[it]}
@@ -148,8 +155,8 @@ class Readings:
             regions=regions,
             catalogues={it: known[places[it]][1] for it in there},
             numbers=Numbers(
-                {self._places.name_of(at): int(number) for at, number in numbers.items()}
-                | {it: int(numbers[at]) for it, at in places.items() if at in numbers}
+                {self._places.name_of(at): int(number) for at, number in told.items()}
+                | {it: int(told[at]) for it, at in places.items() if at in told}
             ),
         )
 
@@ -157,8 +164,14 @@ class Readings:
         with self._pipeline() as pipe:
             for region in versions:
                 pipe.get(self._keys.catalogue(region))
-            for (region, version), text in zip(versions.items(), pipe.execute(), strict=True):
-                self._catalogues[region] = (version, decode_catalogue(text))
+            texts = dict(zip(versions, pipe.execute(), strict=True))
+
+        def decode(region: str) -> tuple[str, Catalogue]:
+            return region, decode_catalogue(texts[region])
+
+        found, unreadable = read_all("catalogue", [(it, it) for it in versions], decode)
+        known = dict(found) | dict.fromkeys(unreadable, Catalogue())
+        self._catalogues |= {it: (versions[it], catalogue) for it, catalogue in known.items()}
 
     def unsuited(self) -> Mapping[str, Mapping[str, str]]:
         """Return by region which kinds of orders it refused, as when catalogues were last read."""
@@ -180,12 +193,17 @@ class Readings:
 
     def get(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return those of the instances that are known, in the order asked."""
-        return self._get(instance_ids, {})
+        return self._get(instance_ids, {})[0]
 
-    def _get(self, instance_ids: Sequence[str], shown: Mapping[str, str]) -> list[Instance]:
-        """Return instances; `shown`: names of places that count more than those of now."""
+    def _get(
+        self, instance_ids: Sequence[str], shown: Mapping[str, str]
+    ) -> tuple[list[Instance], list[str]]:
+        """Return instances, and the ids of those that are there and cannot be read.
+
+        `shown`: names of places that count more than those of now.
+        """
         if not instance_ids:
-            return []
+            return [], []
         with self._pipeline() as pipe:
             pipe.get(self._keys.version)
             for instance_id in instance_ids:
@@ -197,14 +215,31 @@ class Readings:
         def name_of(place: str) -> str:
             return shown.get(place) or names.name_of(place)
 
-        return [decode_instance(fields, name_of) for fields in found if fields.get("id")]
+        there = [(it, fields) for it, fields in zip(instance_ids, found, strict=True) if fields]
+        return read_all("instance", there, lambda fields: decode_instance(fields, name_of))
+
+    def order_of(self, instance: Instance) -> str | None:
+        """Return what an instance was ordered as; None if it is ordered no more.
+
+        Asks the ledger only for a long one.
+        """
+        if not instance.order or not instance.order.startswith("@"):
+            return instance.order
+        with self._pipeline() as pipe:
+            pipe.hget(self._keys.orders, instance.order)
+            return cast("str | None", pipe.execute()[0])
 
     def events(self, instance_id: str) -> list[dict[str, Any]]:
         """Return an instance's story, oldest first; `at_ms` in each."""
         with self._pipeline() as pipe:
             pipe.lrange(self._keys.events(instance_id), 0, -1)
-            events = [json.loads(text) for text in pipe.execute()[0]]
-        return [it | {"region": self._places.name_of(it["region"])} for it in events]
+            texts = [(instance_id, text) for text in pipe.execute()[0]]
+
+        def decode(text: str) -> dict[str, Any]:
+            event = json.loads(text)
+            return {**event, "region": self._places.name_of(event["region"])}
+
+        return read_all("event", texts, decode)[0]
 
     def page(
         self,
@@ -258,7 +293,9 @@ class Readings:
             scores = dict(self._redis.zscan_iter(self._keys.queue, count=READ_AT_ONCE))
         except FOREIGN as error:
             raise unavailable(error) from error
-        waiting = [queued_of(member, score) for member, score in scores.items()]
+        waiting, _ = read_all(
+            "queue", [(it[0], it) for it in scores.items()], lambda it: queued_of(*it)
+        )
         owners = sorted({it.owner for it in waiting})
         held = {owner: usage.instances for owner, usage in self.usage(owners).items()}
         return fair_order(waiting, held)
@@ -280,13 +317,15 @@ class Readings:
             for owner in held:
                 pipe.zrange(self._keys.line(owner), 0, limit - 1, withscores=True)
             lines = pipe.execute()
-        waiting = [in_line(*it) for line in lines for it in line]
+        there = [(it[0], it) for line in lines for it in line]
+        waiting, _ = read_all("queue", there, lambda it: in_line(*it))
         return fair_order(waiting, held)[:limit]
 
     def _heads(self, limit: int) -> list[Head]:
         with self._pipeline() as pipe:
             pipe.zrange(self._keys.heads, 0, limit - 1, withscores=True)
-            return [head_of(member, score) for member, score in pipe.execute()[0]]
+            there = [(it[0], it) for it in pipe.execute()[0]]
+        return read_all("queue", there, lambda it: head_of(*it))[0]
 
     def usage(self, owners: Sequence[str]) -> dict[str, Resources]:
         """Return what owners' slots hold."""
@@ -307,17 +346,19 @@ class Readings:
         with self._pipeline() as pipe:
             pipe.hget(self._keys.region(region), "catalogue_at_ms")
             at_ms = pipe.execute()[0]
-        return self.now_ms() - int(at_ms) if at_ms else None
+        return self.now_ms() - int(at_ms) if (at_ms or "").isdecimal() else None
 
     def view(self, region: str, seen: Collection[str]) -> View:
         """Return a region's slots, with the instances they and the ids `seen` belong to."""
         version, fields = self._read_slots_of(region)
         if self._notice(version):
             _, fields = self._read_slots_of(region)
-        slots = decode_slots(fields)
+        there = [(name, (name, text)) for name, text in fields.items()]
+        slots, odd_slots = read_all("slot", there, lambda it: decode_slot(*it))
         ids = {slot.instance_id for slot in slots} | set(seen)
-        found = self._get(sorted(ids), {self.place_of(region): region})
-        return View(tuple(slots), {instance.id: instance for instance in found})
+        found, odd = self._get(sorted(ids), {self.place_of(region): region})
+        unreadable = frozenset(odd) | {name.rpartition("/")[0] for name in odd_slots}
+        return View(tuple(slots), {it.id: it for it in found}, unreadable)
 
     def _read_slots_of(self, region: str) -> tuple[str | None, Mapping[str, str]]:
         """Return the version of the names, and a region's slots by the names known here."""

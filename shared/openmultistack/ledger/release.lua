@@ -1,7 +1,7 @@
 -- The cloud is known to have no server for attempts in a region: free their slots. Where that was
 -- the instance's present attempt, the instance is over too (one in ERROR stays, to be seen); unless
 -- it was ended before, it merely vanished: `ended` says why.
--- KEYS  region, slots (hashes), due (zset), shares (string), heads (zset), then what the attempts
+-- KEYS  region, slots (hashes), due (zset), shares (string), heads (zset), orders (hash), then what the attempts
 --       refer to by its place in KEYS:
 --       usage (hash: the owner's), record (hash), events (list), gone (zset: the owner's ended
 --       instances), and the indices that list an instance while it lives (zsets)
@@ -11,7 +11,7 @@
 -- Returns  of each attempt 1 if a slot was freed, else 0
 -- Safe to repeat.
 local ask, now, names, usages = cjson.decode(ARGV[1]), now_ms(), {}, {}
-shares, heads = KEYS[4], KEYS[5]
+shares, heads, orders = KEYS[4], KEYS[5], KEYS[6]
 for i, it in ipairs(ask.attempts) do
   names[i], usages[i] = it.id .. '/' .. it.attempt, KEYS[it.usage]
 end
@@ -43,7 +43,8 @@ for _, it in ipairs(ask.attempts) do
   local ended = is_over(it)
   if ended then
     redis.call('HSET', KEYS[it.record], 'status', 'DELETED', 'ended', ended)
-    redis.call('HDEL', KEYS[it.record], 'server_id', 'order', 'addresses', 'cloud_status')
+    redis.call('HDEL', KEYS[it.record], 'server_id', 'addresses', 'cloud_status')
+    let_order_go(KEYS[it.record])
     tell_text(KEYS[it.events], event_of(it))
     push(dues, now + ask.keep_ms, it.id)
     gone[it.gone] = gone[it.gone] or {}

@@ -31,16 +31,18 @@ FOREIGN = (RedisError, RedisClusterException)
 _TO_COUNT = ("_fields", "_shares", "_queue", "_slots")
 _TO_PLACE = ("_pace", "_breaker", "_rooms", "_quota", "_choice", *_TO_COUNT, "_start")
 _PARTS = {
-    "place": _TO_PLACE,
-    "move": (*_TO_PLACE, "_drop"),
+    "place": (*_TO_PLACE, "_orders"),
+    "move": (*_TO_PLACE, "_drop", "_orders"),
     "serve": _TO_PLACE,
     "hold": (*_TO_COUNT, "_drop", "_past"),
-    "release": (*_TO_COUNT, "_drop"),
+    "release": (*_TO_COUNT, "_drop", "_orders"),
     "destroy": ("_fields", "_queue"),
     "commit": ("_breaker", "_shares", "_past"),
     "prolong": ("_past",),
     "report": ("_breaker", "_shares"),
-    "observe": ("_shares",),
+    "observe": ("_shares", "_orders"),
+    "fail": ("_orders",),
+    "strand": ("_orders",),
     "survey": ("_shares", "_version", "_stock"),
     "restock": ("_version", "_stock"),
     "unsuit": ("_version",),

@@ -11,6 +11,12 @@ redis.call('SADD', KEYS[1], ARGV[1])
 if redis.call('HGET', KEYS[2], 'state') == 'removed' then
   redis.call('HDEL', KEYS[2], 'last_error', 'last_error_at_ms')
 end
+-- What is no number where one belongs stands for nothing, and would stop whoever counts with it.
+local numbers = {'held_vcpus', 'held_ram_mb', 'building', 'starts_at_ms', 'failures',
+  'open_until_ms', 'probe_until_ms', 'pauses', 'paused_until_ms', 'last_error_at_ms'}
+for i, value in ipairs(redis.call('HMGET', KEYS[2], unpack(numbers))) do
+  if value and not tonumber(value) then redis.call('HDEL', KEYS[2], numbers[i]) end
+end
 for field, value in pairs(cjson.decode(ARGV[2])) do
   if value == '' then redis.call('HDEL', KEYS[2], field) else redis.call('HSET', KEYS[2], field, value) end
 end
@@ -20,7 +26,7 @@ if ARGV[3] ~= '' then
   stock(ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[9], KEYS[10], ARGV[3])
 end
 shares = KEYS[6]
-if redis.call('HEXISTS', KEYS[2], 'number') == 0 then
+if not number_of(redis.call('HGET', KEYS[2], 'number')) then
   local number = math.floor(redis.call('STRLEN', KEYS[6]) / 2)
   redis.call('HSET', KEYS[2], 'number', number)
   redis.call('HSET', KEYS[7], ARGV[1], number)

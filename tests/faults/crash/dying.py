@@ -39,6 +39,7 @@ from openmultistack.ledger.reading import Readings
 from openmultistack.models import Instance, Principal
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.waiting import WaitingRoom
 
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30
@@ -165,7 +166,7 @@ class Functions:
         self._regions = clouds.names()
         self._leaving = Leaving(ledger, clouds, serving.serve)
         self.destroying = Destroying(ledger, clouds, place.fleet, self._leaving)
-        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying)
+        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying, WaitingRoom(64))
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self.destroying, serving=serving, leaving=self._leaving,

@@ -52,6 +52,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.waiting import WaitingRoom
 
 A, B = "alpha/One", "beta/One"
 WITHIN_S = 180.0
@@ -162,7 +163,8 @@ class House:
         serving = Serving(*of_fleet, attempts)
         gone = Leaving(self.ledger, fakes, serving.serve)
         self.destroying = Destroying(self.ledger, fakes, "faults", gone)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying)
+        room = WaitingRoom(threads=64)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, room)
         self.reaping = Reaping(
             *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
         )
@@ -247,7 +249,7 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
         Wish("alice", COMMAND, ["i-1", "i-2"], [offer(A), offer(B)], "first", 9**9, key=KEY)
     )[:2],
     "place more": lambda it: it.place(
-        Wish("alice", ONE, ["i-4"], [], "first", 9**9, waiting=Waiting(0, 9, 9**9))
+        Wish("alice", ONE, ["i-4"], [], "first", 9**9, waiting=Waiting(0, 9, 9**9, 9))
     )[:3],
     "queue": lambda it: [one.instance_id for one in it.queue()],
     "serve": lambda it: it.serve(A, []),
@@ -306,6 +308,8 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "retire": lambda it: it.retire("alpha/Named", "removed", "why"),
     "forget_regions": lambda it: it.forget_regions(["alpha/Named"]),
     "forget": lambda it: it.forget([THIRD]),
+    "put_off": lambda it: it.put_off(["i-1"]),
+    "order_of": lambda it: it.order_of(THIRD._replace(order="@i-3")),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
     "regions": lambda it: [(r.region, r.state, r.held) for r in it.regions()],
 }  # fmt: skip

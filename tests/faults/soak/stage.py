@@ -35,7 +35,7 @@ FLEET_FILE = {
     },
     "sizes": {"tiny": {"vcpus": 1, "ram_mb": 512}, "small": {"vcpus": 1, "ram_mb": 2048}},
     "owners": {"default": {"default_ttl": 7200, "max_ttl": 86400}},
-    "queue": {"max": 400, "max_wait": 14400},
+    "queue": {"max": 400, "max_per_owner": 400, "max_wait": 14400},
 }
 
 

@@ -1,0 +1,129 @@
+"""What one owner can make the ledger hold is bounded."""
+
+from typing import Any
+
+import pytest
+
+from openmultistack.ledger import Gone, Key, ending, placing
+from openmultistack.models import Status
+
+Desk = Any  # conftest's own; test modules do not import one another
+A, B = "alpha/One", "beta/One"
+LONG, SHORT = "x" * 40_000, "#!/bin/sh"
+
+
+@pytest.fixture(autouse=True)
+def regions(desk: Desk) -> None:
+    """One region has room."""
+    desk.open(A, instances=100)
+
+
+def size(desk: Desk) -> int:
+    """Return the bytes of all that the fleet has in Redis."""
+    return sum(desk.redis.memory_usage(key, samples=0) for key in desk.redis.scan_iter())
+
+
+def orders(desk: Desk) -> dict[str, str]:
+    """Return the orders that are kept apart from their instances."""
+    found: dict[str, str] = desk.redis.hgetall(desk.keys.orders)
+    return found
+
+
+def release(desk: Desk, attempt: Any, instance_id: str = "") -> None:
+    """End an instance, as the cloud has no server of it."""
+    instance = desk.get(instance_id or attempt.instance_id)
+    desk.ledger.release_all([Gone(attempt, "alice", instance, "gone", end=True)])
+
+
+def test_a_long_order_is_kept_once_for_all_instances_of_its_command(desk: Desk) -> None:
+    admitted = desk.place(A, count=100, user_data=LONG)
+    assert size(desk) < 3 * len(LONG) + 100 * 4000
+    (ref,) = {desk.get(it.instance_id).order for it in admitted.attempts}
+    assert orders(desk).keys() == {ref, f"{ref}:n"}
+    assert LONG in desk.ledger.order_of(desk.get(admitted.attempts[7].instance_id))
+
+
+def test_a_short_order_stays_with_its_instance(desk: Desk) -> None:
+    instance = desk.get(desk.placed(A, user_data=SHORT).instance_id)
+    assert orders(desk) == {}
+    assert desk.ledger.order_of(instance) == instance.order
+    assert SHORT in instance.order
+
+
+@pytest.mark.parametrize(
+    ("rest", "having"),
+    [({"partial": True}, 40), ({"waiting": placing.Waiting(0, 50, 1000, 50)}, 60)],
+)
+def test_what_is_not_placed_and_does_not_wait_has_no_part_in_its_order(
+    desk: Desk, rest: dict[str, Any], having: int
+) -> None:
+    desk.place(A, count=60, user_data=SHORT)
+    desk.place(A, count=60, user_data=LONG, **rest)
+    assert [it for name, it in orders(desk).items() if name.endswith(":n")] == [str(having)]
+
+
+def test_an_order_goes_with_the_last_that_may_need_it(desk: Desk) -> None:
+    first, second, third, fourth = desk.place(A, count=4, user_data=LONG).attempts
+    for it in (first, second):
+        desk.ledger.commit(it, f"s-{it.instance_id}")
+        desk.ledger.observe(it, server_id=f"s-{it.instance_id}", status=Status.ACTIVE, addresses=())
+    desk.ledger.fail(third, "no")
+    assert orders(desk)
+    release(desk, fourth)
+    assert orders(desk) == {}
+    release(desk, first)
+    assert orders(desk) == {}
+    assert desk.ledger.order_of(desk.get(third.instance_id)) is None
+
+
+def test_a_move_takes_its_order_along_until_no_region_is_left(desk: Desk) -> None:
+    desk.open(B)
+    attempt = desk.placed(A, user_data=LONG)
+    moved = desk.move(attempt, B).attempt
+    assert LONG in desk.ledger.order_of(desk.get(attempt.instance_id))
+    assert desk.move(moved).outcome == "none"
+    assert orders(desk) == {}
+
+
+def test_ended_instances_beyond_the_bound_are_forgotten_the_oldest_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "GONE_MAX", 3)
+    before = set(desk.redis.keys())
+    made = desk.place(A, count=5).attempts
+    theirs = desk.placed(A, owner="bob")
+    for it in reversed(made):
+        release(desk, it)
+    kept = [it.instance_id for it in made[-3:]]
+    assert desk.members(desk.keys.gone("alice")) == kept
+    assert [it.id for it in desk.ledger.get([it.instance_id for it in made])] == kept
+    assert desk.get(theirs.instance_id).status == Status.BUILD
+    there = set(desk.redis.keys()) - before
+    assert not [it for it in there if made[0].instance_id in it]
+    assert desk.redis.zscore(desk.keys.due, made[0].instance_id) is None
+
+
+def test_keys_beyond_the_bound_are_refused_and_none_is_forgotten_for_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "KEYS_MAX", 2)
+    for digest in ("one", "two"):
+        assert desk.place(A, key=Key(digest, "b")).outcome == "placed"
+    before = set(desk.redis.keys())
+    assert desk.place(A, key=Key("three", "b")).outcome == "keys_full"
+    assert set(desk.redis.keys()) == before
+    assert desk.place(A, key=Key("one", "b")).outcome == "repeated"
+    assert desk.place(A, key=Key("three", "b"), owner="bob").outcome == "placed"
+    assert desk.place(A).outcome == "placed"
+    desk.later_score(desk.keys.keyed("alice"), "one", placing.KEEP_KEY_MS + 1)
+    assert desk.place(A, key=Key("three", "b")).outcome == "placed"
+
+
+def test_a_key_that_is_given_back_is_not_counted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "KEYS_MAX", 1)
+    key = Key("one", "b")
+    ids = [it.instance_id for it in desk.place(A, key=key).attempts]
+    desk.ledger.give_key_back("alice", key, ids)
+    assert desk.place(A, key=Key("two", "b")).outcome == "placed"
