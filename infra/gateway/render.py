@@ -20,6 +20,8 @@ import jwt_rules
 import listener
 import routes
 
+from openmultistack.errors import ConfigurationError
+
 Json = dict[str, Any]
 Address = tuple[str, int]
 
@@ -41,8 +43,9 @@ def bootstrap(
     """Return the whole configuration; `timeouts_s` replaces the route timeouts of functions.
 
     Raises:
-        ValueError: the issuers file is wrong, a routed function has no address, or others than
-            this machine could reach the admin interface.
+        ConfigurationError: the issuers file, or a file of keys, is wrong.
+        ValueError: a routed function has no address, or others than this machine could reach the
+            admin interface.
     """
     _refuse_open_admin(admin[0])
     missing = [name for name in sorted(routes.FUNCTIONS) if not functions.get(name)]
@@ -112,7 +115,7 @@ def main() -> None:
             functions=dict(given.function),
             timeouts_s=dict(given.timeout),
         )
-    except (ValueError, OSError) as error:
+    except (ConfigurationError, ValueError) as error:
         sys.exit(f"render.py: {error}")
     print(json.dumps(config, indent=1))
 

@@ -191,6 +191,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "audience": "openmultistack",
                 "algorithms": ["ES256"],
                 "jwks_file": f"{name}/jwks.json",
+                "owner_prefix": f"{name}:",
             }
         )
     (folder / "one.yaml").write_text(yaml.safe_dump({"issuers": issuers[:1]}))
