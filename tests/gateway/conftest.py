@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -309,6 +310,7 @@ def expect_problem() -> Callable[..., dict[str, Any]]:
         assert document["type"] == f"urn:openmultistack:problem:{slug}"
         assert document["status"] == status
         assert document["request_id"] == answer.headers.get("x-request-id")
+        assert re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", document["request_id"])
         return document
 
     return check

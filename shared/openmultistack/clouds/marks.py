@@ -10,7 +10,7 @@ from openmultistack.clouds.port import Marks
 
 _LABEL = "oms_label:"
 # The alphabet of a ULID: no other fleet's name can be read as ours.
-_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>\d+)"
+_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>[0-9]+)"
 
 
 def keypair_name(fleet: str, instance_id: str, attempt: int) -> str:
