@@ -10,6 +10,7 @@ and times, answers its own refusals as problem documents, and writes a line for 
 import argparse
 import ipaddress
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def _connections() -> Json:
 
 def _host_port(text: str) -> Address:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
     return host, int(port)
 

@@ -117,7 +117,7 @@ _SCHEMAS: Mapping[str, Json] = {
             "used": {"type": "object", "additionalProperties": _COUNT},
             "unreachable": _list(_TEXT),
         },
-        "required": ["type", "title", "status", "detail", "request_id"],
+        "required": ["type", "title", "status", "detail"],
     },
 }
 
