@@ -2,23 +2,25 @@
 
 Envoy checks signature, issuer, audience and times; `require_expiration` and `subjects` make it
 insist on `exp` and `sub`, which it otherwise takes as they come. It knows no list of algorithms
-for an issuer, so it is given only the keys made for them. The functions verify again.
+for an issuer, so it is given only the keys made for them, each with its own. The functions read the
+same files with the same code, and verify again, more strictly.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from routes import ROUTES, Route, method_match, path_match
+
+from openmultistack.principal import Issuer, load_issuers
 
 Json = dict[str, Any]
 
 # Where the access log finds the claims of a token that was good.
 NAMESPACE, CLAIMS = "envoy.filters.http.jwt_authn", "claims"
-# A shared secret proves only that somebody had it; the functions have the same list.
-ASYMMETRIC = {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)}
+# Envoy compares the scheme as it is written, and its case does not matter (RFC 9110, 11.1).
+SCHEMES = ["".join(it) for it in itertools.product(*zip("bearer", "BEARER", strict=True))]
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
@@ -27,10 +29,9 @@ def gate(issuers_file: Path) -> Json:
     """Return the filter that lets in.
 
     Raises:
-        ValueError: the file does not list issuers as it should.
-        OSError: it, or a file of keys, cannot be read.
+        ConfigurationError: the file, or a file of keys that it names, is not as it should be.
     """
-    providers = [_provider(issuers_file, it) for it in _issuers(issuers_file)]
+    providers = [_provider(it) for it in load_issuers(issuers_file).values()]
     if not providers:
         return _nobody()
     names = [f"issuer-{n}" for n, _ in enumerate(providers)]
@@ -70,45 +71,18 @@ def _url_path(path: str) -> Json:
     return {"url_path": {"path": {"exact": path}}}
 
 
-def _issuers(path: Path) -> Sequence[Mapping[str, Any]]:
-    expected = f"{path}: issuers: expected a list of {{issuer, audience, algorithms, jwks_file}}"
-    try:
-        entries = (yaml.safe_load(path.read_text()) or {}).get("issuers") or []
-        wanted = ("issuer", "audience", "algorithms", "jwks_file")
-        issuers = [{key: entry[key] for key in wanted} for entry in entries]
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(expected) from error
-    if not all(all(issuer.values()) for issuer in issuers):
-        raise ValueError(expected)
-    return issuers
-
-
-def _provider(issuers_file: Path, issuer: Mapping[str, Any]) -> Json:
+def _provider(issuer: Issuer) -> Json:
+    keys = [dict(key.members) for key in issuer.keys.values()]
     return {
-        "issuer": issuer["issuer"],
-        "audiences": [issuer["audience"]],
-        "local_jwks": {"inline_string": json.dumps({"keys": _keys(issuers_file, issuer)})},
+        "issuer": issuer.issuer,
+        "audiences": [issuer.audience],
+        "local_jwks": {"inline_string": json.dumps({"keys": keys})},
         "require_expiration": True,
         "subjects": {"safe_regex": {"regex": ".+"}},
         # 0 would mean Envoy's own 60 s; the functions allow none.
         "clock_skew_seconds": 1,
         # The functions verify again.
         "forward": True,
-        "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
+        "from_headers": [{"name": "Authorization", "value_prefix": f"{it} "} for it in SCHEMES],
         "payload_in_metadata": CLAIMS,
     }
-
-
-def _keys(issuers_file: Path, issuer: Mapping[str, Any]) -> list[Json]:
-    """Return the public keys whose algorithm is one of the issuer's."""
-    algorithms = set(issuer["algorithms"])
-    if not algorithms <= ASYMMETRIC:
-        raise ValueError(f"{issuers_file}: algorithms: expected some of {sorted(ASYMMETRIC)}")
-    path = issuers_file.parent / issuer["jwks_file"]
-    try:
-        keys = [it for it in json.loads(path.read_text())["keys"] if it["alg"] in algorithms]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: expected a JWKS whose keys each have kid and alg") from error
-    if not keys:
-        raise ValueError(f"{path}: no key is for {', '.join(sorted(algorithms))}")
-    return keys

@@ -108,7 +108,7 @@ def _access_log() -> Json:
     fields = {
         "event": "access",
         "time": "%START_TIME%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
+        "request_id": problems.REQUEST_ID,
         "method": "%REQ(:METHOD)%",
         "path": "%PATH(NQ)%",
         "status": "%RESPONSE_CODE%",

@@ -1,5 +1,6 @@
 """The gateway's own refusals as problem documents (RFC 9457); functions' answers pass untouched."""
 
+import json
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
@@ -17,6 +18,18 @@ class Refusal(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+# A request that Envoy could not read was given no id; the nanosecond of its beginning then is one.
+# The same in the answer's header, in its document and in the access log.
+REQUEST_ID = "%COALESCE({})%".format(
+    json.dumps(
+        {
+            "operators": [
+                {"command": "REQ", "param": "X-REQUEST-ID"},
+                {"command": "START_TIME", "param": "%s.%9f"},
+            ]
+        }
+    )
+)
 _RETRY = (("retry-after", "5"),)
 _CHALLENGE = (("www-authenticate", 'Bearer realm="openmultistack", error="invalid_token"'),)
 UNAUTHENTICATED = Refusal(
@@ -84,7 +97,7 @@ def _status(status: int) -> Json:
 def _mapper(refusal: Refusal, when: Json) -> Json:
     added = [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in refusal.headers
+        for key, value in (*refusal.headers, ("x-request-id", REQUEST_ID))
     ]
     return {
         "filter": when,
@@ -95,14 +108,14 @@ def _mapper(refusal: Refusal, when: Json) -> Json:
 
 
 def _body(refusal: Refusal) -> Json:
-    """Return the document; its request_id is null where Envoy could not read a request at all."""
+    """Return the document."""
     return {
         "json_format": {
             "type": f"urn:openmultistack:problem:{refusal.slug}",
             "title": refusal.title,
             "status": "%RESPONSE_CODE%",
             "detail": refusal.detail,
-            "request_id": "%REQ(X-REQUEST-ID)%",
+            "request_id": REQUEST_ID,
         },
         "content_type": "application/problem+json",
     }

@@ -10,6 +10,7 @@ and times, answers its own refusals as problem documents, and writes a line for 
 import argparse
 import ipaddress
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ import clusters
 import jwt_rules
 import listener
 import routes
+
+from openmultistack.errors import ConfigurationError
 
 Json = dict[str, Any]
 Address = tuple[str, int]
@@ -41,8 +44,9 @@ def bootstrap(
     """Return the whole configuration; `timeouts_s` replaces the route timeouts of functions.
 
     Raises:
-        ValueError: the issuers file is wrong, a routed function has no address, or others than
-            this machine could reach the admin interface.
+        ConfigurationError: the issuers file, or a file of keys, is wrong.
+        ValueError: a routed function has no address, or others than this machine could reach the
+            admin interface.
     """
     _refuse_open_admin(admin[0])
     missing = [name for name in sorted(routes.FUNCTIONS) if not functions.get(name)]
@@ -78,7 +82,7 @@ def _connections() -> Json:
 
 def _host_port(text: str) -> Address:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
     return host, int(port)
 
@@ -112,7 +116,7 @@ def main() -> None:
             functions=dict(given.function),
             timeouts_s=dict(given.timeout),
         )
-    except (ValueError, OSError) as error:
+    except (ConfigurationError, ValueError) as error:
         sys.exit(f"render.py: {error}")
     print(json.dumps(config, indent=1))
 

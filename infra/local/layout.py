@@ -6,6 +6,7 @@ remembers the variables of the last `up`: later commands need only say which hom
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -243,7 +244,7 @@ def _refuse_gone_files(kept: Mapping[str, str]) -> None:
 
 def _number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = environment.get(name) or str(default)
-    if not text.isdecimal() or not low <= int(text) <= high:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise StackError(f"{name}={text}: expected a number from {low} to {high}")
     return int(text)
 

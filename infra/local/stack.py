@@ -57,8 +57,7 @@ def up(stack: Stack) -> None:
     """
     _refuse_moved_lab(stack)
     refuse_taken_ports(stack)
-    for folder in ("run", "log", "valkey"):
-        (stack.home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    _close_home(stack)
     _put_long_logs_aside(stack)
     _write_keys(stack)
     if stack.uses_lab:
@@ -69,6 +68,26 @@ def up(stack: Stack) -> None:
     _write_env(stack)
     api.first_sweep(stack, say)
     _say_what_next(stack)
+
+
+def _close_home(stack: Stack) -> None:
+    """Let nobody else of this machine at keys, tokens and passwords, whoever made the files."""
+    if not ROOT.is_relative_to(stack.home):
+        stack.home.mkdir(parents=True, exist_ok=True)
+        stack.home.chmod(_mode_of_home(stack))
+    for name in ("run", "log", "valkey"):
+        (stack.home / name).mkdir(parents=True, exist_ok=True)
+        (stack.home / name).chmod(0o700)
+    for path in (stack.home / "env", stack.issuers_file):
+        if path.exists():
+            path.chmod(0o600)
+
+
+def _mode_of_home(stack: Stack) -> int:
+    """Return 0700; what another user, the laboratory's PostgreSQL, has below it can be reached."""
+    recorded = stack.lab / "state" / "postgres-dir"
+    shared = recorded.exists() and Path(recorded.read_text()).is_relative_to(stack.home)
+    return 0o711 if shared and os.getuid() == 0 else 0o700
 
 
 def _remember(stack: Stack) -> None:
@@ -112,8 +131,9 @@ def _write_keys(stack: Stack) -> None:
 def _up_lab(stack: Stack) -> None:
     say("OpenStack: three regions of two providers (the first time takes minutes)")
     command = [*LAB, "up"]
+    # It closes its own files, and has some that another user, its PostgreSQL's, must read.
     with subprocess.Popen(
-        command, env=stack.lab_environment(), stdout=subprocess.PIPE, text=True
+        command, env=stack.lab_environment(), stdout=subprocess.PIPE, text=True, umask=0o022
     ) as lab:
         for line in lab.stdout or ():
             say(f"OpenStack: {line.strip().rpartition('] ')[2]}")
@@ -134,9 +154,9 @@ def _write_env(stack: Stack) -> None:
         "OMS_ISSUERS_FILE": stack.issuers_file,
         "OMS_REDIS_URL": stack.redis_url,
     }
-    path = stack.home / "env"
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={shlex.quote(str(value))}\n" for name, value in lines.items()))
+    (stack.home / "env").write_text(
+        "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in lines.items())
+    )
 
 
 def _say_what_next(stack: Stack) -> None:
@@ -230,6 +250,7 @@ def _commanded(given: argparse.Namespace) -> int:
 
 def main() -> int:
     """Do what the command line says; what goes wrong is one sentence and exit 1."""
+    os.umask(0o077)  # of all that is started here, too
     parser = argparse.ArgumentParser(prog="stack.py", description=__doc__)
     parser.add_argument("command", choices=("up", "down", "status", "clean"))
     parser.add_argument(

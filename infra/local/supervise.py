@@ -140,7 +140,7 @@ def _configuration(stack: Stack) -> dict[Path, str]:
             admin=(HOST, stack.admin_port),
             functions=upstreams(stack),
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise StackError(str(error)) from error
     listeners = gateway["static_resources"].pop("listeners")
     gateway["node"] = {"id": "local", "cluster": "local"}

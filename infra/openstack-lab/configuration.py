@@ -56,7 +56,7 @@ def write(lab: Lab, service: str, region: Region, state: Path, database_url: str
     }
     template = Template((TEMPLATES / FILES[service]).read_text())
     target = state / "conf" / FILES[service]
-    target.write_text(template.substitute(values))
+    replace_text(target, template.substitute(values))
     return target
 
 

@@ -119,7 +119,9 @@ def record_port_base(lab: Lab) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file so that it is never seen half written."""
+    """Write a file so that it is never seen half written, nor by others: many hold passwords."""
     draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
     draft.write_text(text)
     draft.replace(path)

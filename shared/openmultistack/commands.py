@@ -148,7 +148,7 @@ class CreateInstances(Frozen):
     regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
         default=("*",), min_length=1, max_length=64
     )
-    strategy: str = "spread"
+    strategy: str = Field(default="spread", max_length=LABEL_CHARS)
     on_full: Literal["reject", "queue"] = "reject"
     partial: bool = False
 

@@ -177,7 +177,7 @@ class _Asked:
     @property
     def limit(self) -> int:
         text = self.single.get("limit", str(PAGE_DEFAULT))
-        if not re.fullmatch(r"\d{1,6}", text) or not 1 <= int(text) <= PAGE_MAX:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= PAGE_MAX:
             raise Invalid([("/limit", f"expected a number from 1 to {PAGE_MAX}")])
         return int(text)
 
@@ -209,16 +209,19 @@ def _query(call: Call, allowed: Sequence[str]) -> _Asked:
 
 def _wait_s(call: Call) -> int:
     """Return the seconds of `Prefer: wait=N` (RFC 7240); other preferences are ignored."""
-    found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})\b", call.headers.get("Prefer", ""))
+    found = re.search(r"(?:^|[,;\s])wait=([0-9]{1,6})\b", call.headers.get("Prefer", ""))
     return int(found[1]) if found else 0
 
 
 def _idempotency_key(call: Call) -> str:
     """Return the Idempotency-Key header (of the IETF's draft of that name), '' if there is none."""
-    key = {name.lower(): value for name, value in call.headers.items()}.get("idempotency-key", "")
-    if len(key) > KEY_CHARS or not key.isprintable():
-        raise Malformed(f"Idempotency-Key: expected at most {KEY_CHARS} printable characters")
-    return key.strip()
+    named = {name.lower(): value.strip() for name, value in call.headers.items()}
+    key = named.get("idempotency-key")
+    if key is None:
+        return ""
+    if not 0 < len(key) <= KEY_CHARS or not key.isprintable():
+        raise Malformed(f"Idempotency-Key: expected 1 to {KEY_CHARS} printable characters")
+    return key
 
 
 def _shown(instances: Sequence[Instance]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ OmsError
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+# A body of 256 KB can have 30,000 faults; who mends the first is helped.
+FAULTS_SHOWN = 20
+
 
 class OmsError(Exception):
     """What every error of ours is."""
@@ -147,9 +150,10 @@ class Invalid(Problem):
         nearest: Sequence[str] = (),
         regions: Mapping[str, str] | None = None,
     ) -> None:
-        self.faults = tuple(faults)
+        shown, more = list(faults[:FAULTS_SHOWN]), len(faults) - FAULTS_SHOWN
+        self.faults = tuple(shown + ([("", f"and {more} more")] if more > 0 else []))
         self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
-        super().__init__("; ".join(": ".join(filter(None, fault)) for fault in faults))
+        super().__init__("; ".join(": ".join(filter(None, fault)) for fault in self.faults))
 
     def members(self) -> dict[str, object]:
         """Return each fault, and where they help near names and what each region lacks."""

@@ -4,6 +4,7 @@ A door serves a few endpoints. For each request it finds the endpoint, proves wh
 they may, parses the command, runs the use case, and writes one line to the log.
 """
 
+import io
 import json
 import re
 import secrets
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flask
+from werkzeug.exceptions import HTTPException
 
 from openmultistack.errors import (
     InsufficientScope,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:  # imported by functions that take commands, at the first one
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
+# Of what a client sent, or a cloud said, so much of each text is in an answer that says no.
+FIELD_CHARS = 2048
 # Of what regions said so much is written into a line of the log.
 SAID_REGIONS, SAID_CHARS = 20, 200
 
@@ -70,7 +74,7 @@ class Endpoint(NamedTuple):
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """Return the parameters of a path that is this endpoint's."""
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9_.-]{1,64})", self.path)
         found = re.fullmatch(pattern, path)
         return found.groupdict() if found else None
 
@@ -98,7 +102,7 @@ def door(
         except Problem as problem:
             reply = _problem(problem, request_id)
             line["outcome"] = problem.slug
-            line["detail"] = str(problem)
+            line["detail"] = cut(str(problem))
             line |= _told_of(problem)
         except Exception:  # noqa: BLE001  the last line of defence: a bare 500
             reply = _problem(Problem("something went wrong here; the log has it"), request_id)
@@ -113,7 +117,26 @@ def door(
         response.call_on_close(lambda: log().info("request", **line))
         return response
 
+    if flask.has_app_context():  # functions-framework loads a function in its app's
+        _refuse_in_our_words(flask.current_app, handle)
     return handle
+
+
+def _refuse_in_our_words(app: flask.Flask, handle: Handler) -> None:
+    """Have problems where the framework would answer with a page, as to a path of two lines."""
+
+    def refuse(error: HTTPException) -> flask.Response:
+        if flask.request.routing_exception is error:
+            return handle(flask.request)
+        known = error.code == NotFound.status
+        problem = (
+            NotFound("there is nothing at this path") if known else Malformed("no such request")
+        )
+        request_id = _request_id(flask.request)
+        return _response(_problem(problem, request_id), request_id)
+
+    app.url_map.merge_slashes = False  # a redirect is nothing that the API has
+    app.register_error_handler(HTTPException, refuse)
 
 
 def _answer(
@@ -145,12 +168,20 @@ def _answer(
 def _body(request: flask.Request) -> bytes:
     """Return the body; one of unknown length (chunked) is read no further than is allowed."""
     size, parts = request.content_length or 0, []
-    while size <= BODY_MAX_BYTES and (part := request.stream.read(BODY_MAX_BYTES)):
+    while size <= BODY_MAX_BYTES and (part := _part(request)):
         parts.append(part)
         size = sum(map(len, parts))
     if size > BODY_MAX_BYTES:
         raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
     return b"".join(parts)
+
+
+def _part(request: flask.Request) -> bytes:
+    try:
+        return request.stream.read(BODY_MAX_BYTES)
+    except Exception:  # noqa: BLE001  each server has its own for chunks that are none
+        request.stream = io.BytesIO()  # whoever reads on would fail again
+        raise Malformed("the body did not arrive as HTTP has it, whole or in chunks") from None
 
 
 def _find(
@@ -230,7 +261,21 @@ def _problem(problem: Problem, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="insufficient_scope"'
     if isinstance(problem, Retriable) and problem.retry_after_s is not None:
         headers["Retry-After"] = str(problem.retry_after_s)
-    return Reply(problem.status, document | problem.members(), headers)
+    return Reply(problem.status, cut(document | problem.members()), headers)
+
+
+def cut(said: Any) -> Any:  # noqa: ANN401  what JSON can have, and the same again
+    """Return what can be shown of what was said: no long text, nothing that moves a cursor."""
+    if isinstance(said, Mapping):
+        return {cut(name): cut(value) for name, value in said.items()}
+    if isinstance(said, list | tuple):
+        return [cut(it) for it in said]
+    if not isinstance(said, str):
+        return said
+    short = said if len(said) <= FIELD_CHARS else said[: FIELD_CHARS - 1] + "…"
+    return (
+        short if short.isprintable() else "".join(it if it.isprintable() else " " for it in short)
+    )
 
 
 def _response(reply: Reply, request_id: str) -> flask.Response:

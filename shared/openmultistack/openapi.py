@@ -191,7 +191,7 @@ def _instances() -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "description": "the same key and command give the same instances again, for 24 hours",
-        "schema": {"type": "string", "maxLength": 255},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     }
     placed = _object(instances=_INSTANCES, requested=_COUNT, placed=_COUNT, queued=_COUNT)
     refused = (

@@ -1,13 +1,11 @@
 """Token to principal: who may call, as rules without I/O but for the operator's key files.
 
-python-jose takes a token without `aud`, `exp`, `iss` or `sub` for a good one unless told
-otherwise, so all four are required here and the algorithms of each issuer are fixed.
+A token is read strictly, its signature verified (python-jose) by the one key that it names with
+the one algorithm of that key, and then its claims are checked, once.
 """
 
 import hashlib
 import itertools
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,11 +14,27 @@ from pathlib import Path
 from typing import Any, NewType
 
 import yaml
-from jose import jwk, jwt
-from jose.exceptions import JOSEError
 
 from openmultistack.errors import ConfigurationError, InsufficientScope, Unauthenticated
+from openmultistack.keys import ASYMMETRIC, PublicKey, read_keys
 from openmultistack.models import Principal, Quota
+from openmultistack.signing import LOCAL_AUDIENCE, LOCAL_ISSUER, issue_token, make_signing_key
+from openmultistack.tokens import Token, check_claims, read_token
+
+__all__ = [
+    "LOCAL_AUDIENCE",
+    "LOCAL_ISSUER",
+    "SCOPES",
+    "Callers",
+    "Issuer",
+    "SignedClaims",
+    "demand",
+    "issue_token",
+    "load_issuers",
+    "make_signing_key",
+    "principal",
+    "verify",
+]
 
 SCOPES = (
     "instances:create",
@@ -30,11 +44,6 @@ SCOPES = (
     "fleet:reap",
     "fleet:drain",
 )
-LOCAL_ISSUER = "urn:openmultistack:local"
-LOCAL_AUDIENCE = "openmultistack"
-# Signatures that prove who signed; a shared secret (HS*) proves only that somebody had it.
-# Those that python-jose can verify: it knows no PS*.
-ASYMMETRIC = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 # An owner is written into Nova metadata, whose values end at 255 characters.
 OWNER_CHARS = 200
 # Tokens that a process remembers as proven.
@@ -43,7 +52,10 @@ TOKENS_KEPT = 1000
 SignedClaims = NewType("SignedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and time were verified: only `verify` makes them."""
 
-_REQUIRED = {f"require_{claim}": True for claim in ("aud", "exp", "iss", "sub")}
+# What reading a file of another kind, or of another form, raises.
+_UNREADABLE = (
+    yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,22 +74,13 @@ class Issuer:
     quota_claim: str | None = None
 
     @cached_property
-    def keys(self) -> dict[str, Any]:
-        """The issuer's public keys by `kid`."""
-        source = str(self.jwks_file)
-        try:
-            document = json.loads(self.jwks_file.read_text())
-            # RFC 7517 lets a key be silent about its algorithm.
-            return {
-                key["kid"]: jwk.construct(key, key.get("alg", self.algorithms[0]))
-                for key in document["keys"]
-            }
-        except OSError as error:
-            raise ConfigurationError(source, "", f"cannot be read ({error.strerror})") from error
-        except (ValueError, TypeError, KeyError, AttributeError, JOSEError) as error:
-            raise ConfigurationError(
-                source, "keys", "expected a JWKS of public keys that each have a kid"
-            ) from error
+    def keys(self) -> Mapping[str, PublicKey]:
+        """The issuer's public keys by `kid`.
+
+        Two issuers may have a kid or a key in common, as tenants of one provider have: a key
+        counts only for the issuer whose file it is in.
+        """
+        return read_keys(self.jwks_file, self.algorithms)
 
 
 def load_issuers(path: Path) -> dict[str, Issuer]:
@@ -91,7 +94,7 @@ def load_issuers(path: Path) -> dict[str, Issuer]:
         issuers = [_issuer(path, **entry) for entry in raw["issuers"] or []]
     except OSError as error:
         raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise ConfigurationError(
             str(path), "issuers", "expected a list of {issuer, audience, algorithms, jwks_file}"
         ) from error
@@ -155,22 +158,24 @@ def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Iss
         Unauthenticated: whatever is wrong; the reason never holds the token.
     """
     try:
-        header = jwt.get_unverified_header(token)
-        issuer = issuers[jwt.get_unverified_claims(token)["iss"]]
-        claims = jwt.decode(
-            token,
-            issuer.keys[header["kid"]],
-            algorithms=list(issuer.algorithms),
-            audience=issuer.audience,
-            issuer=issuer.issuer,
-            options=_REQUIRED,
-        )
-    except (JOSEError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        read = read_token(token)
+        issuer = issuers[read.issuer]
+        key = issuer.keys[read.kid]
+        _refuse_unsigned(read, key)
+        check_claims(read.claims, issuer.audience, time.time())
+    except (ValueError, KeyError) as error:
         raise Unauthenticated(
             "the token is not valid here: expected one of a known issuer,"
             " signed, unexpired and made for this service"
         ) from error
-    return SignedClaims(claims), issuer
+    return SignedClaims(read.claims), issuer
+
+
+def _refuse_unsigned(token: Token, key: PublicKey) -> None:
+    if token.algorithm != key.algorithm:
+        raise ValueError("the key is for another algorithm")
+    if not key.verifies(token.signed, token.signature):
+        raise ValueError("the key did not sign this")
 
 
 class Callers:
@@ -190,7 +195,7 @@ class Callers:
         Raises:
             Unauthenticated: it is not valid now, or names nobody.
         """
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token.encode(errors="replace")).digest()
         known, until = self._proven.get(digest, (None, 0.0))
         if known and time.time() < until:
             return known
@@ -243,64 +248,3 @@ def demand(caller: Principal, scope: str) -> None:
     """Raise InsufficientScope unless the caller may do this."""
     if scope not in caller.scopes:
         raise InsufficientScope(f"this needs a token with the scope {scope}")
-
-
-def make_signing_key(directory: Path) -> None:
-    """Make an own issuer's ES256 key: signing.pem (0600) and jwks.json; safe to repeat."""
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  costs the doors 40 ms
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  same
-
-    private, public = directory / "signing.pem", directory / "jwks.json"
-    if private.exists() and public.exists():
-        return
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    private.unlink(missing_ok=True)
-    with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-    public.write_text(json.dumps({"keys": [_public_jwk(pem)]}, indent=1) + "\n")
-
-
-def _public_jwk(pem: bytes) -> dict[str, str]:
-    public = jwk.construct(pem.decode(), "ES256").public_key().to_dict()
-    named = {k: v.decode() if isinstance(v, bytes) else v for k, v in public.items()}
-    # RFC 7638: the thumbprint over the required members, in this order, without white space.
-    members = json.dumps({k: named[k] for k in ("crv", "kty", "x", "y")}, separators=(",", ":"))
-    kid = hashlib.sha256(members.encode()).hexdigest()[:16]
-    return named | {"kid": kid, "use": "sig", "alg": "ES256"}
-
-
-def issue_token(
-    key_file: Path,
-    *,
-    owner: str,
-    scopes: Sequence[str],
-    ttl_s: int,
-    issuer: str = LOCAL_ISSUER,
-    audience: str = LOCAL_AUDIENCE,
-) -> str:
-    """Return a token of the own issuer, signed with the key that `make_signing_key` made.
-
-    Raises:
-        ConfigurationError: the key cannot be read.
-    """
-    try:
-        pem = key_file.read_text()
-        kid = _public_jwk(pem.encode())["kid"]
-    except OSError as error:
-        raise ConfigurationError(str(key_file), "", f"cannot be read ({error.strerror})") from error
-    except JOSEError as error:
-        raise ConfigurationError(
-            str(key_file), "", "expected an ES256 private key in PEM"
-        ) from error
-    now = int(time.time())
-    claims = {
-        "iss": issuer, "aud": audience, "sub": owner, "scope": " ".join(scopes),
-        "iat": now, "exp": now + ttl_s,
-    }  # fmt: skip
-    return jwt.encode(claims, pem, algorithm="ES256", headers={"kid": kid})

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -191,6 +192,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "audience": "openmultistack",
                 "algorithms": ["ES256"],
                 "jwks_file": f"{name}/jwks.json",
+                "owner_prefix": f"{name}:",
             }
         )
     (folder / "one.yaml").write_text(yaml.safe_dump({"issuers": issuers[:1]}))
@@ -308,6 +310,7 @@ def expect_problem() -> Callable[..., dict[str, Any]]:
         assert document["type"] == f"urn:openmultistack:problem:{slug}"
         assert document["status"] == status
         assert document["request_id"] == answer.headers.get("x-request-id")
+        assert re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", document["request_id"])
         return document
 
     return check

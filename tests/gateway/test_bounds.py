@@ -122,3 +122,37 @@ def test_headers_that_do_not_end_are_given_up(run_gateway, expect_problem):
     with run_gateway(manager={"request_headers_timeout": "1s"}) as gateway:
         answer = gateway.raw(b"GET /v1/healthz HTTP/1.1\r\nHost: a\r\nslow")
         expect_problem(answer, 408, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /v1/regions HTTP/1.0\r\n\r\n", 426),
+        (b"GET /v1/regions HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
+        (b"GET /v1/regions HTTP/1.1\r\nHost: a\r\nx_y: z\r\n\r\n", 400),
+        (b"GET /v1/%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /v1/a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /v1/regions HTTP/1.1\r\nHost: a\r\na: " + b"x" * 9000 + b"\r\n\r\n", 431),
+    ],
+)
+def test_what_cannot_be_read_has_a_request_id_by_which_its_line_is_found(
+    gateway, expect_problem, request_, status
+):
+    answer = gateway.raw(request_)
+    slug = "headers-too-large" if status == 431 else "malformed"
+    document = expect_problem(answer, status, slug)
+    line = gateway.line(document["request_id"])
+    assert (line["status"], line["request_id"]) == (status, document["request_id"])
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"-1\r\nx\r\n", b"0x1\r\nx\r\n"])
+def test_chunks_that_are_none_are_refused(gateway, expect_problem, token, chunks):
+    answer = gateway.raw(request(token, "Transfer-Encoding: chunked") + chunks)
+    expect_problem(answer, 400, "malformed")
+
+
+def test_a_header_that_proxies_name_a_script_by_is_refused(gateway, expect_problem, token):
+    """Servers of Python programs would take a part of the path away for it."""
+    answer = gateway.raw(request(token, "Content-Length: 0", "SCRIPT_NAME: /v1"))
+    expect_problem(answer, 400, "malformed")

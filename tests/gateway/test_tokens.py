@@ -135,6 +135,17 @@ def test_a_bad_token_is_refused(request, expect_problem, home, issuers, name):
     assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEARER", "beareR", "Bearer "])
+def test_the_case_of_the_scheme_does_not_matter(gateway, gateway_of_two, home, token, scheme):
+    """RFC 9110, 11.1; a bad token is as bad under each."""
+    for it in (gateway, gateway_of_two):
+        headers = {"Authorization": f"{scheme} {token}"}
+        assert it.call("GET", "/v1/regions", headers=headers).status_code == 200
+        for bad in (signed(home, exp=1), "nonsense", unsigned("none")):
+            headers = {"Authorization": f"{scheme} {bad}"}
+            assert it.call("GET", "/v1/regions", headers=headers).status_code == 401
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer nonsense extra", "nonsense"])
 def test_a_header_without_a_token_is_refused(gateway, expect_problem, header):
     answer = gateway.call("GET", "/v1/regions", headers={"Authorization": header})

@@ -275,6 +275,12 @@ def stub_module() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def load() -> Callable[[str, str], ModuleType]:
+    """Return how a test imports what is no test: (folder, module)."""
+    return _load
+
+
+@pytest.fixture(scope="session")
 def answers() -> ModuleType:
     """Return how answers are checked, and looked into."""
     return _load("http", "answers")

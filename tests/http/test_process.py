@@ -121,7 +121,7 @@ def test_an_issuers_key_file_that_cannot_be_used_is_refused_at_start(
         "issuers: [{issuer: a, audience: b, algorithms: [ES256], jwks_file: jwks.json}]"
     )
     done = run_door("list", OMS_ISSUERS_FILE=file)
-    assert_refused(done, str(tmp_path / "jwks.json"), "keys", "expected a JWKS")
+    assert_refused(done, str(tmp_path / "jwks.json"), "key 'x'", "expected EC or RSA")
 
 
 def test_the_real_process_ends_as_well_when_it_is_refused(

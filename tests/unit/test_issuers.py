@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwk
 
 from openmultistack.errors import ConfigurationError, Unauthenticated
@@ -26,6 +28,14 @@ OWN: dict[str, Any] = {
     "algorithms": ["ES256"],
     "jwks_file": "jwks.json",
 }
+PUBLIC_PEM = b"""-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+"""
+P384_PEM = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
 CI = OWN | {"issuer": "https://ci.example", "owner_prefix": "ci:"}
 
 
@@ -61,6 +71,13 @@ def test_fail_closed_an_empty_list_believes_nobody(empty: object, tmp_path: Path
 @pytest.mark.parametrize(
     ("document", "key", "expectation"),
     [
+        ("[" * 5000, "issuers", "expected a list"),
+        ({"issuers": [OWN, OWN]}, "issuers.issuer", "different"),
+        ({"issuers": [OWN | {"algorithms": [["ES256"]]}]}, "issuers.algorithms", "ES256"),
+        ({"issuers": [OWN | {"algorithms": ["es256"]}]}, "issuers.algorithms", "es256"),
+        ({"issuers": [OWN | {"scope_claim": 5}]}, "issuers.scope_claim", "string"),
+        ({"issuers": [OWN | {"owner_claim": None}]}, "issuers.owner_claim", "string"),
+        ({"issuers": [OWN | {1: 2}]}, "issuers", "expected a list"),
         ("", "issuers", "expected a list"),
         ("issuers: [", "issuers", "expected a list"),
         ("just text", "issuers", "expected a list"),
@@ -127,57 +144,19 @@ def test_an_algorithm_that_cannot_be_verified_is_refused_at_start(tmp_path: Path
         load_issuers(written(tmp_path, {"issuers": [OWN | {"algorithms": ["PS256"]}]}))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "",
-        "{}",
-        "[]",
-        "not json",
-        '{"keys": 5}',
-        '{"keys": [5]}',
-        '{"keys": [{}]}',
-        '{"keys": [{"kid": "a"}]}',
-        '{"keys": [{"kid": "a", "alg": "ES256"}]}',
-        '{"keys": [{"kid": "a", "alg": "ES256", "kty": "EC", "crv": "P-256", "x": "", "y": ""}]}',
-        '{"keys": [{"kid": "a", "alg": "none", "kty": "EC"}]}',
-        '{"keys": [{"kid": ["a"], "alg": "ES256", "kty": "EC"}]}',
-    ],
-)
-def test_a_bad_key_file_is_refused_by_name(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "jwks.json"
-    if content is not None:
-        path.write_text(content)
-    issuer = Issuer(**OWN | {"jwks_file": path})
-    with pytest.raises(ConfigurationError) as caught:
-        _ = issuer.keys
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "expected a JWKS" in str(caught.value) or "cannot be read" in str(caught.value)
-
-
-def test_keys_that_are_not_for_signatures_are_passed_over(tmp_path: Path) -> None:
-    """OIDC providers publish encryption keys in the same set."""
-    make_signing_key(tmp_path)
-    path = tmp_path / "jwks.json"
-    document = json.loads(path.read_text())
-    signing = document["keys"][0]
-    document["keys"].append(signing | {"kid": "enc", "use": "enc", "alg": "ECDH-ES"})
-    path.write_text(json.dumps(document))
-    assert signing["kid"] in Issuer(**OWN | {"jwks_file": path}).keys
-
-
 def test_the_own_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
     directory = tmp_path / "keys"
     make_signing_key(directory)
-    first = (directory / "signing.pem").read_bytes(), (directory / "jwks.json").read_bytes()
+    files = directory / "signing.pem", directory / "jwks.json"
+    first = [it.read_bytes() for it in files]
+    directory.chmod(0o755)
+    for it in files:
+        it.chmod(0o644)
     make_signing_key(directory)
-    assert first == (
-        (directory / "signing.pem").read_bytes(),
-        (directory / "jwks.json").read_bytes(),
-    )
-    assert stat.S_IMODE((directory / "signing.pem").stat().st_mode) == 0o600
+    assert [it.read_bytes() for it in files] == first
+    assert [stat.S_IMODE(it.stat().st_mode) for it in files] == [0o600, 0o600]
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert sorted(it.name for it in directory.iterdir()) == ["jwks.json", "signing.pem"]
 
 
 def test_the_published_key_holds_nothing_private(tmp_path: Path) -> None:
@@ -187,13 +166,36 @@ def test_the_published_key_holds_nothing_private(tmp_path: Path) -> None:
     assert not jwk.construct(key, "ES256").to_dict().get("d")
 
 
-def test_a_key_half_made_is_made_anew(tmp_path: Path) -> None:
+def test_lost_public_keys_are_made_again_of_the_private_one_and_tokens_stay_good(
+    tmp_path: Path,
+) -> None:
     make_signing_key(tmp_path)
+    token = issue_token(tmp_path / "signing.pem", owner="x", scopes=[], ttl_s=60)
+    before = (tmp_path / "jwks.json").read_bytes()
     (tmp_path / "jwks.json").unlink()
+    make_signing_key(tmp_path)
+    assert (tmp_path / "jwks.json").read_bytes() == before
+    issuer = Issuer(**OWN | {"jwks_file": tmp_path / "jwks.json"})
+    assert verify(token, {LOCAL_ISSUER: issuer})[0]["sub"] == "x"
+
+
+def test_a_lost_private_key_is_replaced_with_its_public_one(tmp_path: Path) -> None:
+    make_signing_key(tmp_path)
+    (tmp_path / "signing.pem").unlink()
     make_signing_key(tmp_path)
     issuer = Issuer(**OWN | {"jwks_file": tmp_path / "jwks.json"})
     token = issue_token(tmp_path / "signing.pem", owner="x", scopes=[], ttl_s=60)
     assert verify(token, {LOCAL_ISSUER: issuer})[0]["sub"] == "x"
+
+
+def test_a_private_key_that_is_none_is_named_and_stays(tmp_path: Path) -> None:
+    for content in (b"no pem", b"\xff\xfe\x00", PUBLIC_PEM, P384_PEM):
+        (tmp_path / "signing.pem").write_bytes(content)
+        with pytest.raises(
+            ConfigurationError, match=r"signing\.pem: expected an ES256 private key"
+        ):
+            make_signing_key(tmp_path)
+        assert (tmp_path / "signing.pem").read_bytes() == content
 
 
 @pytest.mark.parametrize("content", [None, "no pem", ""])

@@ -1,5 +1,8 @@
 """What a request means in each region, and how a region that cannot serve says why."""
 
+import fnmatch
+import random
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -369,3 +372,21 @@ def test_near_names_are_found_whatever_their_case() -> None:
 def test_nothing_near_is_nothing_and_never_more_than_five() -> None:
     assert nearest("qqqq", ["debian", "ubuntu"]) == []
     assert len(nearest("debian-1", [f"debian-{i}" for i in range(20)])) == 5
+
+
+def test_bounded_near_names_are_found_in_little_work_whatever_is_asked_for() -> None:
+    """A large cloud has thousands of images: to compare them all would take half a minute."""
+    chance = random.Random(7)
+    known = ["".join(chance.choices("abcdefgh-0123.", k=200)) for _ in range(5000)] + ["debian-12"]
+    began = time.process_time()
+    assert nearest("debain-12", known)[0] == "debian-12"
+    nearest(known[0][::-1], known)
+    assert time.process_time() - began < 3
+
+
+def test_bounded_patterns_that_clients_make_up_are_not_kept() -> None:
+    kept = fnmatch._compile_pattern.cache_info  # noqa: SLF001  there is no other way to see it
+    before = kept().currsize
+    for n in range(50):
+        assert regions_matching(fleet_of(), [f"alpha/{'*' * n}One"])
+    assert kept().currsize == before

@@ -188,7 +188,7 @@ def hs256(secret: bytes, kid: str) -> str:
 
 def test_hs256_with_the_public_key_as_secret_is_refused(signer: Signer) -> None:
     jwks = signer.jwks_file.read_bytes()
-    public = signer.issuer.keys[signer.kid].to_pem()
+    public = signer.issuer.keys[signer.kid].prepared.to_pem()
     key = json.dumps(json.loads(jwks)["keys"][0]).encode()
     for secret in (public, public.strip(), jwks, key, b""):
         refused(hs256(secret, signer.kid), signer)
@@ -205,8 +205,11 @@ def test_a_token_of_an_unknown_kid_is_refused(
 def test_an_algorithm_the_issuer_does_not_use_is_refused(
     make_signer: Callable[..., Signer],
 ) -> None:
-    signer = make_signer(algorithms=("RS256",))
-    refused(signer.token(good_claims()), signer)
+    signer = make_signer(algorithms=("ES256", "ES384"))
+    for said in ("ES384", "RS256"):
+        head = segment({"alg": said, "kid": signer.kid})
+        _, body, signature = signer.token(good_claims()).split(".")
+        refused(f"{head}.{body}.{signature}", signer)
 
 
 def test_one_issuer_cannot_speak_for_another(make_signer: Callable[..., Signer]) -> None:

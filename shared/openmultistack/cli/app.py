@@ -152,7 +152,7 @@ def forget(
     if gateway.as_json:
         screen.as_json(document)
     for it in () if gateway.as_json else document["regions"]:
-        print(f"{it['region']} is forgotten, and with it {shown.counted(it['held'])}")
+        print(f"{screen.text(it['region'])} is forgotten, and with it {shown.counted(it['held'])}")
 
 
 _Patterns = Annotated[

@@ -10,8 +10,6 @@ from typing import Any
 Json = dict[str, Any]
 
 _JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*){1,2}")
-# Escape sequences of a server's answer are not obeyed by the terminal that shows it.
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 # Shorter ones would blot out ordinary words.
 _SECRET_CHARS = 8
 
@@ -80,18 +78,20 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     """Return a problem document (RFC 9457) as a sentence, what helps to mend it below."""
     slug = str(problem.get("type", "")).rpartition(":")[2]
     said = str(problem.get("detail") or problem.get("title") or f"the server answered {status}")
-    lines = [said, *(f"  {fault}" for fault in _faults(problem) if fault not in said)]
+    said = one_line(said)
+    faults = map(one_line, _faults(problem))
+    lines = [said, *(f"  {fault}" for fault in faults if fault not in said)]
     if problem.get("nearest"):
-        lines.append("  did you mean: " + ", ".join(map(str, problem["nearest"])))
+        lines.append("  did you mean: " + one_line(", ".join(map(str, problem["nearest"]))))
     regions = problem.get("regions")
     if isinstance(regions, dict):
-        lines += [f"  {region}: {why}" for region, why in sorted(regions.items())]
+        lines += [one_line(f"  {region}: {why}") for region, why in sorted(regions.items())]
     if isinstance(problem.get("quota"), dict):
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
-    if retry_after and retry_after.isdecimal():
+    if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after):
         lines.append(f"  worth another try in {retry_after} s")
     if problem.get("request_id"):
-        lines.append(f"  request {problem['request_id']}")
+        lines.append(one_line(f"  request {problem['request_id']}"))
     server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
     code = _BY_SLUG.get(slug) if server_fault else _BY_STATUS.get(status)
     doubt = code == Exit.UNREACHABLE and not (slug == "unavailable" and status == _NOBODY)
@@ -125,7 +125,22 @@ def clean(text: str) -> str:
     """Return a text that may be shown: no token in it, nothing that moves the cursor."""
     for secret in _secrets():
         text = text.replace(secret, "(token)")
-    return _CONTROL.sub(" ", _JWT.sub("(token)", text))
+    return printable(_JWT.sub("(token)", text))
+
+
+def printable(text: str) -> str:
+    """Return a text with a blank for whatever is not printable, but for the ends of lines.
+
+    What a server says is not obeyed by the terminal that shows it, nor turned round in it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() or it == "\n" else " " for it in text)
+
+
+def one_line(text: str) -> str:
+    """Return what a server said as a part of one line: it must not pose as another."""
+    return printable(text).replace("\n", " ")
 
 
 def _secrets() -> Iterator[str]:

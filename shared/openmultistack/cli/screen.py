@@ -1,15 +1,16 @@
 """The terminal: what is written, how wide, in which colours; never a byte that steers it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from openmultistack.cli.failures import clean
+from openmultistack.cli.failures import clean, one_line, printable
 
 Json = dict[str, Any]
 
@@ -38,13 +39,23 @@ _PIPE_COLUMNS = 10_000
 _UNITS_S = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
+class _Console(Console):
+    """Writes nothing that steers a terminal, whoever said it, but its own colours."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for it in super().render(renderable, options):
+            yield it if it.control else Segment(printable(it.text), it.style)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return where to write; what servers say is text there, not markup and not emoji."""
     plain = {"highlight": False, "markup": False, "emoji": False}
-    found = Console(stderr=stderr, **plain)  # type: ignore[arg-type]
+    found = _Console(stderr=stderr, **plain)  # type: ignore[arg-type]
     if found.is_terminal:
         return found
-    return Console(stderr=stderr, width=_PIPE_COLUMNS, **plain)  # type: ignore[arg-type]
+    return _Console(stderr=stderr, width=_PIPE_COLUMNS, **plain)  # type: ignore[arg-type]
 
 
 def as_json(document: object) -> None:
@@ -54,7 +65,8 @@ def as_json(document: object) -> None:
 
 def text(value: object, style: str = "") -> Text:
     """Return what a server said as plain text in a style; nothing is `-`."""
-    return Text(clean("-" if value is None or value == "" else str(value)), style=style)
+    said = "-" if value is None or value == "" else str(value)
+    return Text(one_line(clean(said)), style=style)
 
 
 def coloured(word: str, more: str = "") -> Text:

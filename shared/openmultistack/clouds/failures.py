@@ -78,7 +78,7 @@ def keypair_refusal(status: int, body: str, headers: Mapping[str, str]) -> Cloud
 def retry_after_s(headers: Mapping[str, str]) -> float:
     """Return the pause that an answer asks for, bounded; a date or nothing: our own."""
     given = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
-    wished = int(given) if re.fullmatch(r"\d{1,6}", given) else RETRY_AFTER_S
+    wished = int(given) if re.fullmatch(r"[0-9]{1,6}", given) else RETRY_AFTER_S
     return float(min(max(wished, 1), RETRY_AFTER_MAX_S))
 
 

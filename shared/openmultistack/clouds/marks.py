@@ -12,7 +12,7 @@ _LABEL = "oms_label:"
 # More attempts than are ever made, and the last moment that can be shown.
 ATTEMPT_MOST, LAST_MS = 10_000, 253_402_300_799_999
 # The alphabet of a ULID: no other fleet's name can be read as ours.
-_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>\d+)"
+_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>[0-9]+)"
 
 
 def keypair_name(fleet: str, instance_id: str, attempt: int) -> str:

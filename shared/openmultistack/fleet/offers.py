@@ -1,14 +1,22 @@
 """What a request means in each region: its own flavor, image and network, or why it has none."""
 
 import difflib
+import heapq
+import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from typing import NamedTuple
 
 from openmultistack.commands import SizeWanted
 from openmultistack.errors import Invalid, NoRegionReady
 from openmultistack.fleet.config import Fleet, ImageRule, Region, first_match
 from openmultistack.models import Catalogue, Flavor, Image, Network, Offer
+
+# Of how many names, those that have most letters and pairs of letters in common with what was
+# asked for, the likeness is worked out, and from how much of each: the work for one grows with
+# the square of its length, and large clouds have thousands of images.
+LIKELY, LIKENESS_CHARS = 40, 64
 
 
 class Offers(NamedTuple):
@@ -36,17 +44,18 @@ def regions_matching(fleet: Fleet, patterns: Sequence[str]) -> list[Region]:
     Raises:
         Invalid: a pattern matches none.
     """
+    matched: set[str] = set()
     for position, pattern in enumerate(patterns):
-        if not any(fnmatchcase(name, pattern) for name in fleet.regions):
+        # Not fnmatchcase, which would keep each of the many thousands that clients make up.
+        match = re.compile(translate(pattern)).match
+        names = [name for name in fleet.regions if match(name)]
+        if not names:
             raise Invalid(
                 [(f"/regions/{position}", f"{pattern!r} matches no region of the fleet")],
                 nearest=nearest(pattern, fleet.regions),
             )
-    return [
-        region
-        for name, region in fleet.regions.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+        matched.update(names)
+    return [region for name, region in fleet.regions.items() if name in matched]
 
 
 def offers(
@@ -200,6 +209,14 @@ def _refuse(
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return up to five known names, the most alike first."""
-    folded = {it.lower(): it for it in sorted(known)}
-    close = difflib.get_close_matches(name.lower(), folded, n=5, cutoff=0.4)
+    wanted = name.lower()[:LIKENESS_CHARS]
+    parts = _parts(wanted)
+    folded = {it.lower()[:LIKENESS_CHARS]: it for it in sorted(known)}
+    likely = heapq.nlargest(LIKELY, folded, key=lambda it: len(parts & _parts(it)))
+    close = difflib.get_close_matches(wanted, likely, n=5, cutoff=0.4)
     return [folded[it] for it in close]
+
+
+def _parts(name: str) -> set[str]:
+    """Return the letters and the pairs of letters of a name."""
+    return {*name, *map("".join, itertools.pairwise(name))}
