@@ -200,11 +200,13 @@ class Readings:
         return [decode_instance(fields, name_of) for fields in found if fields.get("id")]
 
     def events(self, instance_id: str) -> list[dict[str, Any]]:
-        """Return an instance's story, oldest first; `at_ms` in each."""
+        """Return an instance's story, oldest first; `at_ms` in each. Renames are told, too."""
         with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
             pipe.lrange(self._keys.events(instance_id), 0, -1)
-            events = [json.loads(text) for text in pipe.execute()[0]]
-        return [it | {"region": self._places.name_of(it["region"])} for it in events]
+            version, events = pipe.execute()
+        self._notice(version)
+        return self._places.with_renames([json.loads(text) for text in events])
 
     def page(
         self,
