@@ -132,6 +132,14 @@ class Sky(FakeCloud):
             self.refused += 1
             raise
 
+    def staying(self) -> dict[str, str]:
+        """Return the servers that are ACTIVE and were not asked to go, by instance."""
+        return {
+            it.marks.instance_id: it.id
+            for it in self.servers.values()
+            if it.marks and it.status == Status.ACTIVE and it.id not in self._leaving
+        }
+
     def kept(self) -> tuple[dict[str, Server], set[str]]:
         """Return what there is now, to be come back to."""
         return dict(self.servers), set(self._leaving)
