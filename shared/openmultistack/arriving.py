@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from openmultistack.clouds import Clouds
 from openmultistack.errors import CloudError, LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, Seen
+from openmultistack.reaching import reach
 
 POLL_S = 1.0
 # Longer than most clouds take for it; and a bound on what one process looks after.
@@ -72,10 +73,17 @@ class Arriving:
         with self._lock:
             followed = {v[0]: k for k, v in self._followed.items() if k.region == region}
         try:
-            active = self._clouds.region(region).active()
+            place = self._ledger.place_of(region)
+            active = reach(self._ledger, self._clouds, region, place).active()
             without_address = self._without_address(region)
             seen = [
-                Seen(followed[it.id], it.id, it.status, it.addresses, it.cloud_status)
+                Seen(
+                    followed[it.id]._replace(region=place),
+                    it.id,
+                    it.status,
+                    it.addresses,
+                    it.cloud_status,
+                )
                 for it in active
                 if it.id in followed and it.seen(without_address=without_address) == it
             ]
@@ -84,4 +92,4 @@ class Arriving:
             return  # the next look, or the next sweep
         with self._lock:
             for it in seen:
-                self._followed.pop(it.attempt, None)
+                self._followed.pop(followed[it.server_id], None)

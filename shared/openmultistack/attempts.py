@@ -43,6 +43,7 @@ from openmultistack.ledger import Attempt, Ledger, Meaning, Pick, Shares
 from openmultistack.logs import in_context
 from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
+from openmultistack.reaching import reach
 from openmultistack.restocking import Reoffer, Restocking
 
 # Creates under way at once in one region, from one process: a burst of ours must not look like
@@ -381,6 +382,8 @@ class _Chase:
         self._wanted = pursuit.wanted
         self._attempt = pursuit.attempt
         self._placed_at = pursuit.placed_at
+        # Where its slot is held, whatever the region's name stands for by the time of an answer.
+        self._place = ledger.place_of(pursuit.attempt.region)
         self._until = time.monotonic() + PURSUIT_S
         self._blamed = 0
         self._said: dict[str, CloudError] = {}
@@ -472,7 +475,7 @@ class _Chase:
 
     def _send(self, region: str) -> str:
         order = server_order(self._attempt, self._offer(region), self._wanted)
-        order = order._replace(place=self._ledger.place_of(region))
+        order = order._replace(place=self._place)
         cloud = self._clouds.region(region)
         try:
             return cloud.create(order, not_after=self._placed_at + self._start_within_s)
@@ -490,7 +493,7 @@ class _Chase:
             self._answered[region] = error
         if isinstance(error, Unsuitable):
             asked = Asked(self._offer(region), self._wanted.command, self._wanted.owner)
-            self._ledger.unsuit(region, kind_of(error.about, asked), str(error))
+            self._ledger.unsuit(self._place, kind_of(error.about, asked), str(error))
         self._report(error)
 
     def _look_for(self, cloud: Cloud, marks: Marks) -> str | None:
@@ -512,7 +515,7 @@ class _Chase:
     def _report(self, error: CloudError) -> None:
         pause_s = error.retry_after_s if isinstance(error, RateLimited) else 0
         meaning = MEANING[type(error)]
-        self._ledger.report(self._attempt.region, str(error), meaning, pause_s=pause_s)
+        self._ledger.report(self._place, str(error), meaning, pause_s=pause_s)
 
     def _leave(self, error: CloudError) -> How | None:
         """Move on to another region; return how it ended if there is none."""
@@ -531,7 +534,7 @@ class _Chase:
         )
         self._placed_at = time.monotonic()
         moved = self._ledger.move(
-            attempt,
+            self._held(),
             owner=self._wanted.owner,
             why=str(error),
             keep=isinstance(error, InDoubt),
@@ -544,18 +547,24 @@ class _Chase:
         if moved.attempt is None:
             return "refused" if refused else _HOW[moved.outcome]
         self._attempt = moved.attempt
+        self._place = self._ledger.place_of(moved.attempt.region)
         return "later" if late else None
+
+    def _held(self) -> Attempt:
+        """Return the attempt as the ledger holds it: by its place."""
+        return self._attempt._replace(region=self._place)
 
     def _commit(self, offer: Offer, server_id: str) -> bool:
         """Commit a server; one that is not wanted any more is deleted, else by the next sweep."""
         attempt = self._attempt
-        if self._ledger.commit(attempt, server_id):
+        if self._ledger.commit(self._held(), server_id):
             return True
         marks = server_order(attempt, offer, self._wanted).marks
         try:
-            self._clouds.region(attempt.region).delete(server_id, marks.keypair)
+            cloud = reach(self._ledger, self._clouds, attempt.region, self._place)
+            cloud.delete(server_id, marks.keypair)
         except CloudError as error:
-            self._ledger.report(attempt.region, str(error), "")
+            self._ledger.report(self._place, str(error), "")
         return False
 
 

@@ -96,12 +96,15 @@ class Leaving:
         Raises:
             CloudError: it does not say.
         """
-        cloud = reach(self._ledger, self._clouds, region)
+        place = self._ledger.place_of(region)
+        cloud = reach(self._ledger, self._clouds, region, place)
         present = cloud.present()
         # A list may be behind; that there is none of this id is certain.
         gone = [
             it for it in leavers if it.server_id not in present and cloud.show(it.server_id) is None
         ]
         why = "the cloud has no such server any more"
-        self._ledger.release_all([Gone(it.attempt, it.owner, it.instance, why) for it in gone])
+        self._ledger.release_all(
+            [Gone(it.attempt._replace(region=place), it.owner, it.instance, why) for it in gone]
+        )
         return gone

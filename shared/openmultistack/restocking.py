@@ -7,6 +7,7 @@ from openmultistack.clouds import Clouds
 from openmultistack.errors import CatalogueStale, CloudError
 from openmultistack.ledger import Ledger
 from openmultistack.models import Catalogue, Offer
+from openmultistack.reaching import reach
 
 Reoffer = Callable[[str, Catalogue], Offer]
 """Returns what an order means in a region that offers this; raises CatalogueStale if nothing."""
@@ -33,10 +34,11 @@ class Restocking:
         """
         with self._locks.setdefault(region, Lock()):
             if region not in self._read:
+                place = self._ledger.place_of(region)
                 try:
-                    catalogue = self._clouds.region(region).catalogue()
+                    catalogue = reach(self._ledger, self._clouds, region, place).catalogue()
                 except CloudError as error:
                     raise CatalogueStale(f"{stale}; what it offers by now: {error}") from error
-                self._ledger.restock(region, catalogue)
+                self._ledger.restock(place, catalogue)
                 self._read[region] = catalogue
         return reoffer(region, self._read[region])

@@ -1,10 +1,12 @@
 """clouds.yaml and fleet.yaml change while instances run: nothing running is lost."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from openmultistack import arriving as arriving_module
 from openmultistack.errors import (
     CapacityExhausted,
     Invalid,
@@ -65,12 +67,33 @@ def test_a_renamed_provider_keeps_what_runs_there_under_its_new_name(
     after.assert_agreement()
     renamed = next(it for it in running if where[it.id] == RENAMED)
     assert after.story(renamed)[0] == ("placed", RENAMED, 1)
-    assert "stranded" not in {it[0] for it in after.story(renamed)}
+    assert [it[0] for it in after.story(renamed)] == ["placed", "accepted", "active", "renamed"]
+    assert after.story(renamed)[-1] == ("renamed", RENAMED, 1)
+    assert after.ledger.events(renamed.id)[-1]["why"] == f"{C} is now {RENAMED}"
     assert after.state(RENAMED).last_error is None
     # Whoever still has the old files does no harm, and can have it destroyed.
     assert house.destroy(renamed).status == Status.DELETING
     reap(after)
     assert after.get(renamed).status == Status.DELETED
+
+
+def test_only_what_was_there_tells_of_a_rename_and_of_the_last_few(
+    house: House, running: list[Instance]
+) -> None:
+    left, stays = (it for it in running if it.region == C)
+    house.destroy(left)
+    reap(house)
+    names = [f"beta-{number}/One" for number in range(7)]
+    for name in names:
+        after = house.changed({A: house.clouds[A], B: house.clouds[B], name: house.clouds[C]})
+        reap(after)
+    came = after.one(regions=[names[-1]])
+    told = [it["why"] for it in after.ledger.events(stays.id) if it["what"] == "renamed"]
+    assert told == [f"{was} is now {is_}" for was, is_ in pairwise(names[1:])]
+    for it in (left, came, next(it for it in running if it.region == A)):
+        assert "renamed" not in {it[0] for it in after.story(it)}
+    at_ms = [it["at_ms"] for it in after.ledger.events(stays.id)]
+    assert at_ms == sorted(at_ms)
 
 
 def test_names_that_were_exchanged_follow_their_clouds(
@@ -83,6 +106,10 @@ def test_names_that_were_exchanged_follow_their_clouds(
     exchanged = {A: C, C: A, B: B}
     assert where == {i: exchanged[region] for i, region in before.items()}
     after.assert_agreement()
+    for it in running:
+        told = [one["why"] for one in after.ledger.events(it.id) if one["what"] == "renamed"]
+        now = exchanged[it.region]
+        assert told == ([f"{it.region} is now {now}"] if now != it.region else [])
 
 
 def test_nothing_is_sent_where_a_name_leads_somewhere_else_than_the_slot(house: House) -> None:
@@ -108,6 +135,96 @@ def test_what_another_cloud_does_not_have_is_not_taken_for_gone(
     assert after.held() == held
     reap(after)
     assert after.get(one).status == Status.DELETED
+
+
+def exchange(house: House) -> House:
+    """Exchange two names, of which everybody hears; return the fleet by its new files."""
+    after = house.changed({A: house.clouds[C], B: house.clouds[B], C: house.clouds[A]})
+    after.reaping.reap()
+    house.ledger.regions()
+    assert house.ledger.place_of(A) == house.clouds[C].is_at.id
+    return after
+
+
+def while_created(house: House, region: str, act: Callable[[], Any]) -> None:
+    """Do something once, while a create is under way in a region."""
+    cloud = house.clouds[region]
+
+    def once(_: Any) -> None:
+        cloud.meanwhile = lambda _: None
+        act()
+
+    cloud.meanwhile = once
+
+
+def test_names_are_exchanged_while_a_create_is_under_way(house: House) -> None:
+    while_created(house, A, lambda: exchange(house))
+    made = house.one(regions=[A])
+    assert made.status == Status.BUILD, "it is wanted on"
+    assert house.clouds[A].calls.count("delete") == 0
+    after = exchange(house)
+    reap(after)
+    assert living(after, [after.get(made)]) == {made.id: C}
+    after.assert_agreement()
+
+
+def test_a_create_fails_whose_name_was_exchanged_meanwhile(house: House) -> None:
+    """What is said of it, and its slot that is free again, are those of its place."""
+    while_created(house, A, lambda: exchange(house))
+    house.clouds[A].quota = house.clouds[A].quota._replace(instances=0)
+    made = house.one(regions=[A, B], strategy="priority")
+    assert (made.region, made.attempt) == (B, 2)
+    after = exchange(house)
+    assert after.held() == {A: 0, B: 1, C: 0}
+    assert house.story(made)[:3] == [("placed", C, 1), ("renamed", C, 1), ("failed", C, 1)]
+
+
+def test_what_is_wanted_no_more_goes_in_its_own_cloud_only(house: House) -> None:
+    """The entry leads to another cloud by the time of the answer."""
+    cloud = house.clouds[A]
+    create, place = cloud.create, cloud.is_at
+
+    def create_and_move(order: Any, **more: Any) -> str:
+        server_id = str(create(order, **more))
+        house.ledger.destroy(house.get(order.marks.instance_id), why="enough")
+        if moves:
+            cloud.is_at = place._replace(project="another")
+        return server_id
+
+    cloud.create = create_and_move
+    for moves in (False, True):
+        cloud.calls.clear()
+        assert house.one(regions=[A]).status == Status.DELETING
+        assert cloud.calls.count("delete") == (not moves)
+    cloud.is_at = place
+    reap(house)
+    house.assert_idle()
+
+
+def test_what_is_looked_after_is_written_down_for_its_own_place_only(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving_module, "FOLLOWED_MAX", 2000)
+    monkeypatch.setattr(arriving_module, "POLL_S", 60.0)
+    made = house.one(regions=[A])
+    house.clouds[C].servers["twin"] = house.server(made)._replace(id="twin")
+    after = exchange(house)
+    after.reaping.reap()
+    assert after.slots(A)[made.id, 1].server_id == "twin"
+    house.settle()
+    house.arriving.look(A)
+    assert after.slots(A)[made.id, 1].server_id == "twin"
+
+
+def test_a_catalogue_that_is_read_anew_is_kept_for_its_own_place_only(house: House) -> None:
+    cloud = house.clouds[A]
+    images = (cloud.offered.images[0]._replace(id="replaced"),)
+    cloud.offered = cloud.offered._replace(images=images)
+    while_created(house, A, lambda: exchange(house))
+    with pytest.raises((NoRegionWorked, CapacityExhausted)):
+        house.one(regions=[A])
+    after = exchange(house)
+    assert after.ledger.catalogues([A])[A].images == house.clouds[C].offered.images
 
 
 @pytest.mark.parametrize("order", [(A, "twin/One"), ("twin/One", A)])

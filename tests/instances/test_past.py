@@ -137,6 +137,76 @@ def test_of_the_same_number_in_two_regions_one_is_kept_and_only_after_it_is_seen
     assert house.get(twin).region == A
 
 
+@pytest.fixture
+def twin(make_house: Any) -> Any:
+    """An instance of two servers, attempt 1 in A and in B, as its first one was forgotten.
+
+    With it the moment in which the ledger had that in A for its only one.
+    """
+    house = make_house({A: 1, B: 1})
+    fill = {it.region: it for it in house.create(2, owner="bob")}
+    house.come_to_rest()
+    waits = house.one(on_full="queue")
+    past = house.past()
+    make_room(house, fill[A])
+    house.come_to_rest()
+    believed = house.past()
+    past.come_back()
+    make_room(house, fill[B])
+    assert (house.get(waits).region, house.servers()) == (B, 2)
+    return house, house.get(waits), believed
+
+
+def make_room(house: House, instance: Instance) -> None:
+    """Have an instance destroyed, and its slot given on."""
+    house.destroy(instance)
+    house.settle()
+    house.sweep(instance.region)
+
+
+def test_what_is_built_already_goes_for_nothing_that_may_still_fail(twin: Any) -> None:
+    house, waits, _ = twin
+    forget_calls(house)
+    house.sweep(A)
+    assert asked_to_go(house) == 0, "in B it is still being built"
+    house.clouds[B].build_fault = NO_HOST
+    house.settle()
+    house.sweep(A)
+    assert asked_to_go(house) == 0, "in B it has failed"
+    house.clouds[B].build_fault = None
+    house.come_to_rest()
+    assert house.servers() == 1
+    assert house.get(waits).status == Status.ACTIVE
+    house.assert_agreement()
+
+
+def test_nothing_goes_for_one_that_only_the_ledger_believes_in(twin: Any) -> None:
+    """It is the one that lives which is asked for, not what is written of it."""
+    house, waits, believed = twin
+    house.come_to_rest()
+    lives = house.get(waits)
+    assert (lives.region, house.servers()) == (B, 1)
+    believed.come_back()
+    assert (house.get(waits).status, house.get(waits).region) == (Status.ACTIVE, A)
+    forget_calls(house)
+    for region in (B, A, B):
+        house.sweep(region)
+    house.come_to_rest()
+    assert not house.clouds[B].calls.count("delete")
+    assert_kept(house, lives)
+
+
+def test_a_higher_attempt_is_adopted_at_once_and_nothing_is_made_beside_it(house: House) -> None:
+    made = house.one(regions=[A, B], strategy="priority")
+    past = house.past()
+    moved = move_on(house, made)
+    past.come_back()
+    house.sweep(B)
+    assert (house.get(made).attempt, house.get(made).region) == (2, B)
+    house.come_to_rest()
+    assert_kept(house, moved)
+
+
 def test_the_release_of_a_twin_never_ends_the_live_one(house: House) -> None:
     made = house.active(regions=[A])
     other = house.server(made)

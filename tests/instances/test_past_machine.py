@@ -1,7 +1,7 @@
 """The ledger is rolled back to any earlier moment, at any step, while one region is slow.
 
-Whatever was forgotten: no living server goes unless another one of its instance lives, two sweeps
-later each has one, and every count is exact.
+Whatever was forgotten: no living server goes unless another one of its instance lives, no sweep
+takes what lives for over, two sweeps later each has one, and every count is exact at any time.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -33,14 +34,16 @@ from openmultistack.models import Instance, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
-REGIONS = {A: 2, B: 2, C: 2}
+REGIONS = (A, B, C)
+# Of so few slots that most of what is forgotten has to be told apart from something else.
+ROOMS = [(1, 1, 1), (2, 1, 1), (1, 2, 2), (2, 2, 2)]
 OWNERS = ("alice", "bob")
 NO_HOST = "No valid host was found. "
 STAGE = {Status.ERROR: 0, Status.BUILD: 1, Status.ACTIVE: 2}
 AWAY = Unreachable("connection refused")
 anyone = st.integers(0, 10**6)
-regions = st.sampled_from(list(REGIONS))
-orders = st.permutations(list(REGIONS)).flatmap(lambda it: st.integers(0, 3).map(lambda n: it[:n]))
+regions = st.sampled_from(REGIONS)
+orders = st.permutations(REGIONS).flatmap(lambda it: st.integers(0, 3).map(lambda n: it[:n]))
 
 
 class Rollbacks(RuleBasedStateMachine):
@@ -50,13 +53,17 @@ class Rollbacks(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.house = self.make(REGIONS)
-        self.pasts = [self.house.past()]
         self.made: dict[str, Instance] = {}
         # Over as the world goes, whatever an old ledger has of them.
         self.ended: set[str] = set()
         self.expired: set[str] = set()
         self.slow = ""
+
+    @initialize(rooms=st.sampled_from(ROOMS))
+    def begin(self, rooms: Sequence[int]) -> None:
+        """Have a fleet of few slots, of which nothing is used."""
+        self.house = self.make(dict(zip(REGIONS, rooms, strict=True)))
+        self.pasts = [self.house.past()]
         for region, cloud in self.house.clouds.items():
             cloud.delete = self.watched(region, cloud.delete)
 
@@ -80,16 +87,23 @@ class Rollbacks(RuleBasedStateMachine):
     @rule(
         owner=st.sampled_from(OWNERS), count=st.integers(1, 3), waits=st.booleans(),
         fails=st.booleans(), key=st.none() | st.sampled_from(["k1", "k2"]),
-        order=st.permutations(list(REGIONS)),
+        order=st.permutations(REGIONS).map(lambda it: it[:2]),
     )  # fmt: skip
     def create(
-        self, *, owner: str, count: int, waits: bool, key: str | None, order: list[str], fails: bool
+        self,
+        *,
+        owner: str,
+        count: int,
+        waits: bool,
+        key: str | None,
+        order: Sequence[str],
+        fails: bool,
     ) -> None:
         more: dict[str, Any] = {"on_full": "queue"} if waits else {"partial": True}
-        key = f"{key}-{count}-{waits}-{order[:2]}" if key else ""
+        key = f"{key}-{count}-{waits}-{order}" if key else ""
         with suppress(CapacityExhausted, NoRegionReady, NoRegionWorked, QueueFull):
             made = self.house.create(
-                count, owner=owner, labels={"job": "7"}, regions=order[:2], key=key, **more
+                count, owner=owner, labels={"job": "7"}, regions=list(order), key=key, **more
             )
             self.made |= {it.id: it for it in made}
             for region in {it.region for it in made if it.region} if fails else ():
@@ -105,7 +119,7 @@ class Rollbacks(RuleBasedStateMachine):
             self.house.settle()
             self.every_moment_is_one_to_come_back_to()
             if known.region:  # its slot is given on
-                self.house.reaping.sweep(known.region)
+                self.sweep(known.region)
 
     @precondition(lambda self: self.made)
     @rule(which=anyone)
@@ -137,9 +151,20 @@ class Rollbacks(RuleBasedStateMachine):
         cloud = self.house.clouds[region]
         cloud.build_fault = NO_HOST
         cloud.settle()
-        self.house.reaping.sweep(region)
+        self.sweep(region)
         cloud.build_fault = None
         cloud.settle()
+
+    @precondition(lambda self: self.made)
+    @rule(which=anyone)
+    def vanish(self, which: int) -> None:
+        """A server is gone behind our back."""
+        wanted = self.one(which).id
+        for cloud in self.house.clouds.values():
+            for it in [it for it in cloud.servers.values() if it.marks]:
+                if it.marks.instance_id == wanted:
+                    del cloud.servers[it.id]
+                    return
 
     @rule(region=regions | st.just(""))
     def slow_down(self, region: str) -> None:
@@ -147,7 +172,7 @@ class Rollbacks(RuleBasedStateMachine):
         for name, cloud in self.house.clouds.items():
             cloud.fails(AWAY if name == region else None)
         if self.slow and self.slow != region:
-            self.house.reaping.sweep(self.slow)
+            self.sweep(self.slow)
         self.slow = region
 
     @rule(region=regions, what=st.sampled_from(["settle", "sweep", "lapse", "reap"]))
@@ -157,45 +182,133 @@ class Rollbacks(RuleBasedStateMachine):
         elif what == "lapse":
             self.house.lapse()
         elif what == "sweep":
-            self.house.reaping.sweep(region)
+            self.sweep(region)
         else:
             self.reap()
 
     def reap(self) -> None:
         self.house.reaping._end_due()  # noqa: SLF001  one region after another: it is repeatable
         for region in REGIONS:
-            self.house.reaping.sweep(region)
+            self.sweep(region)
+
+    def sweep(self, region: str) -> None:
+        """Sweep a region; nothing that lives, and that the ledger knows, is over after it."""
+        lives = self.known_and_living()
+        self.house.reaping.sweep(region)
+        for it in self.house.ledger.get(sorted(lives)):
+            assert it.status not in (Status.DELETING, Status.DELETED), (region, it)
+
+    def known_and_living(self) -> set[str]:
+        """Return the instances whose server, as the ledger has it, lives."""
+        return {
+            it.id
+            for it in self.house.ledger.get(sorted(set(self.made) - self.ended))
+            if it.status in (Status.BUILD, Status.ACTIVE)
+            and any((it.region, it.server_id) == (at, s.id) for at, s in self.living(it.id))
+        }
 
     # ------------------------------------------------------------ time goes back
 
-    @rule(which=st.integers(1, 3) | st.integers(1, 25), order=orders)
-    def roll_back_far(self, which: int, order: Sequence[str]) -> None:
-        self.roll_back(which, order)
+    @rule(which=st.integers(1, 3) | st.integers(1, 25), order=orders, settles=st.booleans())
+    def roll_back(self, which: int, order: Sequence[str], *, settles: bool) -> None:
+        """Go back to one of the latest moments; some regions are swept, and serve, at once."""
+        self.come_back(self.pasts[-min(which, len(self.pasts))])
+        self.sweep_some(order, settles=settles)
 
-    @rule(owner=st.sampled_from(OWNERS), order=st.permutations(list(REGIONS)))
-    def forget_a_move(self, owner: str, order: list[str]) -> None:
-        """Go back to just before the last instance went on elsewhere."""
+    def sweep_some(self, order: Sequence[str], *, settles: bool) -> None:
+        for region in order:
+            self.sweep(region)
+            if settles:
+                self.house.settle()
+
+    @rule(
+        owner=st.sampled_from(OWNERS), order=st.permutations(REGIONS), after=orders,
+        settles=st.booleans(),
+    )  # fmt: skip
+    def forget_a_move(
+        self, *, owner: str, order: list[str], after: Sequence[str], settles: bool
+    ) -> None:
+        """Go back to just before the last instance went on elsewhere; it goes on once more."""
         moments = len(self.pasts)
         self.create(owner=owner, count=1, waits=False, fails=True, key=None, order=order)
         if len(self.pasts) > moments:
-            self.roll_back(1, order)
+            self.roll_back(1, [order[0], *after], settles=settles)
 
-    def roll_back(self, which: int, order: Sequence[str]) -> None:
-        """Go back to one of the latest moments; some regions are swept, and serve, at once."""
-        self.pasts[-min(which, len(self.pasts))].come_back()
-        self.let_expire()
-        for region in order:
-            self.house.reaping.sweep(region)
+    @rule(
+        owner=st.sampled_from(OWNERS), rooms=st.permutations(REGIONS), after=orders,
+        built=st.booleans(), settles=st.booleans(), twice=st.booleans(),
+    )  # fmt: skip
+    def forget_a_serve(
+        self,
+        *,
+        owner: str,
+        rooms: Sequence[str],
+        after: Sequence[str],
+        built: bool,
+        settles: bool,
+        twice: bool,
+    ) -> None:
+        """Go back to when one waited that was served since; it is served again, elsewhere.
+
+        With `twice` that is forgotten, too: the ledger believes what was so at first.
+        """
+        past = self.let_one_wait(owner)
+        self.make_room(rooms[0])
+        if built or twice:
             self.house.settle()
+            self.sweep(rooms[0])
+        served = self.house.past()
+        self.come_back(past)
+        self.make_room(rooms[1])
+        if twice:
+            self.house.settle()
+            self.sweep_some([rooms[1], rooms[0]], settles=True)
+            self.come_back(served)
+            self.sweep(rooms[1])
+        self.sweep_some(after, settles=settles)
+        if settles:  # the twin, if there is one, goes, and its slot with it
+            self.sweep_some([rooms[1], rooms[0], rooms[0]], settles=True)
 
-    @rule(which=st.integers(1, 3), order=orders)
-    def roll_back_a_little(self, which: int, order: Sequence[str]) -> None:
-        """As a failover does."""
-        self.roll_back(which, order)
+    def let_one_wait(self, owner: str) -> House:
+        """Have more than there is room for; return that moment."""
+        clouds = self.house.clouds.values()
+        free = sum(max(0, it.quota.instances - len(it.servers)) for it in clouds)
+        self.create(owner=owner, count=free + 1, waits=True, fails=False, key=None, order=REGIONS)
+        self.house.settle()
+        return self.house.past()
+
+    def come_back(self, past: House) -> None:
+        """Have the ledger of a moment; what is over as the world goes stays so."""
+        past.come_back()
+        self.let_expire()
+
+    def make_room(self, region: str) -> None:
+        """Have one destroyed that is in a region; who waits gets its slot."""
+        there = [it for it in self.house.ledger.get(sorted(self.made)) if it.region == region]
+        for it in [it for it in there if it.status in (Status.BUILD, Status.ACTIVE)][:1]:
+            self.ended.add(it.id)
+            self.house.destroy(it)
+            self.house.clouds[region].settle()
+        self.sweep(region)
 
     @invariant()
     def every_moment_is_one_to_come_back_to(self) -> None:
         self.pasts.append(self.house.past())
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        """Whatever the ledger has forgotten: its counts are those of its slots."""
+        house, used = self.house, dict.fromkeys(OWNERS, Resources())
+        for region in REGIONS:
+            slots = house.slots(region).values()
+            for it in slots:
+                used[it.owner] += Resources(1, it.vcpus, it.ram_mb)
+            needs = [Resources(1, it.vcpus, it.ram_mb) for it in slots]
+            state = house.state(region)
+            assert state.held == sum(needs, Resources()), region
+            building = sum("building" in it for it in house.redis.hvals(house.keys.slots(region)))
+            assert state.building == building, region
+        assert house.ledger.usage(OWNERS) == used
 
     # ------------------------------------------------------------ what holds then
 
@@ -218,7 +331,7 @@ class Rollbacks(RuleBasedStateMachine):
         house = self.house
         for region, cloud in house.clouds.items():
             cloud.fails(None)
-            house.reaping.sweep(region)
+            self.sweep(region)
         house.lapse()
         lived = {it for it in self.made if it not in self.ended and any(self.living(it))}
         house.settle()
@@ -239,20 +352,13 @@ class Rollbacks(RuleBasedStateMachine):
     def books_are_exact(self) -> None:
         house = self.house
         instances = {it.id: it for it in house.ledger.get(sorted(self.made))}
-        used = dict.fromkeys(OWNERS, Resources())
+        self.counts_are_exact()
         for region, cloud in house.clouds.items():
             slots, servers = house.slots(region), cloud.servers.values()
             assert set(slots) == set(cloud.ours()), region
             assert {it.server_id for it in slots.values()} <= {it.id for it in servers}
-            sums = [Resources(1, it.vcpus, it.ram_mb) for it in slots.values()]
             state = house.state(region)
-            assert state.held == sum(sums, Resources()), region
             assert state.held + state.foreign == sum((it.need for it in servers), Resources())
-            building = sum("building" in it for it in house.redis.hvals(house.keys.slots(region)))
-            assert state.building == building, region
-            for slot in slots.values():
-                used[slot.owner] += Resources(1, slot.vcpus, slot.ram_mb)
-        assert house.ledger.usage(OWNERS) == used
         waiting = Counter(it.instance_id for it in house.ledger.queue())
         assert waiting == Counter(i for i, it in instances.items() if it.status == Status.QUEUED)
         for owner in OWNERS:
@@ -285,7 +391,7 @@ def test_rolled_back_to_any_moment_nothing_that_lives_is_deleted(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            max_examples=30,
             stateful_step_count=15,
             deadline=None,
             # Examples are long, and to shorten one takes longer than to read it.

@@ -1,13 +1,15 @@
 -- A configured name was found to stand for a place. A place has one name: of two that are configured,
 -- the one that takes part before the one that is disabled, then the one with slots, then the earlier.
--- KEYS  places (hash: place to JSON {name, endpoint, project, region}), named (hash: names of now and
---       of before to places), claims (hash: configured name to the place last found), regions (set),
+-- KEYS  places (hash: place to JSON {name, endpoint, project, region, renames: [{at_ms, from, to}], the
+--       last few, of which stories tell; was: its name, until another place took that}), named (hash:
+--       names of now and of before to places), claims (hash: configured name to the place last found), regions (set),
 --       version (string), region and slots (hashes) of the place, region (hash) of the name while it
 --       stood for itself
 -- ARGV  1 name, 2 place, 3 JSON of what the place is, 4 JSON {name: rank} of what is configured: the
 --       lower goes first, those disabled have 1e6 more
 -- Returns  JSON {outcome, of}: `bound`; `renamed` from `of`; `duplicate` of the name `of`
 -- Safe to repeat.
+local RENAMES_KEPT = 5
 local now, name, place, ranks = now_ms(), ARGV[1], ARGV[2], cjson.decode(ARGV[4])
 redis.call('HSET', KEYS[3], name, place)
 version = KEYS[5]
@@ -19,6 +21,7 @@ local function take_name()
   if not text then return end
   local entry = cjson.decode(text)
   if entry.name ~= name then return end
+  entry.was = name
   entry.name = name .. '~' .. string.sub(other, 3, 8)
   redis.call('HSET', KEYS[1], other, cjson.encode(entry))
   redis.call('HSET', KEYS[2], entry.name, other)
@@ -27,7 +30,8 @@ end
 
 take_name()
 local known = redis.call('HGET', KEYS[1], place)
-local was = known and cjson.decode(known).name
+local before = known and cjson.decode(known) or {}
+local was = before.name
 if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == place then
   local own, other = ranks[name] or math.huge, ranks[was]
   local alike = own ~= math.huge and math.floor(own / 1e6) == math.floor(other / 1e6)
@@ -43,7 +47,13 @@ if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == pl
 end
 
 local entry = cjson.decode(ARGV[3])
-entry.name = name
+entry.name, entry.renames = name, before.renames
+if was and (before.was or was) ~= name then
+  local told = entry.renames or {}
+  told[#told + 1] = {at_ms = now, from = before.was or was, to = name}
+  if #told > RENAMES_KEPT then table.remove(told, 1) end
+  entry.renames = told
+end
 redis.call('HSET', KEYS[1], place, cjson.encode(entry))
 redis.call('HSET', KEYS[2], name, place)
 redis.call('SADD', KEYS[4], place)

@@ -145,6 +145,13 @@ def _address(told: dict[str, Any]) -> Address:
     return Address(**told | {"address": _text(told["address"]), "version": int(told["version"])})
 
 
+def decode_event(text: str) -> dict[str, Any]:
+    """Return an event of an instance's story, its region by place."""
+    event = json.loads(text)
+    known = {"region": _text(event["region"]), "what": _text(event["what"])}
+    return {**event, **known, "at_ms": _ms(event["at_ms"]), "attempt": int(event["attempt"])}
+
+
 def decode_region(
     name: str, fields: Mapping[str, str], held_instances: int, now_ms: int
 ) -> RegionState:

@@ -26,7 +26,7 @@ class Keys:
     def __init__(self, fleet: str, place_of: Callable[[str], str] = _itself) -> None:
         self._prefix = f"{{oms:{quote(fleet, safe='')}}}:"
         self._place_of = place_of
-        # Hash: place to JSON {name, endpoint, project, region}; see bind.lua.
+        # Hash: place to JSON {name, endpoint, project, region, renames}; see bind.lua.
         self.places = self._prefix + "places"
         # Hash: names of now and of before to places.
         self.named = self._prefix + "named"

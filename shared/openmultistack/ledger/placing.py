@@ -205,7 +205,7 @@ class Placing(Acting):
             "id": attempt.instance_id,
             "attempt": attempt.number,
             "from": self.place_of(attempt.region),
-            "from_name": attempt.region,
+            "from_name": self._places.name_of(self.place_of(attempt.region)),
             "owner": owner,
             "keep": keep,
             "blame": blame,

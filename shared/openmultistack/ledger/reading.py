@@ -1,6 +1,5 @@
 """What can be asked of the ledger: readings change nothing, and may be stale at once."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -9,6 +8,7 @@ from openmultistack.ledger.catalogues import decode_catalogue
 from openmultistack.ledger.decode import (
     RESTS,
     View,
+    decode_event,
     decode_instance,
     decode_region,
     decode_slot,
@@ -230,16 +230,14 @@ class Readings:
             return cast("str | None", pipe.execute()[0])
 
     def events(self, instance_id: str) -> list[dict[str, Any]]:
-        """Return an instance's story, oldest first; `at_ms` in each."""
+        """Return an instance's story, oldest first; `at_ms` in each. Renames are told, too."""
         with self._pipeline() as pipe:
+            pipe.get(self._keys.version)
             pipe.lrange(self._keys.events(instance_id), 0, -1)
-            texts = [(instance_id, text) for text in pipe.execute()[0]]
-
-        def decode(text: str) -> dict[str, Any]:
-            event = json.loads(text)
-            return {**event, "region": self._places.name_of(event["region"])}
-
-        return read_all("event", texts, decode)[0]
+            version, texts = pipe.execute()
+        self._notice(version)
+        events, _ = read_all("event", [(instance_id, text) for text in texts], decode_event)
+        return self._places.with_renames(events)
 
     def page(
         self,

