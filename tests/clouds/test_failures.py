@@ -349,6 +349,7 @@ class Response:
 
     url = "http://cloud.invalid/v2.1/secret"
     reason = ""
+    request = None
 
     def __init__(self, status: int, body: str, **headers: str) -> None:
         self.status_code = status
