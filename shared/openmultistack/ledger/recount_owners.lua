@@ -15,8 +15,12 @@ end
 for _, owner in ipairs(ask.owners) do sums[owner] = add(nil, {vcpus = 0, ram_mb = 0}, 0) end
 for i = 4 + #ask.owners, #KEYS do
   for _, text in ipairs(redis.call('HVALS', KEYS[i])) do
-    local slot = cjson.decode(text)
-    if sums[slot.owner] then add(sums[slot.owner], slot, 1) end
+    -- To see that a slot is another owner's takes much less time than to decode it.
+    local owner = string.match(text, '"owner":"([^"\\]*)"')
+    if not owner or sums[owner] then
+      local slot = cjson.decode(text)
+      if sums[slot.owner] then add(sums[slot.owner], slot, 1) end
+    end
   end
 end
 for i, owner in ipairs(ask.owners) do
