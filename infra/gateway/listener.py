@@ -50,6 +50,8 @@ def _reading() -> Json:
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "generate_request_id": True,
+        # A client's own id leads through all logs, wherever it calls from.
+        "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "http_protocol_options": {"accept_http_10": False},
     }
@@ -110,7 +112,7 @@ def _access_log() -> Json:
         "time": "%START_TIME%",
         "request_id": problems.REQUEST_ID,
         "method": "%REQ(:METHOD)%",
-        "path": "%PATH(NQ)%",
+        "path": "%PATH(NQ):1000%",
         "status": "%RESPONSE_CODE%",
         "details": "%RESPONSE_CODE_DETAILS%",
         "flags": "%RESPONSE_FLAGS%",

@@ -16,6 +16,7 @@ from region import Region
 
 Microversion = tuple[int, int]
 OLDEST: Microversion = (2, 1)
+REQUEST_ID = "x-openstack-request-id"
 SERVICE_AT = 5  # http://host/provider/region/service
 
 
@@ -93,7 +94,21 @@ def _answer(
     except Fault as fault:
         answer = refused(fault)
     answer.headers = {**_headers(version), **(answer.headers or {})}
+    if request.method != "GET":
+        _record(region, request, answer)
     return answer
+
+
+def _record(region: Region, request: web.Request, answer: Answer) -> None:
+    """Keep a request as the log of an OpenStack's service has it."""
+    told = {
+        "global_request_id": request.headers.get(REQUEST_ID),
+        "request_id": (answer.headers or {})[REQUEST_ID],
+        "method": request.method,
+        "path": request.path.rpartition("/v2.1")[2],
+        "status": int(answer.status),
+    }
+    region.requests.append(told)
 
 
 def _check_works(region: Region, url: str) -> None:
@@ -155,6 +170,6 @@ def _headers(version: Microversion) -> dict[str, str]:
     return {
         "OpenStack-API-Version": f"compute {shown(version)}",
         "X-OpenStack-Nova-API-Version": shown(version),
-        "x-openstack-request-id": f"req-{uuid4()}",
+        REQUEST_ID: f"req-{uuid4()}",
         "Vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version",
     }

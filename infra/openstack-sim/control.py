@@ -31,6 +31,7 @@ class Control:
         place = "/sim/regions/{provider}/{region}"
         yield web.get("/sim/stats", self.stats)
         yield web.get("/sim/servers", self.servers)
+        yield web.get("/sim/requests", self.requests)
         yield web.post("/sim/reset", self.reset)
         yield web.delete("/sim/tokens", self.revoke)
         yield web.get(place, self.show)
@@ -65,6 +66,11 @@ class Control:
             "servers": [_view(it, s) for it in self._regions() for s in it.servers.values()],
             "history": [_view(it, s) for it in self._regions() for s in it.history],
         }
+        return Answer(HTTPStatus.OK, document).response()
+
+    async def requests(self, _request: web.Request) -> web.Response:
+        """List the last requests of each region that changed something."""
+        document = {it.label: list(it.requests) for it in self._regions()}
         return Answer(HTTPStatus.OK, document).response()
 
     async def reset(self, _request: web.Request) -> web.Response:

@@ -5,10 +5,11 @@ Nothing here waits: each method is one act, and the process has one thread.
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 from faults import Fault
@@ -99,6 +100,8 @@ class Region:
         self.history: list[Server] = []
         self.keypairs: dict[str, dict[str, str]] = {}
         self.calls: Counter[str] = Counter()
+        # The last that changed something: what its client calls it, and what this region does.
+        self.requests: deque[dict[str, Any]] = deque(maxlen=1000)
         self.accepted = 0
         self.refused = 0  # for the quota
         self.highest = 0

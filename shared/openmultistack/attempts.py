@@ -40,7 +40,7 @@ from openmultistack.fleet import (
 )
 from openmultistack.kinds import Asked, kind_of, why_unsuited
 from openmultistack.ledger import Attempt, Ledger, Meaning, Pick, Shares
-from openmultistack.logs import in_context
+from openmultistack.logs import in_context, tell_attempt, tell_deletion
 from openmultistack.models import Catalogue, Instance, Offer
 from openmultistack.placement import STRATEGIES, Ranked
 from openmultistack.reaching import reach
@@ -134,6 +134,8 @@ class Ending(NamedTuple):
     # What each region said, by name; and whether all of them were only full.
     said: Mapping[str, str]
     only_full: bool
+    # What the cloud of each calls the request that it refused, where it told that.
+    cloud_request_ids: Mapping[str, str] = {}
 
 
 class Candidates:
@@ -419,7 +421,9 @@ class _Chase:
 
     def _ending(self, how: How, offer: Offer, server_id: str | None = None) -> Ending:
         said = {region: str(error) for region, error in self._said.items()}
-        return Ending(how, self._attempt, offer, server_id, said, self._only_full())
+        ids = {it: error.cloud_request_id for it, error in self._said.items()}
+        told = {region: its_id for region, its_id in ids.items() if its_id}
+        return Ending(how, self._attempt, offer, server_id, said, self._only_full(), told)
 
     def _only_full(self) -> bool:
         """Whether regions were full, and those that were not will not do for this order."""
@@ -453,7 +457,9 @@ class _Chase:
             if self._offer(region) == before:
                 # It is listed, and yet refused: for whom else is not to be known.
                 about = ("flavor", "image", "network", "groups")
-                raise Unsuitable(str(stale), about=about) from stale
+                unsuitable = Unsuitable(str(stale), about=about)
+                unsuitable.cloud_request_id = stale.cloud_request_id
+                raise unsuitable from stale
             return self._send(region)
 
     def _renew(self, region: str, stale: CatalogueStale) -> None:
@@ -478,12 +484,27 @@ class _Chase:
         order = order._replace(place=self._place)
         cloud = self._clouds.region(region)
         try:
-            return cloud.create(order, not_after=self._placed_at + self._start_within_s)
-        except InDoubt:
-            found = self._look_for(cloud, order.marks)
+            made = cloud.create(order, not_after=self._placed_at + self._start_within_s)
+        except CloudError as error:
+            found = self._look_for(cloud, order.marks) if isinstance(error, InDoubt) else None
+            self._tell(error.word, server=found, said=str(error), by=error.cloud_request_id)
             if found is None:
                 raise
             return found
+        if self._wanted.promised:  # who asked for it has their answer: no other line tells of it
+            self._tell("made", server=made)
+        return made
+
+    def _tell(self, outcome: str, *, server: str | None, said: str = "", by: str = "") -> None:
+        tell_attempt(
+            region=self._attempt.region,
+            instance=self._attempt.instance_id,
+            attempt=self._attempt.number,
+            outcome=outcome,
+            server=server,
+            said=said or None,
+            cloud_request_id=by or None,
+        )
 
     def _learn(self, region: str, error: CloudError) -> None:
         """Tell the rest of the command, and all others whom it concerns, what a region said."""
@@ -560,11 +581,22 @@ class _Chase:
         if self._ledger.commit(self._held(), server_id):
             return True
         marks = server_order(attempt, offer, self._wanted).marks
+        asked, failed = "", ""
         try:
             cloud = reach(self._ledger, self._clouds, attempt.region, self._place)
-            cloud.delete(server_id, marks.keypair)
+            asked = cloud.delete(server_id, marks.keypair)
         except CloudError as error:
             self._ledger.report(self._place, str(error), "")
+            asked, failed = error.cloud_request_id, str(error)
+        tell_deletion(
+            region=attempt.region,
+            instance=attempt.instance_id,
+            attempt=attempt.number,
+            server=server_id,
+            why="its instance was wanted no more when it was made",
+            cloud_request_id=asked,
+            failed=failed,
+        )
         return False
 
 

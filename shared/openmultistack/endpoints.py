@@ -2,11 +2,12 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from openmultistack.errors import Invalid, Malformed
-from openmultistack.http import PREFIX, Call, Endpoint, Reply, bounded, parse
+from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
 from openmultistack.instances import list_instances, owned, place_in_queue, renew, story
 from openmultistack.models import Instance, RegionState, Resources, Status, rfc3339
 
@@ -43,8 +44,10 @@ def create_endpoints(creating: "Callable[[], Creating]") -> list[Endpoint]:
         if len(shown) == 1:
             location += f"/{placed.instances[0].id}"
         told = {
+            "requested": placed.requested,
+            "queued": queued,
             "instances": [_placed(it) for it in placed.instances],
-            "regions": bounded(placed.said),
+            "regions": placed.said,
         }
         return Reply(202, document, {"Location": location}, told)
 
@@ -96,7 +99,8 @@ def reap_endpoints(
     from openmultistack.commands import DrainRegions, ForgetRegions, OpenRegions, Reap
 
     def reap(call: Call) -> Reply:
-        return Reply(200, reaping().reap(now=parse(Reap, call.body or b"{}").now))
+        reaped = reaping().reap(now=parse(Reap, call.body or b"{}").now)
+        return Reply(200, reaped, told=_done(reaped))
 
     def drain(call: Call) -> Reply:
         command = parse(DrainRegions, call.body)
@@ -114,6 +118,16 @@ def reap_endpoints(
         Endpoint("POST", "/regions/open", "fleet:drain", open_),
         Endpoint("POST", "/regions/forget", "fleet:drain", forget),
     ]
+
+
+def _done(reaped: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the log has of a run of the reaper: what it did, and which regions failed."""
+    actions = Counter[str]()
+    for it in reaped["regions"]:
+        actions.update({name: count for name, count in it["actions"].items() if count})
+    failed = {it["region"]: it["error"] for it in reaped["regions"] if it["error"]}
+    ended = {name: reaped[name] for name in ("expired", "forgotten")}
+    return {**ended, "actions": actions, "regions": failed}
 
 
 def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:

@@ -58,6 +58,10 @@ class Problem(OmsError):
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    # By region, what its cloud calls the request that it refused: its operators find it by that.
+    cloud_request_ids: Mapping[str, str] = {}
+    # What the log has of it, beside what the client is told.
+    told: Mapping[str, object] = {}
 
     def members(self) -> dict[str, object]:
         """Return what the problem document says beyond title and detail."""
@@ -229,15 +233,25 @@ class LedgerUnavailable(Retriable, Problem):
 
 
 class CloudError(OmsError):
-    """One region's answer to one call; the message is safe to show."""
+    """One region's answer to one call; the message is safe to show.
+
+    `word` is what the log calls it; `cloud_request_id` what the cloud calls the call, if it said.
+    """
+
+    word: ClassVar[str] = "failed"
+    cloud_request_id = ""
 
 
 class RegionFull(CloudError):
     """A quota there is used up, by someone else as well; nothing was made."""
 
+    word = "full"
+
 
 class CatalogueStale(CloudError):
     """A flavor, image or network is not there any more; nothing was made."""
+
+    word = "stale"
 
 
 class Unsuitable(CloudError):
@@ -245,6 +259,8 @@ class Unsuitable(CloudError):
 
     `about` names what of an order the kind is told by (`models.About`).
     """
+
+    word = "unsuitable"
 
     def __init__(self, message: str, *, about: tuple[str, ...]) -> None:
         self.about = about
@@ -254,13 +270,19 @@ class Unsuitable(CloudError):
 class OrderRefused(CloudError):
     """The client's own input is refused there, and maybe in any region; nothing was made."""
 
+    word = "refused"
+
 
 class AccountBroken(CloudError):
     """The login does not work there, or may not do this; nothing was made."""
 
+    word = "account broken"
+
 
 class Unreachable(CloudError):
     """No connection came about: certainly nothing was made."""
+
+    word = "unreachable"
 
 
 class BadAnswer(Unreachable):
@@ -270,6 +292,8 @@ class BadAnswer(Unreachable):
 class RateLimited(CloudError):
     """The provider's API asks for a pause (429, or 413 with Retry-After); nothing was made."""
 
+    word = "rate limited"
+
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
@@ -278,9 +302,13 @@ class RateLimited(CloudError):
 class TooLate(CloudError):
     """We were too slow to send it within its lease: certainly nothing was made."""
 
+    word = "too late"
+
 
 class NotConfigured(CloudError):
     """No entry of clouds.yaml leads there, or not any more; nothing was asked."""
+
+    word = "not configured"
 
     def __init__(self, region: str) -> None:
         super().__init__(f"no entry of clouds.yaml leads to {region}")
@@ -289,9 +317,13 @@ class NotConfigured(CloudError):
 class PlaceMoved(CloudError):
     """The name leads to another cloud or project than before; certainly nothing was made."""
 
+    word = "place moved"
+
 
 class InDoubt(CloudError):
     """No answer that can be trusted: a server may exist, or come to exist."""
+
+    word = "in doubt"
 
 
 class ConfigurationError(OmsError):

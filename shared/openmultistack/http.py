@@ -26,7 +26,7 @@ from openmultistack.errors import (
     TooLarge,
     Unauthenticated,
 )
-from openmultistack.logs import ASKING, Asking, log
+from openmultistack.logs import ASKING, ATTEMPTS_TOLD, ITEMS_MAX, Asking, tell
 from openmultistack.models import Principal
 from openmultistack.principal import Callers, Issuer, demand
 
@@ -38,8 +38,6 @@ BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
 # Of what a client sent, or a cloud said, so much of each text is in an answer that says no.
 FIELD_CHARS = 2048
-# Of what regions said so much is written into a line of the log.
-SAID_REGIONS, SAID_CHARS = 20, 200
 
 Command = TypeVar("Command", bound="BaseModel")
 
@@ -81,6 +79,8 @@ class Endpoint(NamedTuple):
 
 Handler = Callable[[flask.Request], flask.Response]
 NOBODY = Principal(owner="", scopes=frozenset())
+# Of what a problem tells its client these are in the log as well.
+_TOLD = ("instances", "unreachable", "regions", "quota", "used")
 
 
 def door(
@@ -107,14 +107,11 @@ def door(
         except Exception:  # noqa: BLE001  the last line of defence: a bare 500
             reply = _problem(Problem("something went wrong here; the log has it"), request_id)
             line["outcome"] = Problem.slug
-            log().exception("unexpected", **line)
+            tell("unexpected", "exception", **line)
         line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
-        if asking.heard:
-            # Under the first id our calls are found in the clouds' logs; the others are their own.
-            line |= {"global_request_id": asking.global_id, "cloud_request_ids": asking.heard}
         response = _response(reply, request_id)
         # When the answer is sent: nobody waits for it, nor for structlog to be imported.
-        response.call_on_close(lambda: log().info("request", **line))
+        response.call_on_close(lambda: _write(line, asking))
         return response
 
     if flask.has_app_context():  # functions-framework loads a function in its app's
@@ -237,13 +234,22 @@ def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
 def _told_of(problem: Problem) -> dict[str, object]:
     """Return what regions said, and which instances it is about."""
     members = problem.members()
-    told = {name: members[name] for name in ("instances", "regions") if name in members}
-    return {name: bounded(it) if isinstance(it, Mapping) else it for name, it in told.items()}
+    told = {name: members[name] for name in _TOLD if name in members}
+    return {**told, **problem.told}
 
 
-def bounded(said: Mapping[str, str]) -> dict[str, str]:
-    """Return what regions said, as much of it as a line of the log can have."""
-    return {region: why[:SAID_CHARS] for region, why in list(said.items())[:SAID_REGIONS]}
+def _write(line: dict[str, Any], asking: Asking) -> None:
+    """Write a request's line to the log; instances that it has no room for follow in others."""
+    if asking.called:
+        # Under the first id our calls are found in the clouds' logs; the others are their own.
+        line |= {"global_request_id": asking.global_id, "cloud_request_ids": asking.heard}
+    if asking.failed > ATTEMPTS_TOLD:
+        line["attempts_untold"] = asking.failed - ATTEMPTS_TOLD
+    tell("request", **line)
+    instances = line.get("instances", ())
+    about = {name: line[name] for name in ("request_id", "action", "owner") if name in line}
+    for start in range(ITEMS_MAX, len(instances), ITEMS_MAX):
+        tell("instances", **about, instances=instances[start : start + ITEMS_MAX])
 
 
 def _problem(problem: Problem, request_id: str) -> Reply:
@@ -254,6 +260,8 @@ def _problem(problem: Problem, request_id: str) -> Reply:
         "detail": str(problem),
         "request_id": request_id,
     }
+    if problem.cloud_request_ids:
+        document["cloud_request_ids"] = dict(problem.cloud_request_ids)
     headers = {"Content-Type": "application/problem+json"}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="openmultistack", error="invalid_token"'

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openmultistack.clouds import Clouds, keypair_name
@@ -17,6 +18,7 @@ from openmultistack.errors import (
 )
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import Attempt, Destroyed, EndedBy, Ledger, OnlyIf
+from openmultistack.logs import in_context, tell_deletion
 from openmultistack.models import Instance, Resources, Status, rfc3339
 from openmultistack.reaching import reach
 
@@ -55,11 +57,12 @@ class Destroying:
             ProviderRemoved: some cannot be reached any more; all others are being destroyed.
         """
         instances = owned(self._ledger, owner, instance_ids)
-        if len(instances) == 1:
-            self.destroy(instances[0], why="its owner destroyed it")
+        acts = [partial(self.destroy, it, why="its owner destroyed it") for it in instances]
+        if len(acts) == 1:
+            acts[0]()
         else:
             with ThreadPoolExecutor(max_workers=DESTROYS_SIDE_BY_SIDE) as pool:
-                list(pool.map(lambda it: self.destroy(it, why="its owner destroyed it"), instances))
+                list(pool.map(lambda act: act(), in_context(acts)))
         after = self._ledger.get(instance_ids)
         unreachable = [it.id for it in after if it.stranded and it.status == Status.DELETING]
         if unreachable:
@@ -92,22 +95,33 @@ class Destroying:
         """
         answer, marked = self.mark(instance, why=why, only_if=only_if, ended=ended)
         if answer == "DELETING" and marked.server_id is not None and not marked.stranded:
-            self._ask(marked, marked.server_id)
+            self._ask(marked, marked.server_id, why)
         return answer != "WANTED"
 
-    def _ask(self, instance: Instance, server_id: str) -> None:
+    def _ask(self, instance: Instance, server_id: str, why: str) -> None:
         attempt = Attempt(instance.id, instance.attempt, instance.region)
         keypair = keypair_name(self._fleet_name, instance.id, instance.attempt)
+        asked, failed = "", ""
         try:
-            reach(self._ledger, self._clouds, instance.region).delete(
+            asked = reach(self._ledger, self._clouds, instance.region).delete(
                 server_id, keypair if instance.has_keypair else None
             )
-        except (NotConfigured, PlaceMoved):
-            return  # this process has older files, or the next sweep tells of it
+        except (NotConfigured, PlaceMoved) as error:
+            failed = str(error)  # this process has older files, or the next sweep tells of it
         except CloudError as error:
             self._ledger.report(instance.region, str(error), "")
+            asked, failed = error.cloud_request_id, str(error)
         else:
             self._leaving.follow([Leaver(attempt, instance.owner, instance, server_id)])
+        tell_deletion(
+            region=instance.region,
+            instance=instance.id,
+            attempt=instance.attempt,
+            server=server_id,
+            why=why,
+            cloud_request_id=asked,
+            failed=failed,
+        )
 
     def mark(
         self,

@@ -11,6 +11,14 @@ from openmultistack.models import Instance, Status
 STAGE = {Status.ERROR: 0, Status.BUILD: 1, Status.ACTIVE: 2}
 
 
+# Why the server of an instance goes that has ended, or is ending.
+_WHY_OVER: Mapping[str, str] = {
+    "destroyed": "its owner destroyed it",
+    "expired": "its time is up",
+    "refused": "its command as a whole could not be served",
+}
+
+
 class Act(NamedTuple):
     """One thing that a sweep does about one slot.
 
@@ -49,7 +57,11 @@ def judge(
         return None
     if instance.is_over:
         lives = instance.ended == "expired" and tells_later(instance, server, started_ms)
-        return None if lives else Act("delete", "its instance is wanted no more")
+        return (
+            None
+            if lives
+            else Act("delete", _WHY_OVER.get(instance.ended or "", "its instance is over"))
+        )
     if not is_present(region, slot.attempt, instance):
         return _judge_other(region, slot, instance, server)
     if instance.status == Status.DELETED:

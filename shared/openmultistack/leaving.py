@@ -13,6 +13,7 @@ from typing import NamedTuple
 from openmultistack.clouds import Clouds
 from openmultistack.errors import CloudError, LedgerUnavailable
 from openmultistack.ledger import Attempt, Gone, Ledger
+from openmultistack.logs import ask_anew
 from openmultistack.models import Instance
 from openmultistack.reaching import reach
 
@@ -62,6 +63,7 @@ class Leaving:
         while True:
             # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
             time.sleep(max(POLL_S, 4 * took_s))
+            ask_anew()
             took_s = self.look(region)
             with self._lock:
                 now = time.monotonic()

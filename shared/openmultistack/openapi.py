@@ -116,6 +116,8 @@ _SCHEMAS: Mapping[str, Json] = {
             "quota": {"type": "object", "additionalProperties": _COUNT},
             "used": {"type": "object", "additionalProperties": _COUNT},
             "unreachable": _list(_TEXT),
+            # By region, what its cloud calls the request that it refused.
+            "cloud_request_ids": {"type": "object", "additionalProperties": _TEXT},
         },
         "required": ["type", "title", "status", "detail"],
     },

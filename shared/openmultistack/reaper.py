@@ -14,7 +14,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
-from openmultistack.logs import in_context, log
+from openmultistack.logs import in_context, tell
 from openmultistack.models import Instance, Status
 from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
@@ -67,7 +67,8 @@ class Reaping:
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             if now:
                 # All before the first sweep: many may share a login that is refused once more.
-                list(pool.map(self._forgive, names))
+                forgive = in_context([partial(self._forgive, name) for name in names])
+                list(pool.map(lambda act: act(), forgive))
             acts = in_context([partial(self.sweep, name) for name in names])
             swept = list(pool.map(lambda act: act(), acts))
         # By now a renamed provider's regions are known by their new names. Where somebody else's
@@ -86,7 +87,8 @@ class Reaping:
             return
         recounted = self._ledger.recount()
         if recounted.regions or recounted.owners:
-            log().warning("recounted", regions=recounted.regions, owners=recounted.owners)
+            told = recounted._asdict()
+            tell("recounted", "warning", **told)
 
     def _end_due(self) -> tuple[int, int]:
         """End what is due; return how many instances expired, and how many were forgotten."""
@@ -133,7 +135,7 @@ class Reaping:
         except LedgerUnavailable:
             raise
         except Exception:  # noqa: BLE001  a fault of ours in one region must not stop the others
-            log().exception("sweep-failed", region=region)
+            tell("sweep failed", "exception", region=region)
             outcome, error = "failed", "a fault of our own; the log of `reap` has it"
         return {
             "region": region,

@@ -168,6 +168,18 @@ def _why_no_room(state: RegionState) -> str:
 
 def why_not(lost: Sequence[Ending]) -> Problem:
     """Return why a command that had its slots came to nothing."""
+    problem = _why_not(lost)
+    problem.cloud_request_ids = {k: v for it in lost for k, v in it.cloud_request_ids.items()}
+    attempts = [it.attempt for it in lost]
+    problem.told = {
+        "instances": [
+            {"id": it.instance_id, "region": it.region, "attempt": it.number} for it in attempts
+        ]
+    }
+    return problem
+
+
+def _why_not(lost: Sequence[Ending]) -> Problem:
     for ending in lost:
         if ending.how == "refused":
             return Invalid([("", no_region_takes(ending.said))], regions=ending.said)

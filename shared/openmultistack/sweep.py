@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from openmultistack.attempts import Pursuit, wanted_again
 from openmultistack.clouds import Clouds, Server, Survey, keypair_attempt
@@ -17,7 +18,7 @@ from openmultistack.fleet import Fleet
 from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
-from openmultistack.logs import ASKING, log
+from openmultistack.logs import tell_deletion
 from openmultistack.models import Instance, Resources, Status
 from openmultistack.yielding import Yielding
 
@@ -26,8 +27,6 @@ CATALOGUE_MAX_AGE_MS = 10 * 60 * 1000
 # How long a sweep stays to see its own deletions come true, so that slots come back with it.
 GONE_WITHIN_S = 3.0
 GONE_POLL_S = 0.4
-# What the log has of a reason, which can be a cloud's own text.
-WHY_CHARS = 200
 
 
 class Sweep:
@@ -274,22 +273,22 @@ class Sweep:
             self._ledger.observe(
                 attempt, server_id=server.id, status=server.status, addresses=server.addresses
             )
-        self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
-        self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
-        self.done["deleted"] += 1
-        self._tell_deleted(attempt, server, why)
-
-    def _tell_deleted(self, attempt: Attempt, server: Server, why: str) -> None:
-        asking = ASKING.get()
-        log().info(
-            "deleted",
-            request_id=asking.request_id if asking else None,
+        tell = partial(
+            tell_deletion,
             region=self._region,
             instance=attempt.instance_id,
             attempt=attempt.number,
             server=server.id,
-            why=why[:WHY_CHARS],
+            why=why,
         )
+        try:
+            asked = self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
+        except CloudError as error:
+            tell(cloud_request_id=error.cloud_request_id, failed=str(error))
+            raise
+        self._leavers.append(Leaver(attempt, slot.owner, instance, server.id))
+        self.done["deleted"] += 1
+        tell(cloud_request_id=asked)
 
     def _retry(
         self, attempt: Attempt, slot: Slot, instance: Instance, server: Server | None, why: str
@@ -333,7 +332,13 @@ class Sweep:
         for name in survey.keypairs:
             if keypair_attempt(name, self._fleet_name) not in needed:
                 with self._one_of_many():
-                    self._cloud.forget_keypair(name)
+                    asked = self._cloud.forget_keypair(name)
+                    tell_deletion(
+                        region=self._region,
+                        keypair=name,
+                        why="its server is gone",
+                        cloud_request_id=asked,
+                    )
 
     def _see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""

@@ -316,3 +316,9 @@ def test_ctrl_c_says_that_the_instances_go_on(oms, stub):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "the 2 instances go on: see `oms list --label 'run=a b'`" in said
+
+
+def test_what_came_to_nothing_is_told_with_the_id_by_which_the_log_tells_why(oms, stub):
+    stub.life = ["BUILD", "ERROR"]
+    said = oms(*BASIC, "--wait", code=1).stderr
+    assert f"request {stub.asked[0].headers['X-Request-Id']}\n" in said

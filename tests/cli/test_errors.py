@@ -220,6 +220,24 @@ def test_a_command_has_one_request_id_and_tells_the_one_of_a_refusal(oms, stub, 
     assert "request 01JD" in oms("regions", code=3).stderr
 
 
+@pytest.mark.parametrize("said", ["hang up", (502, "<html>bad gateway</html>", {}), (200, [], {})])
+def test_an_error_tells_the_requests_id_although_the_answer_does_not(oms, stub, said):
+    stub.instead["GET", "/v1/regions"] = [said]
+    shown = oms("regions", code=6 if said == "hang up" else 1).stderr
+    assert f"  request {stub.asked[-1].headers['X-Request-Id']}\n" in shown
+
+
+def test_what_a_region_said_has_the_id_by_which_its_operators_find_it(oms, stub, refuse):
+    said = {"alpha/RegionOne": "500: no", "beta/RegionOne": "connection refused"}
+    ids = {"alpha/RegionOne": "req-7"}
+    stub.instead["GET", "/v1/regions"] = [
+        refuse(502, "no-region-worked", "none worked", regions=said, cloud_request_ids=ids)
+    ]
+    shown = oms("regions", code=1).stderr.splitlines()
+    assert shown[1] == "  alpha/RegionOne: 500: no (there: req-7)"
+    assert shown[2] == "  beta/RegionOne: connection refused"
+
+
 def test_a_repeat_of_what_has_ended_has_an_exit_code_of_its_own(oms, stub, refuse):
     stub.instead["POST", "/v1/instances"] = [refuse(410, "instances-ended", "all has ended")]
     said = oms("create", "--image", "debian-12", "--size", "small", code=7).stderr

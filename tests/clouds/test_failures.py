@@ -1,6 +1,8 @@
 """What a cloud's answer means: every body that a real OpenStack was seen to give."""
 
+import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from openstack import exceptions as sdk
 from openmultistack.clouds.failures import (
     RETRY_AFTER_MAX_S,
     RETRY_AFTER_S,
+    body_of,
     keypair_refusal,
     refusal,
     retry_after_s,
@@ -349,6 +352,7 @@ class Response:
 
     url = "http://cloud.invalid/v2.1/secret"
     reason = ""
+    request = None
 
     def __init__(self, status: int, body: str, **headers: str) -> None:
         self.status_code = status
@@ -403,3 +407,15 @@ def test_a_surprise_is_in_doubt_once_it_may_have_been_sent() -> None:
     assert type(translate(KeyError("x"), sent=True)) is InDoubt
     assert type(translate(KeyError("x"), sent=False)) is Unreachable
     assert str(translate(KeyError("x"), sent=True)) == "the answer could not be understood"
+
+
+def test_what_a_cloud_repeats_of_token_or_user_data_is_shown_to_nobody() -> None:
+    token, user_data = "5f4dcc3b5aa765d6", 'echo "s3cret"'
+    encoded = base64.b64encode(user_data.encode()).decode()
+    answer: Any = Response(400, "")
+    answer.request = SimpleNamespace(headers={"X-Auth-Token": token})
+    for secret in (token, user_data, encoded):
+        answer.text = fault(400, f"cannot take {secret} here")
+        told = str(refusal(400, body_of(answer, user_data, encoded), {}))
+        assert told.startswith("400: cannot take (secret)"), told
+        assert "s3cret" not in told

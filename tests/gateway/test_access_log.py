@@ -2,6 +2,9 @@
 
 import json
 
+import httpx
+import pytest
+
 
 def test_a_request_that_was_served_has_its_line(gateway, token):
     path = "/v1/instances/i-1"
@@ -41,3 +44,20 @@ def test_every_line_is_json_whatever_the_path(gateway, token):
     answer = gateway.call("GET", '/v1/"quoted"%0a{}', token)
     gateway.line(answer.headers["x-request-id"])
     assert all(json.loads(it)["event"] == "access" for it in gateway.log().splitlines())
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "127.0.0.2"])
+def test_a_clients_own_id_is_that_of_the_line_and_of_the_answer(gateway, token, client):
+    given = "0b2d4a3c-1111-4222-8333-123456789abc"
+    headers = {"Authorization": f"Bearer {token}", "X-Request-Id": given}
+    transport = httpx.HTTPTransport(local_address=client)
+    with httpx.Client(base_url=gateway.url, transport=transport, headers=headers) as http:
+        answer = http.get("/v1/instances")
+    assert answer.headers["x-request-id"] == given
+    assert gateway.line(given)["request_id"] == given
+
+
+def test_bounded_a_line_is_short_whatever_the_path_and_the_id(gateway, token):
+    answer = gateway.call("GET", "/v1/instances/" + "x" * 3000, token)
+    line = gateway.line(answer.headers["x-request-id"])
+    assert len(json.dumps(line)) < 2500

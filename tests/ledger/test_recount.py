@@ -113,3 +113,24 @@ def test_a_region_that_comes_up_meanwhile_is_not_left_out(used: Desk) -> None:
     used.placed(C)
     assert used.ledger._recount_owners(["alice"], known) == 0  # noqa: SLF001
     used.check(A, B, C)
+
+
+def test_a_region_that_was_forgotten_and_is_back_takes_no_further_place_in_the_shares(
+    used: Desk,
+) -> None:
+    numbers, shares = used.redis.hgetall(used.keys.numbers), used.redis.get(used.keys.shares)
+    for _ in range(3):
+        used.ledger.forget_regions([A])
+        used.open(A)
+    assert used.redis.hgetall(used.keys.numbers) == numbers
+    assert len(used.redis.get(used.keys.shares)) == len(shares)
+    assert used.place(A, B, count=2).outcome == "placed", "and is chosen by it"
+
+
+@pytest.mark.parametrize("owner", ["zoë", 'a"b\\c', '"owner":"bob"', "a/b\n"])
+def test_an_owner_of_any_name_is_counted_by_all_that_they_hold(used: Desk, owner: str) -> None:
+    used.placed(used.offer(A, 3, 4), owner=owner)
+    used.redis.hset(used.keys.usage(owner), "vcpus", 0)
+    assert used.ledger.recount() == ([], 1)
+    assert used.ledger.usage([owner])[owner] == Resources(1, 3, 4)
+    assert used.ledger.recount() == NOTHING

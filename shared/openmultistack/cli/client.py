@@ -32,11 +32,11 @@ class Client:
         bearer = _bearer(token or os.environ.get("OMS_TOKEN", ""))
         self._shown = str(base).rstrip("/")
         # One for the whole command: the gateway, the functions' log and Nova's have it as well.
-        self._request_id = str(uuid.uuid4())
+        self.request_id = str(uuid.uuid4())
         headers = {
             "Authorization": f"Bearer {bearer}",
             "User-Agent": "oms",
-            "X-Request-Id": self._request_id,
+            "X-Request-Id": self.request_id,
         }
         self._http = httpx.Client(base_url=base, timeout=TIMEOUT, headers=headers)
 
@@ -65,7 +65,7 @@ class Client:
     def _unreachable(self, why: str, *, doubt: bool = False) -> CommandError:
         said = f"{self._shown} {why}"
         if doubt:
-            said += f"\n  request {self._request_id}"
+            said += f"\n  request {self.request_id}"
         return CommandError(said, Exit.UNREACHABLE, passing=True, doubt=doubt)
 
     def _document(self, answer: httpx.Response) -> Json:
@@ -75,10 +75,15 @@ class Client:
             document = None
         if not isinstance(document, dict):
             if answer.is_success:
-                raise CommandError(f"{self._shown} answers, but not as OpenMultiStack does")
+                raise CommandError(
+                    f"{self._shown} answers, but not as OpenMultiStack does\n"
+                    f"  request {self.request_id}"
+                )
             document = {}
         if answer.is_success:
             return document
+        if "type" not in document:  # not a problem of ours, as those of a proxy before the gateway
+            document["request_id"] = self.request_id
         raise refusal(answer.status_code, document, answer.headers.get("Retry-After"))
 
     def create(self, body: Json, key: str) -> Json:

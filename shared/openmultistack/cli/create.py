@@ -118,7 +118,10 @@ def _wait(client: Any, document: Json, timeout_s: int, order: Order, *, quiet: b
     document |= {
         "instances": waited.instances, "placed": len(waited.instances) - queued, "queued": queued,
     }  # fmt: skip
-    return _verdict(waited.instances, waited.trouble)
+    verdict = _verdict(waited.instances, waited.trouble)
+    if verdict == Exit.FAILED and not waited.trouble:
+        say(f"by this id the log tells why: request {client.request_id}")
+    return verdict
 
 
 def _goes_on(count: int, order: Order) -> str:

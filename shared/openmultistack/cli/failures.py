@@ -85,7 +85,8 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
         lines.append("  did you mean: " + one_line(", ".join(map(str, problem["nearest"]))))
     regions = problem.get("regions")
     if isinstance(regions, dict):
-        lines += [one_line(f"  {region}: {why}") for region, why in sorted(regions.items())]
+        said_by = sorted(_words(regions, problem))
+        lines += [one_line(f"  {region}: {why}") for region, why in said_by]
     if isinstance(problem.get("quota"), dict):
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after):
@@ -96,6 +97,14 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     code = _BY_SLUG.get(slug) if server_fault else _BY_STATUS.get(status)
     doubt = code == Exit.UNREACHABLE and not (slug == "unavailable" and status == _NOBODY)
     return CommandError("\n".join(lines), code or Exit.FAILED, passing=server_fault, doubt=doubt)
+
+
+def _words(regions: Json, problem: Json) -> Iterator[tuple[str, str]]:
+    """Return what each region said, and by which id those who run it find that."""
+    ids = problem.get("cloud_request_ids")
+    for region, why in regions.items():
+        its_own = ids.get(region) if isinstance(ids, dict) else None
+        yield region, f"{why} (there: {its_own})" if its_own else str(why)
 
 
 def _quota(quota: Json, used: Json) -> str:

@@ -14,7 +14,7 @@ import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
 from openmultistack.errors import BadAnswer, TooLate
-from openmultistack.logs import ASKING
+from openmultistack.logs import ASKING, answered
 
 # By it a service is told for which request it is called, and says what it calls that itself.
 REQUEST_ID = "X-OpenStack-Request-ID"
@@ -85,7 +85,9 @@ class ImpatientAdapter(TCPKeepAliveAdapter):
         if self._hosts.is_gone(host):
             raise requests.exceptions.ConnectTimeout("took no connection just now")
         asking = ASKING.get()
+        answered("")
         if asking:
+            asking.called = True
             request.headers[REQUEST_ID] = asking.global_id
         if isinstance(more.get("timeout"), int | float):
             more["timeout"] = (CONNECT_TIMEOUT_S, more["timeout"])
@@ -95,8 +97,10 @@ class ImpatientAdapter(TCPKeepAliveAdapter):
             self._hosts.went(host)
             raise
         answer.raw = _Bounded(answer.raw)
+        own_id = answer.headers.get(REQUEST_ID, "")
+        answered(own_id)
         if asking and request.method == "POST":
-            asking.hear(answer.headers.get(REQUEST_ID, ""))
+            asking.hear(own_id)
         return answer
 
 

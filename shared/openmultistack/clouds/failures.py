@@ -25,6 +25,7 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.logs import masked
 from openmultistack.models import ALL_OF_IT
 
 # With a fault of Nova's in the body these say that nothing was made.
@@ -32,6 +33,8 @@ CERTAIN = (400, 403, 404, 406, 409, 413)
 # By which Keystone says that these credentials are none (400: of a form that it does not take).
 LOGIN_REFUSED = (400, 401, 403)
 _SHOWN_CHARS = 300
+# Shorter ones would blot out ordinary words.
+_SECRET_CHARS = 6
 # For a provider that asks for a pause and does not say how long, or says far too long.
 RETRY_AFTER_S, RETRY_AFTER_MAX_S = 30, 900
 
@@ -88,17 +91,33 @@ def said(status: int, body: str) -> str:
     return f"{status}: {message}" if message else f"{status}"
 
 
+def body_of(answer: requests.Response, *secrets: str) -> str:
+    """Return an answer's body without the token and other secrets of the request, if it has them.
+
+    A text of a cloud is shown to others as well: as what a region last said, or why it refuses.
+    """
+    text = str(answer.text)
+    sent = answer.request.headers if answer.request is not None else {}
+    for secret in (sent.get("X-Auth-Token"), *secrets):
+        if secret and len(secret) >= _SECRET_CHARS:
+            told = str(secret)
+            for form in (told, json.dumps(told)[1:-1], json.dumps(told, ensure_ascii=False)[1:-1]):
+                text = text.replace(form, "(secret)")
+    return text
+
+
 def _fault(body: str) -> str | None:
     """Return the message in a fault of an OpenStack API: {"badRequest": {"message": ...}}.
 
-    Where a schema was not met it quotes what was sent: that can be a secret, and is left out.
+    Where a schema was not met it quotes what was sent: that can be a secret, and is left out, as is
+    all else that looks like one.
     """
     try:
         (fault,) = json.loads(body).values()
         message = " ".join(str(fault["message"]).split())
     except (ValueError, AttributeError, TypeError, KeyError):
         return None
-    return message.partition(". Value: ")[0][:_SHOWN_CHARS]
+    return masked(message.partition(". Value: ")[0])[:_SHOWN_CHARS]
 
 
 def translate(error: Exception, *, sent: bool) -> CloudError:
@@ -116,7 +135,7 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
         return AccountBroken("the service catalog has no compute service for this region")
     if isinstance(error, sdk.HttpException) and error.status_code is not None:
-        status, body = error.status_code, getattr(error.response, "text", "")
+        status, body = error.status_code, _body(error.response)
         if status in (401, 403):
             return AccountBroken(said(status, body))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -129,6 +148,10 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
     if isinstance(error, ksa.HttpError) and not sent:
         return Unreachable(f"{error.http_status}: the identity service does not work")
     return InDoubt(_network_text(error)) if sent else Unreachable(_network_text(error))
+
+
+def _body(answer: requests.Response | None) -> str:
+    return "" if answer is None else body_of(answer)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class FakeCloud:
             raise error
         return self.is_at
 
-    def delete(self, server_id: str, keypair: str | None = None) -> None:
+    def delete(self, server_id: str, keypair: str | None = None) -> str:
         """Have a server leave at the next `settle`."""
         with self._lock:
             self._called("delete")
@@ -127,6 +127,7 @@ class FakeCloud:
                 self._leaving.add(server_id)
             if keypair:
                 self.keypairs.discard(keypair)
+            return f"req-delete-{server_id}"
 
     def show(self, server_id: str) -> Server | None:
         """Return a server."""
@@ -165,11 +166,12 @@ class FakeCloud:
             )
             return Survey(servers=tuple(self.servers.values()), quota=self.quota, keypairs=keypairs)
 
-    def forget_keypair(self, name: str) -> None:
+    def forget_keypair(self, name: str) -> str:
         """Delete a keypair."""
         with self._lock:
             self._called("forget_keypair")
             self.keypairs.discard(name)
+            return f"req-forget-{name}"
 
     def catalogue(self) -> Catalogue:
         """Return what is offered."""

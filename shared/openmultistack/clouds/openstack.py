@@ -33,7 +33,7 @@ from openmultistack.clouds.documents import (
     quota_of,
     server_of,
 )
-from openmultistack.clouds.failures import keypair_refusal, naming, refusal, translate
+from openmultistack.clouds.failures import body_of, keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
@@ -50,6 +50,7 @@ from openmultistack.errors import (
     Unreachable,
 )
 from openmultistack.files import has_application_credential
+from openmultistack.logs import ANSWERED, answered
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
 READ_TIMEOUT_S = 30.0
@@ -174,16 +175,19 @@ class OpenStackCloud:
         With `sending` a failure after the login may have reached the cloud.
         """
         sent = False
+        answered("")
         try:
             connection, login = self._connected()
             token = login.ready(connection.session)
             self._locate(connection.compute, token)
             sent = sending
             yield connection
-        except BadAnswer as error:
-            raise (InDoubt if sent else Unreachable)(str(error)) from error
         except Exception as error:
-            raise translate(error, sent=sent) from error
+            failed = translate(error, sent=sent)
+            if isinstance(error, BadAnswer):
+                failed = (InDoubt if sent else Unreachable)(str(error))
+            failed.cloud_request_id = failed.cloud_request_id or ANSWERED.get()
+            raise failed from error
 
     def _locate(self, nova: Any, token: AccessInfo | None) -> None:  # noqa: ANN401  untyped
         """Find Nova and what it speaks, once for a login: to look them up takes milliseconds."""
@@ -252,7 +256,8 @@ class OpenStackCloud:
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
             if answer.status_code != HTTPStatus.ACCEPTED:
-                raise refusal(answer.status_code, answer.text, answer.headers)
+                secrets = (order.user_data or "", body.get("user_data", ""))
+                raise refusal(answer.status_code, body_of(answer, *secrets), answer.headers)
             return _made_id(answer)
 
     def _version_for(self, order: ServerOrder) -> str | None:
@@ -295,19 +300,22 @@ class OpenStackCloud:
             )
             # 409: this attempt's own keypair is there already.
             if not answer.ok and answer.status_code != HTTPStatus.CONFLICT:
-                raise keypair_refusal(answer.status_code, answer.text, answer.headers)
+                raise keypair_refusal(answer.status_code, body_of(answer), answer.headers)
 
-    def forget_keypair(self, name: str) -> None:
+    def forget_keypair(self, name: str) -> str:
         """Delete a keypair; one that is gone is no error."""
         with self._session() as connection:
             _delete(connection, f"/os-keypairs/{_segment(name)}")
+            return ANSWERED.get()
 
-    def delete(self, server_id: str, keypair: str | None = None) -> None:
+    def delete(self, server_id: str, keypair: str | None = None) -> str:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
         with self._session() as connection:
             _delete(connection, f"/servers/{_segment(server_id)}")
+            own_id = ANSWERED.get()
             if keypair:
                 _delete(connection, f"/os-keypairs/{_segment(keypair)}")
+            return own_id
 
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""

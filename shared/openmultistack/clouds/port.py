@@ -98,8 +98,11 @@ class Cloud(Protocol):
     def place(self) -> Place:
         """Return what the region is by itself; asks for nothing while the login is good."""
 
-    def delete(self, server_id: str, keypair: str | None = None) -> None:
-        """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
+    def delete(self, server_id: str, keypair: str | None = None) -> str:
+        """Ask for a server's end, and that of its own keypair; one that is gone is no error.
+
+        Returns what the cloud calls the request for the server's end; '' if it does not say.
+        """
 
     def show(self, server_id: str) -> Server | None:
         """Return a server; None if the cloud has none of this id."""
@@ -116,8 +119,8 @@ class Cloud(Protocol):
     def survey(self) -> Survey:
         """Return all servers of the project, its quota, and the keypairs that this fleet made."""
 
-    def forget_keypair(self, name: str) -> None:
-        """Delete a keypair; one that is gone is no error."""
+    def forget_keypair(self, name: str) -> str:
+        """Delete a keypair; one that is gone is no error. Returns as `delete`."""
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast, get_args
 
-from openmultistack.logs import log
+from openmultistack.logs import tell
 from openmultistack.models import (
     Address,
     Instance,
@@ -24,8 +24,6 @@ Value = TypeVar("Value")
 
 # What comes of reading what is not as we write it.
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
-# So many of what cannot be read are named in one line of the log, so long each.
-_NAMED, _NAME_CHARS = 5, 80
 # No time after the year 9999 can be shown.
 _LAST_MS = 253_402_300_799_999
 
@@ -68,8 +66,7 @@ def read_all(
         except _DAMAGE:
             unreadable.append(name)
     if unreadable:
-        names = [it[:_NAME_CHARS] for it in unreadable[:_NAMED]]
-        log().warning("unreadable", what=what, count=len(unreadable), names=names)
+        tell("unreadable", "warning", what=what, count=len(unreadable), names=unreadable)
     return values, unreadable
 
 

@@ -15,7 +15,9 @@ end
 for _, owner in ipairs(ask.owners) do sums[owner] = add(nil, {vcpus = 0, ram_mb = 0}, 0) end
 for i = 4 + #ask.owners, #KEYS do
   for _, text in ipairs(redis.call('HVALS', KEYS[i])) do
-    local slot = read_slot(text)
+    -- To see that a slot is another owner's takes much less time than to decode it.
+    local owner = string.match(text, '"owner":"([^"\\]*)"')
+    local slot = (not owner or sums[owner]) and read_slot(text)
     if slot and sums[slot.owner] then add(sums[slot.owner], slot, 1) end
   end
 end

@@ -27,7 +27,9 @@ if ARGV[3] ~= '' then
 end
 shares = KEYS[6]
 if not number_of(redis.call('HGET', KEYS[2], 'number')) then
-  local number = math.floor(redis.call('STRLEN', KEYS[6]) / 2)
+  -- One that was forgotten and is back has the number that it had.
+  local number = number_of(redis.call('HGET', KEYS[7], ARGV[1]))
+    or math.floor(redis.call('STRLEN', KEYS[6]) / 2)
   redis.call('HSET', KEYS[2], 'number', number)
   redis.call('HSET', KEYS[7], ARGV[1], number)
   write_share(number, 0)
