@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from keystoneauth1.access import AccessInfo
 from openstack import exceptions, utils
-from openstack.config import OpenStackConfig
 
 from openmultistack.clouds.connections import (
     CONNECT_TIMEOUT_S,
@@ -32,6 +31,7 @@ from openmultistack.clouds.documents import (
     quota_of,
     server_of,
 )
+from openmultistack.clouds.entries import Entries
 from openmultistack.clouds.failures import keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
@@ -44,11 +44,11 @@ from openmultistack.errors import (
     BadAnswer,
     CloudError,
     InDoubt,
+    NoSuchRegion,
     NotConfigured,
     PlaceMoved,
     Unreachable,
 )
-from openmultistack.files import has_application_credential
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
 READ_TIMEOUT_S = 30.0
@@ -108,17 +108,13 @@ class OpenStackClouds:
 
     @cached_property
     def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
-        config = OpenStackConfig(
+        return Entries(
             config_files=[str(self._file)],
             secure_files=[str(self._file.with_name("secure.yaml"))],
             load_envvars=False,
             app_name="openmultistack",
             session_constructor=SharingSession,
         )
-        for entry in config.cloud_config["clouds"].values():
-            if "auth_type" not in entry and has_application_credential(entry.get("auth") or {}):
-                entry["auth_type"] = "v3applicationcredential"
-        return config
 
     def _settle_profile(self, provider: str) -> None:
         """Have a provider's profile at hand, as it may take long to fetch: nobody else waits."""
@@ -193,6 +189,8 @@ class OpenStackCloud:
                 self._override = nova.endpoint_override
             nova.endpoint_override = self._override
             found = nova.get_endpoint_data()
+            if not found and token is not None and token.has_service_catalog():
+                _refuse_absent_region(nova, token)
             self._version = utils.maximum_supported_microversion(nova, MICROVERSION)
             # One that did not say what it speaks may do so the next time.
             if found and self._version:
@@ -400,6 +398,19 @@ class OpenStackCloud:
                 networks=_networks(connection),
             )
 
+    def security_groups(self) -> Mapping[str, str]:
+        """Return the names of the project's security groups by their ids.
+
+        Without a network service they are Nova's own: /os-security-groups, gone from 2.36 on.
+        """
+        with self._session() as connection:
+            if connection.has("network"):
+                with naming("network"):
+                    found = list(listed(connection.network, "/security-groups"))
+            else:
+                found = list(listed(connection.compute, "/os-security-groups"))
+            return {it["id"]: it["name"] for it in found}
+
     def mark(self, server_id: str, marks: Marks) -> None:
         """Write a server's marks anew."""
         with self._session() as connection:
@@ -407,6 +418,18 @@ class OpenStackCloud:
                 f"/servers/{server_id}/metadata", json={"metadata": metadata_of(marks)}
             )
             exceptions.raise_from_response(answer)
+
+
+def _refuse_absent_region(nova: Any, token: AccessInfo) -> None:  # noqa: ANN401  untyped
+    """Say which regions the catalogue has, if a compute service is there and not in this one.
+
+    Raises:
+        NoSuchRegion: it is the region's name that is wrong.
+    """
+    offered = token.service_catalog.get_endpoints_data(service_type="compute")
+    regions = sorted({it.region_name for them in offered.values() for it in them if it.region_name})
+    if nova.region_name not in regions:
+        raise NoSuchRegion(nova.region_name or "", regions)
 
 
 def _networks(connection: Services) -> tuple[Network, ...]:

@@ -12,6 +12,7 @@ from openmultistack.models import (
     RegionState,
     Resources,
     Status,
+    repeating,
 )
 
 # Until when a region rests: by its breaker, and by its provider's wish.
@@ -114,10 +115,16 @@ def decode_region(
         full=fields.get("full") == "1",
         drained=fields.get("drained"),
         resting_ms=max(0, *(int(float(fields.get(it, 0))) - now_ms for it in RESTS)),
-        last_error=fields.get("last_error"),
+        last_error=_last_error(fields),
         last_error_at_ms=number("last_error_at_ms"),
         swept_at_ms=number("swept_at_ms"),
     )
+
+
+def _last_error(fields: Mapping[str, str]) -> str | None:
+    if fields.get("state") == "duplicate" and "repeats" in fields:
+        return repeating(fields["repeats"])
+    return fields.get("last_error")
 
 
 def _health(fields: Mapping[str, str], now_ms: int) -> RegionHealth:
