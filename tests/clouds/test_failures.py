@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from keystoneauth1 import exceptions as ksa
+from keystoneauth1.loading import Opt
 from openstack import exceptions as sdk
 
 from openmultistack.clouds.failures import (
@@ -403,3 +405,32 @@ def test_a_surprise_is_in_doubt_once_it_may_have_been_sent() -> None:
     assert type(translate(KeyError("x"), sent=True)) is InDoubt
     assert type(translate(KeyError("x"), sent=False)) is Unreachable
     assert str(translate(KeyError("x"), sent=True)) == "the answer could not be understood"
+
+
+OPTIONS = [Opt("username"), Opt("auth-url")]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ksa.MissingRequiredOptions(OPTIONS), "lacks what this login needs: auth_url, username"),
+        (ksa.NoMatchingPlugin("v9magic"), "names an auth_type that there is not"),
+        (sdk.ConfigException("Cloud c was not found: my-password"), "no usable entry"),
+        (ksa.MissingAuthPlugin("x"), "no usable entry"),
+        (ksa.EndpointNotFound("x"), "no compute service"),
+        (ksa.EmptyCatalog("x"), "no compute service"),
+        (KeyError("absolute"), "could not be understood"),
+        (ValueError(""), "could not be understood"),
+        (ksa.ConnectFailure(""), "could not be understood"),
+        (sdk.HttpException("", http_status=500), "500"),
+    ],
+)
+def test_a_reason_is_a_sentence_and_no_exceptions_name(
+    error: Exception, told: str, *, sent: bool
+) -> None:
+    said = str(translate(error, sent=sent))
+    assert told in said
+    assert type(error).__name__ not in said
+    assert "my-password" not in said
+    assert said[:1].isalnum()

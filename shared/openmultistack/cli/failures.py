@@ -12,6 +12,8 @@ Json = dict[str, Any]
 _JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*){1,2}")
 # Escape sequences of a server's answer are not obeyed by the terminal that shows it.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
+# Where in the order a fault is, as the API has it: `/regions/0: `.
+_POINTER = re.compile(r"^( *)/(\w+)(?:/\w+)*: ")
 # Shorter ones would blot out ordinary words.
 _SECRET_CHARS = 8
 
@@ -81,6 +83,7 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     slug = str(problem.get("type", "")).rpartition(":")[2]
     said = str(problem.get("detail") or problem.get("title") or f"the server answered {status}")
     lines = [said, *(f"  {fault}" for fault in _faults(problem) if fault not in said)]
+    lines = [_POINTER.sub(r"\1\2: ", it) for it in lines]
     if problem.get("nearest"):
         lines.append("  did you mean: " + ", ".join(map(str, problem["nearest"])))
     regions = problem.get("regions")

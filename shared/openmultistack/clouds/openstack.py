@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from keystoneauth1.access import AccessInfo
+from keystoneauth1.exceptions import EndpointNotFound
 from openstack import exceptions, utils
 
 from openmultistack.clouds.connections import (
@@ -172,7 +173,7 @@ class OpenStackCloud:
         try:
             connection, login = self._connected()
             token = login.ready(connection.session)
-            self._locate(connection.compute, token)
+            self._locate(_compute_of(connection, token), token)
             sent = sending
             yield connection
         except BadAnswer as error:
@@ -189,8 +190,6 @@ class OpenStackCloud:
                 self._override = nova.endpoint_override
             nova.endpoint_override = self._override
             found = nova.get_endpoint_data()
-            if not found and token is not None and token.has_service_catalog():
-                _refuse_absent_region(nova, token)
             self._version = utils.maximum_supported_microversion(nova, MICROVERSION)
             # One that did not say what it speaks may do so the next time.
             if found and self._version:
@@ -420,16 +419,22 @@ class OpenStackCloud:
             exceptions.raise_from_response(answer)
 
 
-def _refuse_absent_region(nova: Any, token: AccessInfo) -> None:  # noqa: ANN401  untyped
-    """Say which regions the catalogue has, if a compute service is there and not in this one.
+def _compute_of(connection: Services, token: AccessInfo | None) -> Any:  # noqa: ANN401  untyped
+    """Return a region's Nova.
 
     Raises:
-        NoSuchRegion: it is the region's name that is wrong.
+        NoSuchRegion: the login works, and its catalogue has none in a region of this name.
     """
-    offered = token.service_catalog.get_endpoints_data(service_type="compute")
-    regions = sorted({it.region_name for them in offered.values() for it in them if it.region_name})
-    if nova.region_name not in regions:
-        raise NoSuchRegion(nova.region_name or "", regions)
+    try:
+        return connection.compute
+    except EndpointNotFound as error:
+        if token is None or not token.has_service_catalog():
+            raise
+        found = token.service_catalog.get_endpoints_data(service_type="compute")
+        offered = {it.region_name for some in found.values() for it in some if it.region_name}
+        if connection.region_name in offered:
+            raise
+        raise NoSuchRegion(connection.region_name, sorted(offered)) from error
 
 
 def _networks(connection: Services) -> tuple[Network, ...]:

@@ -57,7 +57,8 @@ def explain(error: ValidationError, document: Mapping[str, Any], model: type[Bas
     keys = _keys(fault, document)
     if fault["type"] == "extra_forbidden":
         return Fault(keys, _unknown(str(keys[-1]), _fields(model, keys[:-1])))
-    kinds = [it["type"] for it in faults if _keys(it, document) == keys]
+    alike = [it["type"] for it in faults if _keys(it, document) == keys]
+    kinds = [it for it in alike if it != "extra_forbidden"]
     return Fault(keys, _said(fault, kinds))
 
 
