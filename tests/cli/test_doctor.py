@@ -281,7 +281,7 @@ def test_where_fleet_yaml_names_no_security_group_nobody_asks_for_them(examine, 
 @pytest.mark.parametrize(
     ("offered", "mend"),
     [
-        (["One", "Two"], "name one of these regions in clouds.yaml: One, Two"),
+        (["One"], "mend the region's name in clouds.yaml: it is one of these, as they are written"),
         ([], "check its project in clouds.yaml: its catalogue may be another one's"),
     ],
 )

@@ -96,8 +96,8 @@ def test_every_fault_of_bad_input_is_told_once_with_near_names(oms, stub, refuse
     ]
     done = oms("create", "--image", "debain-12", "--size", "s", "--count", "101", code=2)
     assert done.stderr.splitlines() == [
-        f"oms: {detail}",
-        "  /count: expected at most 100",
+        "oms: image: no region has an image 'debain-12'",
+        "  count: expected at most 100",
         "  did you mean: debian-12, debian-11",
     ]
 

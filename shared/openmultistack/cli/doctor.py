@@ -211,7 +211,7 @@ def _roomless(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Fi
 
 def _mend(error: CloudError) -> str:
     if isinstance(error, NoSuchRegion) and error.offered:
-        return f"name one of these regions in clouds.yaml: {', '.join(error.offered)}"
+        return "mend the region's name in clouds.yaml: it is one of these, as they are written"
     if isinstance(error, NoSuchRegion):
         return "check its project in clouds.yaml: its catalogue may be another one's"
     if isinstance(error, AccountBroken):

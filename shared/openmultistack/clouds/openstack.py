@@ -173,7 +173,8 @@ class OpenStackCloud:
         try:
             connection, login = self._connected()
             token = login.ready(connection.session)
-            self._locate(_compute_of(connection, token), token)
+            with _telling_regions(connection, token):
+                self._locate(connection.compute, token)
             sent = sending
             yield connection
         except BadAnswer as error:
@@ -419,14 +420,15 @@ class OpenStackCloud:
             exceptions.raise_from_response(answer)
 
 
-def _compute_of(connection: Services, token: AccessInfo | None) -> Any:  # noqa: ANN401  untyped
-    """Return a region's Nova.
+@contextmanager
+def _telling_regions(connection: Services, token: AccessInfo | None) -> "Iterator[None]":
+    """Have a region that is not in the login's catalogue told with those that are.
 
     Raises:
-        NoSuchRegion: the login works, and its catalogue has none in a region of this name.
+        NoSuchRegion: the login works, and there is no Nova in a region of this name.
     """
     try:
-        return connection.compute
+        yield
     except EndpointNotFound as error:
         if token is None or not token.has_service_catalog():
             raise
