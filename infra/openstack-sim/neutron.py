@@ -1,11 +1,12 @@
-"""Neutron: the networks there are."""
+"""Neutron: the networks and the security groups there are."""
 
 from http import HTTPStatus
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from calls import Answer, Call, Route
 from keystone import PROJECT_ID
-from offered import Network
+from offered import SECURITY_GROUPS, Network
 
 
 def versions(call: Call) -> Answer:
@@ -26,6 +27,15 @@ def listed(call: Call) -> Answer:
     return Answer(HTTPStatus.OK, {"networks": wanted})
 
 
+def security_groups(_: Call) -> Answer:
+    """GET /v2.0/security-groups; in every region the same."""
+    groups = [
+        {"id": str(uuid5(NAMESPACE_URL, name)), "name": name, "project_id": PROJECT_ID}
+        for name in SECURITY_GROUPS
+    ]
+    return Answer(HTTPStatus.OK, {"security_groups": groups})
+
+
 def _view(network: Network) -> dict[str, Any]:
     return {
         "id": network.id,
@@ -42,4 +52,7 @@ def _view(network: Network) -> dict[str, Any]:
 
 
 OPEN: list[Route] = [("GET", "", versions), ("GET", "/", versions)]
-ROUTES: list[Route] = [("GET", "/v2.0/networks", listed)]
+ROUTES: list[Route] = [
+    ("GET", "/v2.0/networks", listed),
+    ("GET", "/v2.0/security-groups", security_groups),
+]

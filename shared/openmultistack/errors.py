@@ -24,6 +24,7 @@ OmsError
 │   ├── Unsuitable           this kind of order cannot be served there; nothing was made
 │   ├── OrderRefused         the client's own input is refused there; nothing was made
 │   ├── AccountBroken        login or policy; nothing was made
+│   │   └── NoSuchRegion     the catalogue of the login has no such region
 │   ├── Unreachable          no connection came about; nothing was made
 │   │   └── BadAnswer        a list or an answer that is none, or does not end
 │   ├── RateLimited          the provider asks for a pause; nothing was made
@@ -277,6 +278,16 @@ class AccountBroken(CloudError):
     """The login does not work there, or may not do this; nothing was made."""
 
     word = "account broken"
+
+
+class NoSuchRegion(AccountBroken):
+    """The login works, and its catalogue has no compute service in the region of this name."""
+
+    def __init__(self, region: str, offered: Sequence[str]) -> None:
+        has = f"it has: {', '.join(offered)}" if offered else "it has none in any region"
+        named = f"region {region}" if region else "a region, as clouds.yaml names none"
+        super().__init__(f"the service catalog has no compute service for {named}; {has}")
+        self.offered = tuple(offered)
 
 
 class Unreachable(CloudError):

@@ -4,13 +4,15 @@ Of clouds.yaml, openstacksdk's own, only what tells its regions is looked at. Wh
 without its value, which may be a secret.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from openmultistack.errors import ConfigurationError
+from openmultistack.syntax import OnceLoader, syntax_fault
+from openmultistack.vendors import regions_of_profile
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -19,17 +21,38 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: it cannot be read, or is no mapping.
     """
+    raw = _parsed(path, lambda text: OnceLoader(text).get_single_data())
+    if not isinstance(raw, dict | None):
+        found = "a list" if isinstance(raw, list) else "a single value"
+        raise ConfigurationError(str(path), "", f"is {found}, expected a mapping")
+    return raw or {}
+
+
+def located(path: Path, keys: Sequence[object]) -> str:
+    """Return keys of a file as one, with the line that they lead to."""
+    at, line = _parsed(path, lambda text: yaml.compose(text, Loader=OnceLoader)), 0
+    for key in keys:
+        for name, value in at.value if isinstance(at, yaml.MappingNode) else ():
+            if name.value == str(key):
+                at, line = value, name.start_mark.line + 1
+                break
+        else:
+            if isinstance(at, yaml.SequenceNode) and isinstance(key, int):
+                at = at.value[key]
+                line = at.start_mark.line + 1
+    dotted = ".".join(map(str, keys))
+    return f"{dotted} (line {line})" if line else dotted
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401  YAML
     try:
-        raw = yaml.safe_load(path.read_text())
+        return parse(path.read_text())
     except OSError as error:
         raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(str(path), where, "expected YAML") from None
-    if not isinstance(raw, dict | None):
-        raise ConfigurationError(str(path), "", "expected a mapping")
-    return raw or {}
+        where, expected = syntax_fault(error)
+    # Not chained: the error shows the line, which may be a secret.
+    raise ConfigurationError(str(path), where, expected)
 
 
 def load_regions(path: Path) -> dict[str, tuple[str, str]]:
@@ -61,6 +84,9 @@ def _regions(path: Path, key: str, entry: object) -> Iterator[str]:
     keys = [f"{key}.regions.{position}" for position in range(len(names))]
     if not names and entry.get("region_name"):
         names, keys = [entry["region_name"]], [f"{key}.region_name"]
+    if not names:
+        names = regions_of_profile(entry.get("profile", entry.get("cloud")))
+        keys = [f"{key}.profile"] * len(names)
     if not names:
         expected = "expected `regions: [NAME, ...]` or `region_name: NAME`"
         raise ConfigurationError(str(path), key, expected)

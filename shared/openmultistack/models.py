@@ -164,6 +164,11 @@ RegionHealth = Literal[
 ]
 
 
+def repeating(name: str) -> str:
+    """Say of a name that it is another one for a region that takes part already."""
+    return f"repeats {name}: the same project at the same endpoint"
+
+
 class RegionState(NamedTuple):
     """What the ledger knows of a region; counts are of now."""
 

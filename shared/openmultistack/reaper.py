@@ -15,7 +15,7 @@ from openmultistack.instances import Destroying
 from openmultistack.leaving import Leaving
 from openmultistack.ledger import Ledger
 from openmultistack.logs import in_context, tell
-from openmultistack.models import Instance, Status
+from openmultistack.models import Instance, Status, repeating
 from openmultistack.retiring import Retiring
 from openmultistack.serving import Serving
 from openmultistack.sweep import Sweep
@@ -158,7 +158,7 @@ class Reaping:
         try:
             sweep.run()
             if sweep.repeats:
-                return "refused", f"repeats {sweep.repeats}: the same project at the same endpoint"
+                return "refused", repeating(sweep.repeats)
             self._retiring.see_empty(region)
         except RateLimited as error:
             self._ledger.report(region, str(error), "paused", pause_s=error.retry_after_s)

@@ -97,6 +97,12 @@ def test_whom_is_said_in_one_way(oms, stub, arguments):
     assert stub.asked == []
 
 
+def test_where_all_were_refused_nothing_is_listed(oms, stub, refuse):
+    stub.instead["DELETE", "/v1/instances/i-1"] = [refuse(404, "not-found", "there is none")]
+    done = oms("destroy", "i-1", code=4)
+    assert (done.stdout, done.stderr) == ("", "oms: there is none\n")
+
+
 def test_waiting_ends_when_they_are_gone(oms, stub):
     ids = stub.add(6)
     stub.death = ["DELETING", "DELETING", "DELETED"]

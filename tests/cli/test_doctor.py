@@ -7,7 +7,7 @@ import yaml
 
 from openmultistack.cli import clouds_entries, doctor
 from openmultistack.clouds.fake import FakeCloud
-from openmultistack.errors import AccountBroken
+from openmultistack.errors import AccountBroken, NoSuchRegion, Unreachable
 from openmultistack.fleet import Fleet, Region
 from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources
 
@@ -174,11 +174,28 @@ GOOD_AUTH = {"auth_url": "http://x/v3", "username": "u", "password": "my-passwor
             None, None,
         ),
         ({"auth": GOOD_AUTH, "compute_connect_retries": 2}, "a create is sent once", ""),
+        (
+            {"auth": GOOD_AUTH,
+             "regions": [{"name": "One", "values": {"connect_retries": 3}}]},
+            "clouds.c.regions.0.values.connect_retries: a create is sent once", "",
+        ),
+        (
+            {"auth": GOOD_AUTH,
+             "regions": ["One", {"name": "Two", "values": {"auth": {"pasword": "my-password"}}}]},
+            "clouds.c.regions.1.values.auth.pasword: is no key", "did you mean password?",
+        ),
+        # Each region its own login, and none beside it.
+        ({"regions": [{"name": "One", "values": {"auth": GOOD_AUTH}}]}, None, None),
+        (
+            {"regions": [{"name": "One", "values": {"auth": GOOD_AUTH}}, "Two"]},
+            "clouds.c.auth: has no auth_url", "identity service",
+        ),
+        ({"auth": {"username": "u", "password": "p"}, "profile": "catalyst"}, None, None),
         ({"auth": GOOD_AUTH, "verify": False}, "certificate is not checked", ""),
     ],
 )  # fmt: skip
 def test_slips_in_an_entry_of_clouds_yaml_are_told_without_a_value(write, entry, said, mend):
-    file = write("clouds.yaml", {"clouds": {"c": entry | {"regions": ["One"]}}})
+    file = write("clouds.yaml", {"clouds": {"c": {"regions": ["One"]} | entry}})
     found = list(clouds_entries.faults(file))
     assert "my-password" not in str(found)
     if said is None:
@@ -234,3 +251,42 @@ def test_a_second_name_for_a_region_says_which_it_repeats(examine, clouds):
             "take one of the two out of clouds.yaml: they are one region, and count once",
         )
     ]
+
+
+def test_security_groups_that_are_not_there_are_told_with_those_that_are(examine, clouds):
+    clouds["alpha/One"].groups = {"g1": "default", "g2": "ssh"}
+    groups = FLEET | {"regions": {"*": {"security_groups": ["ssh", "g1"]}}}
+    code, wrong = examine(groups)
+    assert code == 1
+    has = "make it in that project, or mend security_groups in fleet.yaml; there are: default"
+    assert wrong == [("alpha/Two", "security group ssh: there is none of this name", has)]
+    clouds["alpha/Two"].groups["g2"] = "ssh"
+    assert examine(groups) == (0, [])
+
+
+def test_security_groups_that_cannot_be_listed_leave_the_rest_examined(examine, clouds):
+    refused = Unreachable("the network service: 404")
+    clouds["alpha/One"].fault = lambda call: refused if call == "security_groups" else None
+    code, wrong = examine(FLEET | {"regions": {"alpha/One": {"security_groups": ["ssh"]}}})
+    assert (code, [it[1] for it in wrong]) == (
+        1, ["security groups cannot be listed: the network service: 404"],
+    )  # fmt: skip
+
+
+def test_where_fleet_yaml_names_no_security_group_nobody_asks_for_them(examine, clouds):
+    assert examine(FLEET) == (0, [])
+    assert "security_groups" not in clouds["alpha/One"].calls
+
+
+@pytest.mark.parametrize(
+    ("offered", "mend"),
+    [
+        (["One"], "mend the region's name in clouds.yaml: it is one of these, as they are written"),
+        ([], "check its project in clouds.yaml: its catalogue may be another one's"),
+    ],
+)
+def test_a_wrong_region_name_is_mended_by_one_of_the_catalogues(examine, clouds, offered, mend):
+    clouds["alpha/Two"].fault = lambda _: NoSuchRegion("Tow", offered)
+    code, ((where, what, how),) = examine(FLEET)
+    assert (code, where, how) == (1, "alpha/Two", mend)
+    assert what.startswith("the service catalog has no compute service for region Tow; it has")

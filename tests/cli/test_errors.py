@@ -1,5 +1,6 @@
 """What goes wrong: a sentence, an exit code, and never a traceback or a token."""
 
+import base64
 import socket
 import time
 
@@ -50,6 +51,24 @@ def test_with_json_a_refusal_is_a_sentence_on_stderr_too(oms, stub, refuse):
     assert (done.stdout, done.stderr) == ("", "oms: it cannot be\n")
 
 
+def test_a_token_that_is_over_is_told_as_such_with_what_to_do(oms, stub, refuse):
+    claims = base64.urlsafe_b64encode(b'{"sub": "dev", "exp": 1000000000}').decode().strip("=")
+    for token, told in (
+        (f"eyJhbGciOiJFUzI1NiJ9.{claims}.c2lnbmF0dXJl",
+         "oms: the token ended at 2001-09-09 01:46:40 UTC: take a new one, as of `oms token`\n"),
+        (JWT, "oms: it cannot be\n"),
+        ("no-token-at-all", "oms: it cannot be\n"),
+    ):  # fmt: skip
+        stub.instead["GET", "/v1/regions"] = [refuse(401, "unauthenticated", "it cannot be")]
+        assert oms("regions", "--token", token, code=3).stderr == told
+
+
+def test_where_in_an_order_a_fault_is_reads_as_the_option_does(oms, stub, refuse):
+    errors = [{"pointer": "/regions/0", "detail": "no"}, {"pointer": "/size", "detail": "too big"}]
+    stub.instead["GET", "/v1/regions"] = [refuse(422, "invalid", "/regions/0: no", errors=errors)]
+    assert oms("regions", code=2).stderr == "oms: regions: no\n  size: too big\n"
+
+
 def test_a_quota_is_told_with_what_is_used_of_it(oms, stub, refuse):
     said = "3 more would be over the owner's quota; nothing was made"
     quota = {"instances": 10, "ram_mb": 8192, "creates_per_minute": 30}
@@ -77,8 +96,8 @@ def test_every_fault_of_bad_input_is_told_once_with_near_names(oms, stub, refuse
     ]
     done = oms("create", "--image", "debain-12", "--size", "s", "--count", "101", code=2)
     assert done.stderr.splitlines() == [
-        f"oms: {detail}",
-        "  /count: expected at most 100",
+        "oms: image: no region has an image 'debain-12'",
+        "  count: expected at most 100",
         "  did you mean: debian-12, debian-11",
     ]
 

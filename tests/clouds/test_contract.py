@@ -196,6 +196,12 @@ def until(ground: Ground, holds: Callable[[], Any]) -> Any:
     return value
 
 
+def test_a_region_tells_its_security_groups_by_their_ids(ground: Ground) -> None:
+    groups = ground.cloud.security_groups()
+    assert "default" in groups.values()
+    assert all(groups)
+
+
 # ---------------------------------------------------------------- a life
 
 

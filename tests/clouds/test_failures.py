@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keystoneauth1 import exceptions as ksa
+from keystoneauth1.loading import Opt
 from openstack import exceptions as sdk
 
 from openmultistack.clouds.failures import (
@@ -419,3 +421,32 @@ def test_what_a_cloud_repeats_of_token_or_user_data_is_shown_to_nobody() -> None
         told = str(refusal(400, body_of(answer, user_data, encoded), {}))
         assert told.startswith("400: cannot take (secret)"), told
         assert "s3cret" not in told
+
+
+OPTIONS = [Opt("username"), Opt("auth-url")]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ksa.MissingRequiredOptions(OPTIONS), "lacks what this login needs: auth_url, username"),
+        (ksa.NoMatchingPlugin("v9magic"), "names an auth_type that there is not"),
+        (sdk.ConfigException("Cloud c was not found: my-password"), "no usable entry"),
+        (ksa.MissingAuthPlugin("x"), "no usable entry"),
+        (ksa.EndpointNotFound("x"), "no compute service"),
+        (ksa.EmptyCatalog("x"), "no compute service"),
+        (KeyError("absolute"), "could not be understood"),
+        (ValueError(""), "could not be understood"),
+        (ksa.ConnectFailure(""), "could not be understood"),
+        (sdk.HttpException("", http_status=500), "500"),
+    ],
+)
+def test_a_reason_is_a_sentence_and_no_exceptions_name(
+    error: Exception, told: str, *, sent: bool
+) -> None:
+    said = str(translate(error, sent=sent))
+    assert told in said
+    assert type(error).__name__ not in said
+    assert "my-password" not in said
+    assert said[:1].isalnum()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openstack.config import vendors
 from redis import Redis
 
 from openmultistack.clouds import logins, pauses
@@ -23,6 +24,7 @@ from openmultistack.errors import (
     AccountBroken,
     CloudError,
     LedgerUnavailable,
+    NoSuchRegion,
     RateLimited,
     Unreachable,
 )
@@ -285,6 +287,55 @@ def test_an_application_credential_needs_no_auth_type_and_may_be_in_secure_yaml(
     config = clouds._config.get_one("c", region_name="One")  # noqa: SLF001  what the sdk is told
     assert config.config["auth_type"] == "v3applicationcredential"
     assert config.get_auth_args()["application_credential_secret"] == "s"
+
+
+SECRETS = {"application_credential_id": "i", "application_credential_secret": "s"}
+URL = {"auth_url": "http://127.0.0.1:9/v3"}
+PASSWORD = {"username": "u", "password": "p"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "values", "meant"),
+    [
+        ({"auth": URL | PASSWORD}, {}, "password"),
+        ({"auth": URL}, {"auth": SECRETS}, "v3applicationcredential"),
+        # What names a type is heard: the entry, its profile, the region's own values.
+        ({"auth": URL | SECRETS, "auth_type": "v3token"}, {}, "v3token"),
+        ({"auth": URL | SECRETS, "auth_plugin": "v3token"}, {}, "v3token"),
+        ({"auth": URL | SECRETS}, {"auth_type": "v3token"}, "v3token"),
+        ({"auth": URL | SECRETS, "profile": "of-tokens"}, {}, "v3token"),
+        ({"auth": SECRETS, "profile": "plain"}, {}, "v3applicationcredential"),
+    ],
+)
+def test_the_way_to_log_in_is_inferred_only_where_nothing_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Any, values: Any, meant: str
+) -> None:
+    profiles = {"of-tokens": {"auth_type": "v3token"}, "plain": {"auth": URL}}
+    for name, told in profiles.items():
+        monkeypatch.setitem(vendors._get_vendor_defaults(), name, told)  # noqa: SLF001  the sdk's
+    file = tmp_path / "clouds.yaml"
+    regions = [{"name": "One", "values": values}]
+    file.write_text(json.dumps({"clouds": {"c": entry | {"regions": regions}}}))
+    clouds = OpenStackClouds(file, {"c/One": ("c", "One")}, fleet="f")
+    config = clouds._config.get_one("c", region_name="One", validate=False)  # noqa: SLF001
+    assert config.config["auth_type"] == meant
+
+
+def test_a_region_that_the_catalogue_has_not_is_told_with_those_that_it_has(
+    stub: Any, tmp_path: Path
+) -> None:
+    """The login works, so that it is neither the password nor the network."""
+    document = json.loads(stub.clouds_yaml())
+    document["clouds"]["stub"]["regions"] = ["RegionTwo"]
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps(document))
+    clouds = OpenStackClouds(file, {"stub/RegionTwo": ("stub", "RegionTwo")}, fleet="f")
+    for ask in (clouds.region("stub/RegionTwo").survey, clouds.region("stub/RegionTwo").place):
+        with pytest.raises(NoSuchRegion) as raised:
+            ask()
+        assert raised.value.offered == ("RegionOne",)
+        said = "the service catalog has no compute service for region RegionTwo; it has: RegionOne"
+        assert str(raised.value) == said
 
 
 def test_without_a_shelf_a_process_tries_a_refused_login_once_for_all_its_regions(

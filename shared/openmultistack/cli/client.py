@@ -5,10 +5,12 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 
+from openmultistack.cli import values
 from openmultistack.cli.failures import CommandError, Exit, refusal
 
 Json = dict[str, Any]
@@ -29,7 +31,7 @@ class Client:
 
     def __init__(self, url: str | None, token: str | None) -> None:
         base = _base(url or os.environ.get("OMS_URL", ""))
-        bearer = _bearer(token or os.environ.get("OMS_TOKEN", ""))
+        self._bearer = bearer = _bearer(token or os.environ.get("OMS_TOKEN", ""))
         self._shown = str(base).rstrip("/")
         # One for the whole command: the gateway, the functions' log and Nova's have it as well.
         self.request_id = str(uuid.uuid4())
@@ -84,6 +86,10 @@ class Client:
             return document
         if "type" not in document:  # not a problem of ours, as those of a proxy before the gateway
             document["request_id"] = self.request_id
+        if answer.status_code == HTTPStatus.UNAUTHORIZED and (
+            over := values.token_end(self._bearer)
+        ):
+            document["detail"] = f"the token ended at {over}: take a new one, as of `oms token`"
         raise refusal(answer.status_code, document, answer.headers.get("Retry-After"))
 
     def create(self, body: Json, key: str) -> Json:

@@ -45,33 +45,75 @@ def _secure(path: Path) -> Mapping[str, Any]:
 
 
 def _entry(key: str, entry: Mapping[str, Any], secure: Mapping[str, Any]) -> Iterator[Fault]:
-    own, more = entry.get("auth"), secure.get("auth")
-    auth: dict[str, Any] = {}
-    for part in (own, more):
-        auth |= part if isinstance(part, Mapping) else {}
-    yield from _auth(f"{key}.auth", auth, entry)
-    for where, value in _texts(key, {**entry, "auth": auth}):
+    yield from _risks(key, entry)
+    own = _merged(entry, secure)
+    for where, value in _texts(key, {**entry, "auth": own.get("auth", {})}):
         if PLACEHOLDER.fullmatch(value):
             yield where, "is a variable that nobody puts a value in for", "write the value itself"
-    for name in entry:
-        if RETRIES.fullmatch(str(name)):
-            yield f"{key}.{name}", "a create is sent once, whatever this says", ""
-    if entry.get("insecure") or entry.get("verify") is False:
-        yield key, "the cloud's certificate is not checked: passwords can be overheard", ""
+    told: set[Fault] = set()
+    for where, way in _ways(key, entry, own):
+        for fault in _auth(where, way):
+            if fault not in told:
+                told.add(fault)
+                yield fault
 
 
-def _auth(key: str, auth: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Fault]:
-    for name in auth:
-        if name not in AUTH_KEYS and "auth_type" not in entry:
-            near = get_close_matches(str(name), AUTH_KEYS, n=1)
-            meant = f"did you mean {near[0]}?" if near else "take it out, or name its auth_type"
-            yield f"{key}.{name}", "is no key that a login takes", meant
-    if not entry.get("profile") and "auth_url" not in auth:
+def _risks(key: str, entry: Mapping[str, Any]) -> Iterator[Fault]:
+    """Tell what is well as it is, and yet worth knowing; in the values of regions as well."""
+    for where, said in ((key, entry), *_values(key, entry)):
+        for name in said:
+            if RETRIES.fullmatch(str(name)):
+                yield f"{where}.{name}", "a create is sent once, whatever this says", ""
+        if said.get("insecure") or said.get("verify") is False:
+            yield where, "the cloud's certificate is not checked: passwords can be overheard", ""
+
+
+def _values(key: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give what single regions say for themselves."""
+    regions = entry.get("regions")
+    for position, it in enumerate(regions if isinstance(regions, list) else ()):
+        values = it.get("values") if isinstance(it, Mapping) else None
+        if isinstance(values, Mapping):
+            yield f"{key}.regions.{position}.values", values
+
+
+def _ways(
+    key: str, entry: Mapping[str, Any], own: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give each way to log in: the entry's, unless all regions have their own, and theirs."""
+    theirs = [(where, it) for where, it in _values(key, entry) if it.get("auth")]
+    if len(theirs) < len(entry.get("regions") or "1"):
+        yield f"{key}.auth", own
+    for where, values in theirs:
+        yield f"{where}.auth", _merged(own, values)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry with more laid over it, as the sdk does: `auth` key by key."""
+    auth: dict[str, Any] = {}
+    for part in (below.get("auth"), above.get("auth")):
+        auth |= part if isinstance(part, Mapping) else {}
+    return {**below, **above, "auth": auth}
+
+
+def _auth(key: str, way: Mapping[str, Any]) -> Iterator[Fault]:
+    auth = way["auth"]
+    if "auth_type" not in way:
+        yield from _misspelt(key, auth)
+    if not (way.get("profile") or way.get("cloud")) and "auth_url" not in auth:
         yield key, "has no auth_url", "name the identity service: https://HOST:5000/v3"
-    if not has_application_credential(auth) and "auth_type" not in entry:
+    if not has_application_credential(auth) and "auth_type" not in way:
         for needed in (("username", "user_id"), ("password",)):
             if not any(it in auth for it in needed):
                 yield key, f"has no {' or '.join(needed)}", f"set {needed[0]}"
+
+
+def _misspelt(key: str, auth: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in auth:
+        if name not in AUTH_KEYS:
+            near = get_close_matches(str(name), AUTH_KEYS, n=1)
+            meant = f"did you mean {near[0]}?" if near else "take it out, or name its auth_type"
+            yield f"{key}.{name}", "is no key that a login takes", meant
 
 
 def _texts(key: str, value: object) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,8 @@ def destroy(
     if wait:
         waited, late = _until_gone(client, done.instances, timeout_s, quiet=gateway.as_json)
         done, verdict = Destroyed(waited), verdict or late
-    _show(done.instances, as_json=gateway.as_json)
+    if done.instances or not done.refused or gateway.as_json:
+        _show(done.instances, as_json=gateway.as_json)
     return verdict
 
 

@@ -14,10 +14,16 @@ from openmultistack.cli import screen
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
 from openmultistack.clouds import Cloud, Survey
-from openmultistack.errors import AccountBroken, CloudError, ConfigurationError, Unreachable
+from openmultistack.errors import (
+    AccountBroken,
+    CloudError,
+    ConfigurationError,
+    NoSuchRegion,
+    Unreachable,
+)
 from openmultistack.fleet import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
-from openmultistack.models import Catalogue, Image, Place, is_public
+from openmultistack.models import Catalogue, Image, Place, is_public, repeating
 
 REGIONS_AT_ONCE = 16
 # What the clouds' adapter makes of Nova's -1.
@@ -117,13 +123,12 @@ def _repeated(name: str, places: Mapping[str, Place | None]) -> Iterator[Finding
     place = places[name]
     first = next(it for it, its in places.items() if its == place)
     if place and first != name:
-        what = f"repeats {first}: the same project at the same endpoint"
         mend = "take one of the two out of clouds.yaml: they are one region, and count once"
-        yield Finding(name, what, mend)
+        yield Finding(name, repeating(first), mend)
 
 
 def _names_known(fleet: Fleet) -> str:
-    return f"{len(fleet.file.images)} images and {len(fleet.file.sizes)} sizes have names"
+    return f"names of images: {len(fleet.file.images)}, of sizes: {len(fleet.file.sizes)}"
 
 
 def _clouds(clouds_file: Path, fleet: Fleet) -> Callable[[str], Cloud]:
@@ -155,6 +160,7 @@ def _region(fleet: Fleet, region: Region, cloud: Cloud) -> Iterator[Finding]:
         yield Finding(region.name, offers)
     yield from _reach(region, survey)
     yield from _names(fleet, region, catalogue)
+    yield from _groups(region, cloud)
     yield from _roomless(fleet, region, catalogue)
 
 
@@ -163,8 +169,28 @@ def _reach(region: Region, survey: Survey) -> Iterator[Finding]:
     having = [it.addresses for it in survey.servers if it.addresses]
     reached = any(it.kind == "floating" or is_public(it.address) for them in having for it in them)
     if having and not reached:
-        said = f"its {len(having)} servers have private addresses only: are you in their network?"
+        said = "servers there have private addresses only: are you in their network?"
         yield Finding(region.name, said, note=True)
+
+
+def _groups(region: Region, cloud: Cloud) -> Iterator[Finding]:
+    """Tell which security groups of fleet.yaml a region has not; by name or id, as Nova has it."""
+    wanted = region.rule.security_groups
+    if not wanted:
+        return
+    try:
+        known = cloud.security_groups()
+    except CloudError as error:
+        mend = f"see yourself that there are: {', '.join(wanted)}"
+        yield Finding(region.name, f"security groups cannot be listed: {error}", mend)
+        return
+    missing = [it for it in wanted if it not in known and it not in known.values()]
+    has = ", ".join(sorted(set(known.values()))) or "none"
+    for group in missing:
+        mend = f"make it in that project, or mend security_groups in fleet.yaml; there are: {has}"
+        yield Finding(region.name, f"security group {group}: there is none of this name", mend)
+    if not missing:
+        yield Finding(region.name, f"security groups are there: {', '.join(wanted)}")
 
 
 def _roomless(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Finding]:
@@ -184,6 +210,10 @@ def _roomless(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Fi
 
 
 def _mend(error: CloudError) -> str:
+    if isinstance(error, NoSuchRegion) and error.offered:
+        return "mend the region's name in clouds.yaml: it is one of these, as they are written"
+    if isinstance(error, NoSuchRegion):
+        return "check its project in clouds.yaml: its catalogue may be another one's"
     if isinstance(error, AccountBroken):
         return "check its user, password, project and domains in clouds.yaml"
     if isinstance(error, Unreachable):
@@ -192,7 +222,7 @@ def _mend(error: CloudError) -> str:
 
 
 def _limit(count: int) -> str:
-    return "any number of" if count >= UNLIMITED else str(count)
+    return "any number of" if count >= UNLIMITED else f"{count:,}"
 
 
 def _names(fleet: Fleet, region: Region, catalogue: Catalogue) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from typing import Any
 Json = dict[str, Any]
 
 _JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*){1,2}")
+# Where in the order a fault is, as the API has it: `/regions/0: `.
+_POINTER = re.compile(r"^( *)/(\w+)(?:/\w+)*: ")
 # Shorter ones would blot out ordinary words.
 _SECRET_CHARS = 8
 
@@ -81,6 +83,7 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     said = one_line(said)
     faults = map(one_line, _faults(problem))
     lines = [said, *(f"  {fault}" for fault in faults if fault not in said)]
+    lines = [_POINTER.sub(r"\1\2: ", it) for it in lines]
     if problem.get("nearest"):
         lines.append("  did you mean: " + one_line(", ".join(map(str, problem["nearest"]))))
     regions = problem.get("regions")

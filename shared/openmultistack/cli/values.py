@@ -1,7 +1,10 @@
 """What is typed on the command line, as values."""
 
+import base64
+import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from openmultistack.cli.failures import CommandError, Exit
@@ -85,3 +88,17 @@ def public_key(path: Path) -> str:
 
 def _refuse(text: str, what: str, expected: str) -> CommandError:
     return CommandError(f"{text!r} is no {what}, expected {expected}", Exit.USAGE)
+
+
+def token_end(token: str) -> str | None:
+    """Return when a JWT ended; None if it did not, or nobody can tell.
+
+    For a hint alone: nothing is verified here.
+    """
+    try:
+        part = token.split(".")[1]
+        told = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        at = datetime.fromtimestamp(told["exp"], UTC)
+    except (ValueError, LookupError, TypeError, OverflowError, OSError):
+        return None
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at < datetime.now(UTC) else None

@@ -76,7 +76,7 @@ def listed(
     Raises:
         BadAnswer: it has no end, or is no list at all.
     """
-    field = path.strip("/").partition("/")[0].removeprefix("os-")
+    field = path.strip("/").partition("/")[0].removeprefix("os-").replace("-", "_")
     until = time.monotonic() + LIST_MAX_S
     seen: set[str] = set()
     query: Document = params or {}

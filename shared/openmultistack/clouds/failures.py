@@ -130,8 +130,8 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
         return error
     if isinstance(error, ksa.Unauthorized):
         return AccountBroken("401: it refuses a token of a new login, too")
-    if isinstance(error, sdk.ConfigException | ksa.MissingAuthPlugin):
-        return AccountBroken("clouds.yaml has no usable entry for this region")
+    if isinstance(error, _NO_ENTRY):
+        return AccountBroken(_entry_text(error))
     if isinstance(error, ksa.EndpointNotFound | ksa.CatalogException):
         return AccountBroken("the service catalog has no compute service for this region")
     if isinstance(error, sdk.HttpException) and error.status_code is not None:
@@ -152,6 +152,21 @@ def translate(error: Exception, *, sent: bool) -> CloudError:
 
 def _body(answer: requests.Response | None) -> str:
     return "" if answer is None else body_of(answer)
+
+
+_NO_ENTRY = (
+    sdk.ConfigException, ksa.MissingAuthPlugin, ksa.MissingRequiredOptions, ksa.NoMatchingPlugin,
+)  # fmt: skip
+
+
+def _entry_text(error: Exception) -> str:
+    """Say why an entry of clouds.yaml gives no login, without a value of it."""
+    if isinstance(error, ksa.MissingRequiredOptions):
+        lacking = ", ".join(sorted(str(it.dest) for it in error.options))
+        return f"clouds.yaml lacks what this login needs: {lacking}"
+    if isinstance(error, ksa.NoMatchingPlugin):
+        return "clouds.yaml names an auth_type that there is not"
+    return "clouds.yaml has no usable entry for this region"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from openmultistack.clouds.marks import keypair_attempt, metadata_of
 from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
@@ -41,6 +41,7 @@ class FakeCloud:
         self.fleet = fleet
         self.offered = catalogue
         self.quota = quota
+        self.groups = {"g1": "default"}
         self.servers: dict[str, Server] = {}
         self.keypairs: set[str] = set()
         # How many keypairs, and metadata items of a server, are allowed.
@@ -177,6 +178,11 @@ class FakeCloud:
         """Return what is offered."""
         self._called("catalogue")
         return self.offered
+
+    def security_groups(self) -> Mapping[str, str]:
+        """Return the names of the security groups by their ids."""
+        self._called("security_groups")
+        return self.groups
 
     def mark(self, server_id: str, marks: Marks) -> None:
         """Replace a server's marks."""

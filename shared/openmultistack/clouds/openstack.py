@@ -14,8 +14,8 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from keystoneauth1.access import AccessInfo
+from keystoneauth1.exceptions import EndpointNotFound
 from openstack import exceptions, utils
-from openstack.config import OpenStackConfig
 
 from openmultistack.clouds.connections import (
     CONNECT_TIMEOUT_S,
@@ -33,6 +33,7 @@ from openmultistack.clouds.documents import (
     quota_of,
     server_of,
 )
+from openmultistack.clouds.entries import Entries
 from openmultistack.clouds.failures import body_of, keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
@@ -45,11 +46,11 @@ from openmultistack.errors import (
     BadAnswer,
     CloudError,
     InDoubt,
+    NoSuchRegion,
     NotConfigured,
     PlaceMoved,
     Unreachable,
 )
-from openmultistack.files import has_application_credential
 from openmultistack.logs import ANSWERED, answered
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
@@ -110,17 +111,13 @@ class OpenStackClouds:
 
     @cached_property
     def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
-        config = OpenStackConfig(
+        return Entries(
             config_files=[str(self._file)],
             secure_files=[str(self._file.with_name("secure.yaml"))],
             load_envvars=False,
             app_name="openmultistack",
             session_constructor=SharingSession,
         )
-        for entry in config.cloud_config["clouds"].values():
-            if "auth_type" not in entry and has_application_credential(entry.get("auth") or {}):
-                entry["auth_type"] = "v3applicationcredential"
-        return config
 
     def _settle_profile(self, provider: str) -> None:
         """Have a provider's profile at hand, as it may take long to fetch: nobody else waits."""
@@ -179,7 +176,8 @@ class OpenStackCloud:
         try:
             connection, login = self._connected()
             token = login.ready(connection.session)
-            self._locate(connection.compute, token)
+            with _telling_regions(connection, token):
+                self._locate(connection.compute, token)
             sent = sending
             yield connection
         except Exception as error:
@@ -409,6 +407,19 @@ class OpenStackCloud:
                 networks=_networks(connection),
             )
 
+    def security_groups(self) -> Mapping[str, str]:
+        """Return the names of the project's security groups by their ids.
+
+        Without a network service they are Nova's own: /os-security-groups, gone from 2.36 on.
+        """
+        with self._session() as connection:
+            if connection.has("network"):
+                with naming("network"):
+                    found = list(listed(connection.network, "/security-groups"))
+            else:
+                found = list(listed(connection.compute, "/os-security-groups"))
+            return {it["id"]: it["name"] for it in found}
+
     def mark(self, server_id: str, marks: Marks) -> None:
         """Write a server's marks anew."""
         with self._session() as connection:
@@ -416,6 +427,25 @@ class OpenStackCloud:
                 f"/servers/{_segment(server_id)}/metadata", json={"metadata": metadata_of(marks)}
             )
             exceptions.raise_from_response(answer)
+
+
+@contextmanager
+def _telling_regions(connection: Services, token: AccessInfo | None) -> "Iterator[None]":
+    """Have a region that is not in the login's catalogue told with those that are.
+
+    Raises:
+        NoSuchRegion: the login works, and there is no Nova in a region of this name.
+    """
+    try:
+        yield
+    except EndpointNotFound as error:
+        if token is None or not token.has_service_catalog():
+            raise
+        found = token.service_catalog.get_endpoints_data(service_type="compute")
+        offered = {it.region_name for some in found.values() for it in some if it.region_name}
+        if connection.region_name in offered:
+            raise
+        raise NoSuchRegion(connection.region_name, sorted(offered)) from error
 
 
 def _networks(connection: Services) -> tuple[Network, ...]:

@@ -125,6 +125,9 @@ class Cloud(Protocol):
     def catalogue(self) -> Catalogue:
         """Return what the region offers."""
 
+    def security_groups(self) -> Mapping[str, str]:
+        """Return the names of the security groups that servers may be in, by their ids."""
+
     def mark(self, server_id: str, marks: Marks) -> None:
         """Write a server's marks anew, as when its expiry moved."""
 

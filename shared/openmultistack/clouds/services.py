@@ -33,6 +33,11 @@ class Services:
         self.session: Session = config.get_session()
 
     @property
+    def region_name(self) -> str:
+        """The region's name at its cloud; '' if clouds.yaml names none."""
+        return str(self._config.region_name or "")
+
+    @property
     def compute(self) -> Adapter:
         """Nova."""
         return self._service("compute")

@@ -15,10 +15,13 @@ from pydantic import (
 
 from openmultistack.commands import Cap, Frozen, OwnerQuota, SizeWanted
 from openmultistack.errors import ConfigurationError
-from openmultistack.files import load_regions, read_mapping
+from openmultistack.files import load_regions, located, read_mapping
+from openmultistack.fleet.faults import explain
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
+# Of a long list of regions so many are named.
+SHOWN = 10
 Pattern = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -189,24 +192,21 @@ def _refuse_idle_patterns(path: Path, file: FleetFile, regions: Sequence[str]) -
             if not any(fnmatchcase(region, pattern) for region in regions):
                 raise ConfigurationError(
                     str(path),
-                    f"{key}.{pattern}",
-                    f"matches no region; expected a pattern for one of {', '.join(regions)}",
+                    located(path, (*key.split("."), pattern)),
+                    f"matches no region; expected a pattern for one of {_some(regions)}",
                 )
 
 
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def _parse(path: Path, model: type[Model]) -> Model:
+    document = read_mapping(path)
     try:
-        return model.model_validate(read_mapping(path))
+        return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigurationError(str(path), *_explain(error)) from None
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """Return key and expectation; the value itself may be a secret and stays unsaid.
-
-    For the same reason the foreign error is not chained: a traceback would show the value. Of
-    several faults the deepest is the one to tell: where a value may have two shapes, it is in
-    the one that was meant.
-    """
-    fault = max(error.errors(), key=lambda it: len(it["loc"]))
-    return ".".join(str(part) for part in fault["loc"]), fault["msg"]
+        fault = explain(error, document, model)
+    # Not chained: a traceback would show the value, which may be a secret.
+    raise ConfigurationError(str(path), located(path, fault.path), fault.said)

@@ -41,7 +41,7 @@ if was and was ~= name and ranks[was] and redis.call('HGET', KEYS[3], was) == pl
     redis.call('HSET', KEYS[2], name, name)
     redis.call('SADD', KEYS[4], name)
     redis.call('HSET', KEYS[8], 'state', 'duplicate', 'last_error_at_ms', now,
-      'last_error', 'repeats ' .. was .. ': the same project at the same endpoint')
+      'repeats', was)
     return cjson.encode({outcome = 'duplicate', of = was})
   end
 end

@@ -17,6 +17,7 @@ from openmultistack.models import (
     RegionState,
     Resources,
     Status,
+    repeating,
 )
 
 Kept = TypeVar("Kept")
@@ -172,10 +173,16 @@ def decode_region(
         full=fields.get("full") == "1",
         drained=fields.get("drained"),
         resting_ms=max(0, *(int(float(fields.get(it, 0))) - now_ms for it in RESTS)),
-        last_error=fields.get("last_error"),
+        last_error=_last_error(fields),
         last_error_at_ms=number("last_error_at_ms"),
         swept_at_ms=number("swept_at_ms"),
     )
+
+
+def _last_error(fields: Mapping[str, str]) -> str | None:
+    if fields.get("state") == "duplicate" and "repeats" in fields:
+        return repeating(fields["repeats"])
+    return fields.get("last_error")
 
 
 def _health(fields: Mapping[str, str], now_ms: int) -> RegionHealth:

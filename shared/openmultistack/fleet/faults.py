@@ -1,0 +1,146 @@
+"""What is wrong in fleet.yaml, in our words: where, what was found, what was expected.
+
+A text that was found is not shown: what stands in a wrong place may be a secret.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_NUMBER_CHARS = 20
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+    "greater_than": ("more than", "gt"),
+    "less_than": ("less than", "lt"),
+}
+# What was expected, by how pydantic names the fault: the first that such a name begins with.
+_EXPECTED = {
+    "bool": "true or false",
+    "int_from_float": "a whole number",
+    "int": "a whole number",
+    "float": "a number",
+    "finite_number": "a number",
+    "string_too_short": "at least one character",
+    "string": "a text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+    "mapping": "a mapping",
+    "model": "a mapping",
+}
+
+
+class Fault(NamedTuple):
+    """One fault: the keys that lead to it, and what to say."""
+
+    path: tuple[object, ...]
+    said: str
+
+
+def explain(error: ValidationError, document: Mapping[str, Any], model: type[BaseModel]) -> Fault:
+    """Return the fault to tell of several.
+
+    It is the deepest: where a value may have two shapes, it is in the one that was meant. A
+    pattern of regions is no misspelt key of a size.
+    """
+
+    def rank(it: ErrorDetails) -> tuple[int, bool]:
+        key = str(it["loc"][-1]) if it["loc"] else ""
+        return len(it["loc"]), not (it["type"] == "extra_forbidden" and _is_pattern(key))
+
+    faults = error.errors()
+    fault = max(faults, key=rank)
+    keys = _keys(fault, document)
+    if fault["type"] == "extra_forbidden":
+        return Fault(keys, _unknown(str(keys[-1]), _fields(model, keys[:-1])))
+    alike = [it["type"] for it in faults if _keys(it, document) == keys]
+    kinds = [it for it in alike if it != "extra_forbidden"]
+    return Fault(keys, _said(fault, kinds))
+
+
+def _is_pattern(key: str) -> bool:
+    return "/" in key or "*" in key
+
+
+def _keys(fault: ErrorDetails, document: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return the keys that lead to a fault, without the names of the shapes that were tried."""
+    keys: list[object] = []
+    at: Any = document
+    part: Any
+    for part in fault["loc"]:
+        listed = isinstance(at, list) and isinstance(part, int)
+        if listed or (isinstance(at, Mapping) and part in at):
+            at = at[part]
+        elif fault["type"] != "missing" or part != fault["loc"][-1]:
+            continue
+        keys.append(part)
+    return tuple(keys)
+
+
+def _said(fault: ErrorDetails, kinds: Sequence[str]) -> str:
+    """Say what is wrong with a value; `kinds`: all faults that were found of it."""
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if fault["loc"][-1:] == ("[key]",):
+        return f"{_shown(value)} is a key here, expected a text as key"
+    expected = dict.fromkeys(_expected(it, context if it == kind else {}) for it in kinds)
+    return f"is {_shown(value)}, expected {' or '.join(filter(None, expected))}"
+
+
+def _expected(kind: str, context: Mapping[str, Any]) -> str:
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind in _BOUNDS and context:
+        words, bound = _BOUNDS[kind]
+        number = context[bound]
+        return f"{words} {number if isinstance(number, int) else format(number, 'g')}"
+    return next((it for name, it in _EXPECTED.items() if kind.startswith(name)), "another value")
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+    return f"is no key here; {meant}"
+
+
+def _fields(model: type[BaseModel], keys: Sequence[object]) -> list[str]:
+    """Return the keys that may stand where these keys lead, by the model's own schema."""
+    schema = model.model_json_schema()
+    at = list(_shapes(schema, schema))
+    for key in keys:
+        below = [it.get("properties", {}).get(key, it.get("additionalProperties")) for it in at]
+        at = [shape for it in below if isinstance(it, dict) for shape in _shapes(it, schema)]
+    return [name for it in at for name in it.get("properties", {})]
+
+
+def _shapes(node: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give all that a node of a schema may be."""
+    if "$ref" in node:
+        yield from _shapes(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
+    elif "anyOf" in node:
+        for it in node["anyOf"]:
+            yield from _shapes(it, schema)
+    else:
+        yield node
+
+
+def _shown(value: object) -> str:
+    """Return what was found; of a text, a list or a mapping only that it is one."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)[:_NUMBER_CHARS]
+    if isinstance(value, str):
+        return "a text" if value else "an empty text"
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    return "a list" if isinstance(value, Sequence) else "a date or the like"
