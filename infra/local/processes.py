@@ -3,13 +3,13 @@
 import contextlib
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 from layout import Stack
 from ports import HOST, STACK_MARK
-from watchers import GRACEFUL_S, NAME_MARK
+from watchers import GRACEFUL_S, NAME_MARK, Door
 
 SUPERVISOR = "circusd"
 STARTED_WITHIN_S = 120
@@ -100,18 +100,21 @@ def memory_mb(process: psutil.Process) -> float:
     return 0.0
 
 
-def listens(port: int, *, timeout_s: float = 1.0) -> bool:
-    """Return whether somebody takes connections on a port of this machine."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout_s):
+def listens(at: Door, *, timeout_s: float = 1.0) -> bool:
+    """Return whether somebody takes connections on a port of this machine, or a Unix socket."""
+    family = socket.AF_INET if isinstance(at, int) else socket.AF_UNIX
+    with contextlib.suppress(OSError), socket.socket(family) as client:
+        client.settimeout(timeout_s)
+        client.connect((HOST, at) if isinstance(at, int) else str(at))
         return True
     return False
 
 
-def wait_for(ports: dict[str, int], *, timeout_s: float) -> list[str]:
-    """Wait until all ports are listened on; return the names of those that are not in time."""
+def wait_for(doors: Mapping[str, Door], *, timeout_s: float) -> list[str]:
+    """Wait until all are listened on; return the names of those that are not in time."""
     until = time.monotonic() + timeout_s
-    waiting = dict(ports)
+    waiting = dict(doors)
     while waiting and time.monotonic() < until:
-        waiting = {name: port for name, port in waiting.items() if not listens(port)}
+        waiting = {name: at for name, at in waiting.items() if not listens(at)}
         time.sleep(0.1)
     return list(waiting)

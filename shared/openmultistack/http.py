@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flask
 
+from openmultistack.bounds import BODY_MAX_BYTES
 from openmultistack.errors import (
     InsufficientScope,
     Invalid,
@@ -22,6 +23,7 @@ from openmultistack.errors import (
     Problem,
     Retriable,
     TooLarge,
+    TooSlow,
     Unauthenticated,
 )
 from openmultistack.logs import ASKING, Asking, log
@@ -31,8 +33,6 @@ from openmultistack.principal import Callers, Issuer, demand
 if TYPE_CHECKING:  # imported by functions that take commands, at the first one
     from pydantic import BaseModel
 
-# user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
-BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
 # Of what regions said so much is written into a line of the log.
 SAID_REGIONS, SAID_CHARS = 20, 200
@@ -144,12 +144,20 @@ def _answer(
 
 def _body(request: flask.Request) -> bytes:
     """Return the body; one of unknown length (chunked) is read no further than is allowed."""
-    size, parts = request.content_length or 0, []
-    while size <= BODY_MAX_BYTES and (part := request.stream.read(BODY_MAX_BYTES)):
-        parts.append(part)
-        size = sum(map(len, parts))
+    said, parts = request.content_length, []
+    size = said or 0
+    try:
+        while size <= BODY_MAX_BYTES and (part := request.stream.read(BODY_MAX_BYTES)):
+            parts.append(part)
+            size = sum(map(len, parts))
+    except TimeoutError:
+        raise TooSlow("the request did not arrive in time") from None
+    except Exception:  # noqa: BLE001  each server has its own: bad chunks, a client that has gone
+        raise Malformed("the body is not what HTTP allows") from None
     if size > BODY_MAX_BYTES:
         raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
+    if said is not None and sum(map(len, parts)) != said:
+        raise Malformed("the body ended before its length was reached")
     return b"".join(parts)
 
 

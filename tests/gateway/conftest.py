@@ -1,6 +1,6 @@
 """A real Envoy before real functions: started on free ports, ended by pid.
 
-The functions run under functions-framework, as ours do, and only say what reached them.
+The functions are started as ours are, and only say what reached them.
 """
 
 import contextlib
@@ -78,8 +78,8 @@ class Replica:
         self.port = port or free_port()
         source = folder / "echo.py"
         source.write_text(ECHO)
-        command = [str(BIN / "functions-framework"), "--source", str(source)]
-        command += ["--target", "handle", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "openmultistack.launch", "--source", str(source)]
+        command += ["--bind", f"127.0.0.1:{self.port}"]
         with (folder / f"{name}-{self.port}.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command,
