@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import gateway_admin
 import psutil
 from layout import Stack
 from ports import HOST, STACK_MARK
 from watchers import GRACEFUL_S, NAME_MARK, Door
 
-SUPERVISOR = "circusd"
+SUPERVISOR, GATEWAY = "circusd", "envoy"
 STARTED_WITHIN_S = 120
 
 
@@ -67,15 +68,25 @@ def end_gently(stack: Stack, names: Iterable[str]) -> None:
 def stop(stack: Stack) -> int:
     """End the stack's processes, the supervisor first, and return how many there were.
 
-    The supervisor ends the others gently; whatever is left then (as when it had been killed) is
-    ended by pid.
+    What clients wait for is answered before. The supervisor ends the others gently; whatever is
+    left then (as when it had been killed) is ended by pid.
     """
     ours = running(stack)
     supervisor = ours.get(SUPERVISOR)
+    if GATEWAY in ours:
+        _finish_requests(stack)
     if supervisor:
         _end([supervisor], within_s=GRACEFUL_S + 10)
     _end([process for process, _ in _marked(stack)], within_s=GRACEFUL_S)
     return len(ours)
+
+
+def _finish_requests(stack: Stack) -> None:
+    """Have the gateway take nothing new; return when what it has is answered, but for sweeps."""
+    gateway_admin.close_listeners(stack)
+    until = time.monotonic() + GRACEFUL_S
+    while time.monotonic() < until and gateway_admin.under_way(stack):
+        time.sleep(0.1)
 
 
 def _end(processes: list[psutil.Process], *, within_s: float) -> None:
