@@ -21,7 +21,8 @@ KIB_A_MIB = 1024
 def warm(case: Case, on: Ground, requests: int) -> float:
     """Return the MiB that a function holds after so many requests."""
     port = stage.free_port()
-    command = stage.function_command(case.source, port)
+    how = stage.framework_command if case is HELLO else stage.function_command
+    command = how(case.source, port)
     with stage.running(command, on.environment, on.home / "warm.log") as process:
         for _ in range(requests):
             answered(case, f"http://{stage.HOST}:{port}", on.token)

@@ -107,17 +107,27 @@ def valkey(home: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def function(
-    source: Path, environment: Mapping[str, str], home: Path, *, port: int | None = None
+    source: Path, environment: Mapping[str, str], home: Path, *, plain: bool = False
 ) -> Iterator[str]:
-    """Run one function as the platforms do, and give its URL once it listens."""
-    port = port or free_port()
-    with running(function_command(source, port), environment, home / f"function-{port}.log"):
+    """Run one function as the platforms do, and give its URL once it listens.
+
+    `plain` is as functions-framework itself does.
+    """
+    port = free_port()
+    command = (framework_command if plain else function_command)(source, port)
+    with running(command, environment, home / f"function-{port}.log"):
         wait_for(port)
         yield f"http://{HOST}:{port}"
 
 
 def function_command(source: Path, port: int) -> list[str]:
     """Return how a function is started."""
+    command = [sys.executable, "-m", "openmultistack.launch", "--source", str(source)]
+    return [*command, "--bind", f"{HOST}:{port}"]
+
+
+def framework_command(source: Path, port: int) -> list[str]:
+    """Return how functions-framework itself starts a function: what ours is compared with."""
     command = [str(BIN / "functions-framework"), "--source", str(source), "--target", "handle"]
     return [*command, "--host", HOST, "--port", str(port)]
 

@@ -91,7 +91,9 @@ def replicas(door: str, number: int, on: Ground, home: Path) -> Iterator[list[st
     """Run a function so many times, and give the addresses."""
     with ExitStack() as open_:
         yield [
-            open_.enter_context(stage.function(DOORS / f"{door}.py", on.environment, home))
+            open_.enter_context(
+                stage.function(DOORS / f"{door}.py", on.environment, home, plain=door == "hello")
+            )
             for _ in range(number)
         ]
 

@@ -1,15 +1,17 @@
 """A function's replicas as an Envoy cluster: how they are balanced, held open and passed over."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
-Address = tuple[str, int]
+# Host and port, or a Unix socket.
+Address = tuple[str, int] | Path
 
 CONNECT_TIMEOUT = "1s"
-# gunicorn, under functions-framework, closes a connection that was idle for 2 s. A request sent
-# into a closing connection is lost, and as it may have been read, a POST must not be sent twice.
-# So Envoy lets go well before: half a second covers the clocks of both.
+# A function that ends closes its idle connections after 2 s. A request sent into a closing
+# connection is lost, and as it may have been read, a POST must not be sent twice. So Envoy lets go
+# well before: half a second covers the clocks of both.
 IDLE_TIMEOUT = "1.5s"
 # Envoy's own bounds (1024, and 3 retries at a time for a whole cluster) would refuse a burst that
 # meets a dead replica: each of its requests needs a retry at the same moment.
@@ -18,14 +20,17 @@ BURST = 4096
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def address(host: str, port: int) -> Json:
-    """Return Envoy's form of an address."""
+def address(where: Address) -> Json:
+    """Return Envoy's form of an address; a socket that it makes itself is its user's alone."""
+    if isinstance(where, Path):
+        return {"pipe": {"path": str(where), "mode": 0o600}}
+    host, port = where
     return {"socket_address": {"address": host, "port_value": port}}
 
 
 def cluster(name: str, replicas: Sequence[Address]) -> Json:
     """Return a function's replicas; one that takes no connection is passed over for a while."""
-    endpoints = [{"endpoint": {"address": address(*it)}} for it in replicas]
+    endpoints = [{"endpoint": {"address": address(it)}} for it in replicas]
     return {
         "name": name,
         "type": "STATIC",

@@ -28,7 +28,7 @@ def listener(listen: tuple[str, int], gate: Json, table: Json) -> Json:
     )
     return {
         "name": "api",
-        "address": address(*listen),
+        "address": address(listen),
         # Else a forgotten second Envoy would take half of the connections in silence.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": problems.BODY_MAX_BYTES,

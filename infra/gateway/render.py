@@ -1,7 +1,7 @@
 """Envoy's configuration, rendered from the issuers file and the functions' addresses.
 
-    python render.py --issuers FILE --listen HOST:PORT --admin HOST:PORT
-        --function create=HOST:PORT[,HOST:PORT...] --function list=... > envoy.json
+    python render.py --issuers FILE --listen HOST:PORT --admin unix:PATH
+        --function create=unix:PATH[,HOST:PORT...] --function list=... > envoy.json
 
 What the gateway does: lets nobody in without a good JWT, routes by method and path, bounds sizes
 and times, answers its own refusals as problem documents, and writes a line for each request.
@@ -24,7 +24,7 @@ import routes
 from openmultistack.errors import ConfigurationError
 
 Json = dict[str, Any]
-Address = tuple[str, int]
+Address = clusters.Address
 
 CONNECTIONS_MAX = 10_000
 _CONNECTIONS = (
@@ -36,7 +36,7 @@ _CONNECTIONS = (
 def bootstrap(
     *,
     issuers_file: Path,
-    listen: Address,
+    listen: tuple[str, int],
     admin: Address,
     functions: Mapping[str, Sequence[Address]],
     timeouts_s: Mapping[str, float] | None = None,
@@ -48,13 +48,14 @@ def bootstrap(
         ValueError: a routed function has no address, or others than this machine could reach the
             admin interface.
     """
-    _refuse_open_admin(admin[0])
+    if not isinstance(admin, Path):
+        _refuse_open_admin(admin[0])
     missing = [name for name in sorted(routes.FUNCTIONS) if not functions.get(name)]
     if missing:
         raise ValueError(f"no address for the functions {', '.join(missing)}")
     table = routes.route_config(timeouts_s or {})
     return {
-        "admin": {"address": clusters.address(*admin)},
+        "admin": {"address": clusters.address(admin)},
         "static_resources": {
             "listeners": [listener.listener(listen, jwt_rules.gate(issuers_file), table)],
             "clusters": [clusters.cluster(name, where) for name, where in functions.items()],
@@ -80,7 +81,12 @@ def _connections() -> Json:
     }
 
 
-def _host_port(text: str) -> Address:
+def _address(text: str) -> Address:
+    path = text.removeprefix("unix:")
+    return Path(path) if path != text else _host_port(text)
+
+
+def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not re.fullmatch(r"[0-9]{1,5}", port):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
@@ -89,7 +95,7 @@ def _host_port(text: str) -> Address:
 
 def _replicas(text: str) -> tuple[str, list[Address]]:
     name, _, where = text.partition("=")
-    return name, [_host_port(it) for it in where.split(",")]
+    return name, [_address(it) for it in where.split(",")]
 
 
 def _timeout(text: str) -> tuple[str, float]:
@@ -104,7 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--issuers", type=Path, required=True)
     parser.add_argument("--listen", type=_host_port, required=True)
-    parser.add_argument("--admin", type=_host_port, required=True)
+    parser.add_argument("--admin", type=_address, required=True)
     parser.add_argument("--function", type=_replicas, action="append", required=True)
     parser.add_argument("--timeout", type=_timeout, action="append", default=[])
     given = parser.parse_args()

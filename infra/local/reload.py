@@ -167,7 +167,7 @@ def start_anew(stack: Stack, names: Iterable[str]) -> list[str]:
         # What they read is taken note of before: a change in between is seen by the next `up`.
         reads = digests(stack)
         processes.end_gently(stack, [it.name for it in turn])
-        listening = {it.name: it.port for it in turn if it.port}
+        listening = {it.name: it.at for it in turn if it.at}
         missing += processes.wait_for(listening, timeout_s=processes.STARTED_WITHIN_S)
         record(stack, {it.name: reads[it.name] for it in turn if it.name not in missing})
     return missing

@@ -17,6 +17,7 @@ from pathlib import Path
 import api
 import homes
 import processes
+import sockets
 import yaml
 from layout import (
     LAB_OFFSET,
@@ -58,6 +59,7 @@ def up(stack: Stack) -> None:
     _refuse_moved_lab(stack)
     refuse_taken_ports(stack)
     _close_home(stack)
+    sockets.make_folder(stack.home)
     _put_long_logs_aside(stack)
     _write_keys(stack)
     if stack.uses_lab:
@@ -216,16 +218,17 @@ def status(stack: Stack) -> int:
     if not running:
         print("nothing runs; `make up` starts it")
         return 3
-    wanted = {processes.SUPERVISOR: None} | {it.name: it.port for it in watched(stack)}
+    wanted = {processes.SUPERVISOR: None} | {it.name: it.at for it in watched(stack)}
     bad = 0
-    for name, port in wanted.items():
+    for name, at in wanted.items():
         process = running.get(name)
-        answers = port is None or processes.listens(port)
+        answers = at is None or processes.listens(at)
         bad += process is None or not answers
         state = "down" if process is None else "up" if answers else "does not answer"
         where = f"pid {process.pid:<8}" if process else " " * 12
         memory = f"{processes.memory_mb(process):6.0f} MiB" if process else ""
-        print(f"{name:<14}{where}port {port or '-':<7}{memory}  {state}")
+        door = f"port {at}" if isinstance(at, int) else "socket" if at else "-"
+        print(f"{name:<14}{where}{door:<12}{memory}  {state}")
     healthy = bool(api.call(stack, "GET", "healthz"))
     bad += not healthy
     print(f"gateway: {stack.url} {'is well' if healthy else 'does not answer well'}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import gateway_admin
 import ports
 import processes
 import reload
@@ -87,8 +87,8 @@ def _start_what_is_stale(stack: Stack, running: Iterable[str], say: Say) -> None
 
 
 def _wait_until_all_listen(stack: Stack, say: Say, *, nothing_new: bool = True) -> None:
-    listening = {it.name: it.port for it in watched(stack) if it.port}
-    starting = [name for name, port in listening.items() if not processes.listens(port)]
+    listening = {it.name: it.at for it in watched(stack) if it.at}
+    starting = [name for name, at in listening.items() if not processes.listens(at)]
     if starting:
         say(f"starting {', '.join(starting)}")
     elif nothing_new:
@@ -137,7 +137,7 @@ def _configuration(stack: Stack) -> dict[Path, str]:
         gateway = bootstrap(
             issuers_file=stack.issuers_file,
             listen=(HOST, stack.port_base),
-            admin=(HOST, stack.admin_port),
+            admin=stack.admin_socket,
             functions=upstreams(stack),
         )
     except ValueError as error:
@@ -193,13 +193,7 @@ def _version_of_listeners(stack: Stack) -> str:
 
     A dump of the configuration keeps the old version of a listener that was changed in its place.
     """
-    url = f"http://{HOST}:{stack.admin_port}/stats"
-    wanted = {"filter": r"lds\.version_text|total_listeners_warming"}
-    try:
-        text = httpx.get(url, params=wanted, timeout=5).text
-    except httpx.HTTPError:
-        return ""
-    told = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    told = gateway_admin.stats(stack, r"lds\.version_text|total_listeners_warming")
     warming = told.get("listener_manager.total_listeners_warming")
     return told.get("listener_manager.lds.version_text", "").strip('"') if warming == "0" else ""
 

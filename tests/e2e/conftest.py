@@ -20,6 +20,7 @@ import openstack
 import pytest
 import redis
 import yaml
+from sockets import folder_of  # of infra/local, to which the tests' own conftest leads
 
 from openmultistack.ledger import Ledger
 from openmultistack.principal import SCOPES, issue_token
@@ -56,7 +57,6 @@ class Product:
         self.url = f"http://127.0.0.1:{port_base}"
         self.home = home
         self.fleet_name = variables.get("OMS_FLEET", "default")
-        self._valkey_port = port_base + 2
         self.environment = os.environ | {
             "PORT_BASE": str(port_base),
             "OMS_HOME": str(home),
@@ -210,9 +210,13 @@ class Product:
         """Return the project's servers in a region by id, asked of Nova itself."""
         return {it.id: it for it in self.cloud(region).compute.servers(details=True)}
 
+    def socket(self, name: str) -> str:
+        """Return the Unix socket of one of the stack's processes."""
+        return str(folder_of(self.home) / name)
+
     def ledger(self) -> Ledger:
         """Return the ledger, read beside the product."""
-        client = redis.Redis(port=self._valkey_port, decode_responses=True)
+        client = redis.Redis(unix_socket_path=self.socket("valkey"), decode_responses=True)
         return Ledger(client, self.fleet_name, lease_ms=LEASE_S * 1000)
 
     def assert_agreement(self) -> None:
@@ -235,7 +239,7 @@ class Product:
 
     def forget(self) -> None:
         """Lose the whole ledger."""
-        with redis.Redis(port=self._valkey_port) as client:
+        with redis.Redis(unix_socket_path=self.socket("valkey")) as client:
             client.flushall()
 
     def until(self, holds: Callable[[], bool], *, within_s: float = GONE_WITHIN_S) -> None:

@@ -1,6 +1,6 @@
 """A real Envoy before real functions: started on free ports, ended by pid.
 
-The functions run under functions-framework, as ours do, and only say what reached them.
+The functions are started as ours are, and only say what reached them.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 from ports import free_port  # of infra/local, to which the tests' own conftest leads
+from processes import listens
 
 from openmultistack.principal import issue_token, make_signing_key
 
@@ -50,14 +51,14 @@ def handle(request):
 '''
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
+def wait_for_door(at: int | Path, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
     """Return when something listens, or fail."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        if listens(at):
             return
         time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on port {port}")
+    raise TimeoutError(f"nothing listens on {at}")
 
 
 def wait_for_silence(port: int, timeout_s: float = 30) -> None:
@@ -74,13 +75,16 @@ def wait_for_silence(port: int, timeout_s: float = 30) -> None:
 class Replica:
     """One process of a function, with the group of its workers."""
 
-    def __init__(self, name: str, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, port: int | None = None, at: Path | None = None
+    ) -> None:
         self.name = name
         self.port = port or free_port()
+        self._at = at or self.port
         source = folder / "echo.py"
         source.write_text(ECHO)
-        command = [str(BIN / "functions-framework"), "--source", str(source)]
-        command += ["--target", "handle", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "openmultistack.launch", "--source", str(source)]
+        command += ["--bind", f"unix:{at}" if at else f"127.0.0.1:{self.port}"]
         with (folder / f"{name}-{self.port}.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -92,7 +96,7 @@ class Replica:
 
     def wait(self) -> "Replica":
         """Return when it takes connections."""
-        wait_for_port(self.port, self.process)
+        wait_for_door(self._at, self.process)
         return self
 
     def kill(self) -> None:
@@ -123,7 +127,12 @@ class Gateway:
         with self._log.open("wb") as out, (folder / "envoy.err").open("wb") as err:
             self._process = subprocess.Popen(command, stdout=out, stderr=err)
         self._http = httpx.Client(base_url=self.url, timeout=30)
-        wait_for_port(self.port, self._process)
+        wait_for_door(self.port, self._process)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
         """Send one request."""
@@ -241,7 +250,7 @@ def run_gateway(
     @contextlib.contextmanager
     def run(
         issuers: str = "one.yaml",
-        functions: Mapping[str, Sequence[tuple[str, int]]] | None = None,
+        functions: Mapping[str, Sequence[tuple[str, int] | Path]] | None = None,
         manager: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Iterator[Gateway]:
@@ -285,11 +294,11 @@ def dead_replica() -> tuple[str, int]:
 
 @pytest.fixture
 def run_replica(tmp_path: Path) -> Iterator[Callable[..., Replica]]:
-    """Start a replica that the test may end: `run_replica("create", port=None)`."""
+    """Start a replica that the test may end: `run_replica("create", port=None, at=None)`."""
     started: list[Replica] = []
 
-    def run(name: str, port: int | None = None) -> Replica:
-        started.append(Replica(name, tmp_path, port))
+    def run(name: str, port: int | None = None, at: Path | None = None) -> Replica:
+        started.append(Replica(name, tmp_path, port, at))
         return started[-1]
 
     yield run

@@ -1,4 +1,4 @@
-"""The real functions, each its own functions-framework process, over a real ledger.
+"""The real functions, each its own process as the platforms start it, over a real ledger.
 
 Their clouds.yaml leads to a port where nobody listens: what they do, they do without a cloud.
 """
@@ -124,8 +124,8 @@ class Door:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self._out, self._err = home / f"{name}-{port}.out", home / f"{name}-{port}.err"
-        command = [str(BIN / "functions-framework"), "--source", f"{ROOT}/functions/{name}.py"]
-        command += ["--target", "handle", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", "openmultistack.launch", "--bind", f"127.0.0.1:{port}"]
+        command += ["--source", f"{ROOT}/functions/{name}.py"]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=out, stderr=err, cwd=home

@@ -25,7 +25,6 @@ from openmultistack.principal import (
 )
 
 ROOT = Path(__file__).parent.parent.parent.parent
-BIN = Path(sys.executable).parent
 STARTED_WITHIN_S = 180
 # Put before a process' own libraries it bends the clock that the process sees.
 FAKETIME_LIBRARY = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
@@ -75,9 +74,9 @@ class Shifted:
         self.http = httpx.Client(timeout=60)
 
     def _start(self, name: str, function: str, off_s: int) -> "subprocess.Popen[bytes]":
-        command = [str(BIN / "functions-framework"), "--source"]
-        command += [str(ROOT / "functions" / f"{function}.py"), "--target", "handle"]
-        command += ["--host", "127.0.0.1", "--port", str(self.ports[name])]
+        command = [sys.executable, "-m", "openmultistack.launch", "--source"]
+        command += [str(ROOT / "functions" / f"{function}.py")]
+        command += ["--bind", f"127.0.0.1:{self.ports[name]}"]
         environment = self._environment | {"FAKETIME": f"{off_s:+d}s"}
         return subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log)
 

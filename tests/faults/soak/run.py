@@ -57,7 +57,7 @@ class Soak:
         self._apis = {it: Api(stage.url, stage.signing_key, it) for it in (*OWNERS, "operator")}
         self._operator = self._apis["operator"]
         self._chaos = Chaos(stage, self._operator, told.seed)
-        self._watch = Watch(stage.stack.valkey_port, FLEET, LEASE_S)
+        self._watch = Watch(stage.stack.redis_url, FLEET, LEASE_S)
         owners = [self._apis[it] for it in OWNERS]
         self._closing = Closing(stage, owners, self._operator, self._journal)
 

@@ -110,13 +110,8 @@ class Stage:
 
     def wait_until_all_run(self, within_s: float = 240) -> None:
         """Return when every function listens."""
-        indices = range(len(functions()))
-        ports = {
-            f"{index}-{n}": self.stack.function_port(index, n)
-            for index in indices
-            for n in range(self.replicas)
-        }
-        missing = processes.wait_for(ports, timeout_s=within_s)
+        doors = {name: self.stack.socket(name) for name in self.function_names()}
+        missing = processes.wait_for(doors, timeout_s=within_s)
         if missing:
             raise RuntimeError(f"functions did not come back: {missing}")
 

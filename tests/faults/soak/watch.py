@@ -20,9 +20,9 @@ IDLE_MAX_S = 45
 class Watch:
     """Looks at the ledger, beside the product, until told to stop."""
 
-    def __init__(self, port: int, fleet: str, lease_s: int) -> None:
-        client = redis.Redis(
-            port=port, decode_responses=True, socket_timeout=1, socket_connect_timeout=1
+    def __init__(self, url: str, fleet: str, lease_s: int) -> None:
+        client = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1
         )
         self._ledger = Ledger(client, fleet, lease_ms=lease_s * 1000)
         self._close = client.close

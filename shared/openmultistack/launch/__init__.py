@@ -1,0 +1,1 @@
+"""How a function is run, the same everywhere: functions-framework's app behind a bounded server."""
