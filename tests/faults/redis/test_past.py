@@ -125,7 +125,7 @@ def settled(
     """
     # Who waited may be served again before the region is swept where it lives: that counts.
     waited = {it.instance_id for it in house.ledger.queue()}
-    for _ in range(2):
+    for _ in range(3):  # a twin goes with the second one, and its slot with the third
         sweep_each(house, lived, waited, order)
     house.sweep_twice()
     by_id = {key[0]: server_id for key, server_id in house.servers().items()}
