@@ -93,6 +93,8 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and retry_after.isdecimal():
         lines.append(f"  worth another try in {retry_after} s")
+    if slug == "capacity-exhausted" and regions:
+        lines.append("  --on-full queue has it wait for room, --partial takes what there is")
     if problem.get("request_id"):
         lines.append(f"  request {problem['request_id']}")
     server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
