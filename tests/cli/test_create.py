@@ -225,6 +225,7 @@ def test_a_full_fleet_has_an_exit_code_of_its_own(oms, stub, refuse):
         "  alpha/RegionOne: 0 free of 20",
         "  beta/RegionOne: is down",
         "  worth another try in 15 s",
+        "  --on-full queue has it wait for room, --partial takes what there is",
     ]
     assert done.stdout == ""
 

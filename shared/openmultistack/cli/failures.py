@@ -94,6 +94,8 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after):
         lines.append(f"  worth another try in {retry_after} s")
+    if slug == "capacity-exhausted" and regions:
+        lines.append("  --on-full queue has it wait for room, --partial takes what there is")
     if problem.get("request_id"):
         lines.append(one_line(f"  request {problem['request_id']}"))
     server_fault = status >= 500  # noqa: PLR2004  HTTP's own boundary
