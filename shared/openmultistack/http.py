@@ -4,7 +4,6 @@ A door serves a few endpoints. For each request it finds the endpoint, proves wh
 they may, parses the command, runs the use case, and writes one line to the log.
 """
 
-import io
 import json
 import re
 import secrets
@@ -182,7 +181,6 @@ def _part(request: flask.Request) -> bytes:
     except TimeoutError:
         raise TooSlow("the request did not arrive in time") from None
     except Exception:  # noqa: BLE001  each server has its own for chunks that are none
-        request.stream = io.BytesIO()  # whoever reads on would fail again
         raise Malformed("the body did not arrive as HTTP has it, whole or in chunks") from None
 
 
