@@ -252,7 +252,7 @@ def test_drain_and_open_send_patterns_and_show_the_regions(oms, stub):
 def test_an_unknown_region_is_told_with_near_ones_and_none_is_no_region(oms, stub, act):
     stub.regions = [region("alpha/RegionOne")]
     assert oms(act, "alhpa/*", code=2).stderr.splitlines() == [
-        "oms: /regions/0: 'alhpa/*' matches no region of the fleet",
+        "oms: regions: 'alhpa/*' matches no region of the fleet",
         "  did you mean: alpha/RegionOne",
     ]
     assert f"name the regions to {act}" in oms(act, code=2).stderr

@@ -160,10 +160,11 @@ class Door:
         return self._err.read_text()
 
     def log(self, request_id: str) -> dict[str, Any]:
-        """Return its one line about a request."""
+        """Return its one line that sums a request up."""
         until = time.monotonic() + 30
         while True:
-            lines = [json.loads(line) for line in self.out().splitlines() if request_id in line]
+            about = [json.loads(line) for line in self.out().splitlines() if request_id in line]
+            lines = [it for it in about if it["event"] == "request"]
             if lines or time.monotonic() > until:
                 (line,) = lines
                 return line

@@ -33,15 +33,15 @@ BAD_FILES = [
     ("reap", CLOUDS, f"clouds: {{a: {{auth: {{password: {PASSWORD}}}}}}}", "clouds.a", "regions"),
     ("create", CLOUDS, f"clouds: {{a: {{regions: {PASSWORD}}}}}", "clouds.a.regions", "list"),
     ("renew", FLEET, None, "", "cannot be read"),
-    ("renew", FLEET, "regoins: {}", "regoins", "not permitted"),
-    ("renew", FLEET, "owners: {a: {max_ttl: soon}}", "owners.a.max_ttl", "integer"),
+    ("renew", FLEET, "regoins: {}", "regoins", "did you mean regions"),
+    ("renew", FLEET, "owners: {a: {max_ttl: soon}}", "owners.a.max_ttl", "a whole number"),
     ("renew", FLEET, "owners: {a: {default_ttl: 9, max_ttl: 8}}", "owners.a", "at most"),
-    ("create", FLEET, "regions: {dead/*: {cap: {instances: -1}}}", "cap.instances", "greater"),
+    ("create", FLEET, "regions: {dead/*: {cap: {instances: -1}}}", "cap.instances", "at least 0"),
     ("reap", FLEET, "regions: {daed/*: {priority: 1}}", "regions.daed/*", "dead/RegionOne"),
-    ("create", FLEET, "owners: {a: {quota: {instances: -1}}}", "quota.instances", "greater"),
-    ("create", FLEET, "owners: {a: {quota: {servers: 1}}}", "quota.servers", "not permitted"),
-    ("create", FLEET, "queue: {max: 10001}", "queue.max", "less"),
-    ("reap", FLEET, "regions: {dead/*: {max_building: 0}}", "max_building", "greater"),
+    ("create", FLEET, "owners: {a: {quota: {instances: -1}}}", "quota.instances", "at least 0"),
+    ("create", FLEET, "owners: {a: {quota: {servers: 1}}}", "quota.servers", "is no key here"),
+    ("create", FLEET, "queue: {max: 10001}", "queue.max", "at most 10000"),
+    ("reap", FLEET, "regions: {dead/*: {max_building: 0}}", "max_building", "at least 1"),
     ("list", ISSUERS, None, "", "cannot be read"),
     ("list", ISSUERS, "issuer: me", "issuers", "list"),
     ("list", ISSUERS, f"issuers: [{{{ISSUER}, algorithms: [HS256]}}]", "algorithms", "ES256"),
@@ -131,7 +131,7 @@ def test_the_real_process_ends_as_well_when_it_is_refused(
     bad.write_text("regoins: {}")
     door = house.start("create", free_port(), OMS_FLEET_FILE=bad)
     assert door.wait() not in (0, -signal.SIGKILL)
-    assert door.err().splitlines()[-1].startswith(f"refused to start: {bad}: regoins: ")
+    assert door.err().splitlines()[-1].startswith(f"refused to start: {bad}: regoins (line 1): ")
     assert "Traceback" not in door.err()
 
 
