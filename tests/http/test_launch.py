@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import pytest
 
 SAYS = """
 def handle(request):
+    if request.path == "/large":
+        return "x" * 3_000_000
     environ = request.environ
     wanted = ("SCRIPT_NAME", "PATH_INFO", "REMOTE_ADDR", "wsgi.url_scheme")
     return {name: environ.get(name) for name in wanted}
@@ -81,3 +83,26 @@ def test_nothing_that_only_a_proxy_may_say_is_believed(launched) -> None:
     assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == ("", "/v1/x")
     assert told["wsgi.url_scheme"] == "http"
     assert told["REMOTE_ADDR"] in ("", "127.0.0.1")
+
+
+def test_who_does_not_read_the_answer_holds_up_nobody(launched) -> None:
+    """Eight times as many as there are threads; each would be waited for ten seconds."""
+    with ExitStack() as open_:
+        for _ in range(32):
+            deaf = open_.enter_context(launched())
+            deaf.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        began = time.monotonic()
+        with launched() as it:
+            it.sendall(FORGED)
+            assert it.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert time.monotonic() - began < 5
+
+
+def test_who_reads_slowly_gets_the_whole_answer(launched) -> None:
+    with launched() as it:
+        it.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        came = 0
+        while part := it.recv(100_000):
+            came += len(part)
+            time.sleep(0.01)
+    assert came > 3_000_000
