@@ -5,8 +5,8 @@ import concurrent.futures
 import socket
 import time
 
-import gunicorn.config
 import pytest
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
 
 AT_ONCE = 32
 
@@ -93,6 +93,21 @@ def test_when_no_replica_lives_the_client_may_try_again(
         assert gateway.call("GET", "/v1/instances", token).status_code == 200
 
 
+@pytest.mark.parametrize("left", ["nothing", "a socket"])
+def test_on_sockets_too_a_replica_that_is_gone_is_passed_over(
+    run_gateway, run_replica, token, tmp_path, left
+):
+    """Whether its socket was removed in order, or is what a killed process left."""
+    living, gone = tmp_path / "living", tmp_path / "gone"
+    run_replica("create", at=living).wait()
+    if left == "a socket":
+        with socket.socket(socket.AF_UNIX) as it:
+            it.bind(str(gone))
+    with run_gateway(functions={"create": [gone, living]}) as gateway:
+        for _ in range(20):
+            assert gateway.call("POST", "/v1/instances", token).status_code == 200
+
+
 def test_a_request_that_was_being_done_is_not_sent_twice(
     run_gateway, run_replica, expect_problem, token
 ):
@@ -106,8 +121,8 @@ def test_a_request_that_was_being_done_is_not_sent_twice(
         assert gateway.line(document["request_id"])["attempts"] == 1
 
 
-def test_envoy_lets_go_of_an_idle_connection_before_gunicorn_does(run_gateway, token):
-    """A request sent into a connection that gunicorn closes just then would be lost."""
+def test_envoy_lets_go_of_an_idle_connection_before_a_function_that_ends_does(run_gateway, token):
+    """A request sent into a connection that is closed just then would be lost."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         with (
@@ -116,7 +131,7 @@ def test_envoy_lets_go_of_an_idle_connection_before_gunicorn_does(run_gateway, t
         ):
             idle_s = pool.submit(answer_once, server)
             assert gateway.call("POST", "/v1/instances", token).status_code == 200
-            assert 1 < idle_s.result() < gunicorn.config.Keepalive.default - 0.1
+            assert 1 < idle_s.result() < STOP_KEEPALIVE_LINGER - 0.1
 
 
 def answer_once(server):

@@ -223,18 +223,24 @@ def test_a_region_that_cannot_be_reached_is_named_with_its_reason(new_local, fre
 
 @pytest.mark.timeout(1800)
 def test_down_lets_a_create_in_flight_be_answered(new_local, sim) -> None:
-    """Though its server takes its time: it is ACTIVE, as the client asked, before anything ends."""
+    """Though its server takes its time: it is ACTIVE, as the client asked, before anything ends.
+
+    Nobody else is let in to be refused meanwhile.
+    """
     it = new_local()
     it.first_up()
     slow = f"{sim.url}/sim/regions/p1/RegionOne"
     httpx.patch(slow, json={"boot_s": BOOT_S}).raise_for_status()
     order = {"image": "debian-12", "size": "tiny", "regions": ["p1/RegionOne"], "ttl": 600}
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         wait = {"Prefer": "wait=60"}
         flying = pool.submit(it.call, "POST", "/instances", json=order, headers=wait)
         it.until(lambda: it.call("GET", "/instances").json()["instances"])
-        code, said = it.run("down")
+        ending = pool.submit(it.run, "down")
+        it.until(lambda: not processes.listens(it.port_base))
+        assert not flying.done()
         answer = flying.result()
+        code, said = ending.result()
     httpx.patch(slow, json={"boot_s": 0.2}).raise_for_status()
     assert code == 0, said
     assert answer.status_code == 202, answer.text

@@ -72,12 +72,13 @@ class Connection(socket.socket):
         """Have all that is received from now on come within so many seconds together."""
         self.began = time.monotonic()
         self._until = self.began + within_s
+        self._is_answered = False
 
     def cut_off(self) -> None:
-        """Give up the client; who waits for it is woken. An answer can be sent still."""
+        """Give up the client; who waits for it is woken. Who did not send can be answered still."""
         self.is_cut_off = True
         with suppress(OSError):
-            self.shutdown(socket.SHUT_RD)
+            self.shutdown(socket.SHUT_RDWR if self._is_answered else socket.SHUT_RD)
 
     def take(self, size: int) -> bytes | None:
         """Return what is there, b"" at the end; None if nothing is there yet."""
@@ -106,7 +107,8 @@ class Connection(socket.socket):
         Raises:
             TimeoutError: the client did not read in time.
         """
-        until = time.monotonic() + SENT_WITHIN_S
+        self._is_answered, self.began = True, time.monotonic()
+        until = self.began + SENT_WITHIN_S
         left = memoryview(data)
         while left:
             try:
