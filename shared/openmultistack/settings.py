@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openmultistack.bounds import THREADS
 from openmultistack.errors import ConfigurationError
 
 LEASE_S = range(45, 3601)
@@ -24,8 +25,8 @@ class Settings(NamedTuple):
     clouds_file: Path | None = None
     # How long an attempt may stay unproven; a POST alone may take 35 s of it.
     lease_s: int = 120
-    # How many requests a process serves at once; functions-framework's own variable and default.
-    threads: int = 4 * (os.cpu_count() or 1)
+    # How many requests a process serves at once: functions-framework's own variable.
+    threads: int = THREADS
 
 
 def _fleet(text: str) -> str:

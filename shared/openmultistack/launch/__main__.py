@@ -18,10 +18,9 @@ import functions_framework
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from openmultistack.bounds import THREADS
 from openmultistack.launch.worker import FIELD_MAX_BYTES, FIELDS_MAX, BoundedWorker
 
-# They wait for clouds and the ledger nearly all the time.
-THREADS = 64
 CONNECTIONS_MAX = 1000
 # A proxy that reuses a connection must not lose a race: those of the platforms let go of one that
 # is idle for 90 s.
