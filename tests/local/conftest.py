@@ -86,7 +86,8 @@ class Local:
 def new_local(
     sim: Any, tmp_path: Path, claim_ports: Callable[[], int]
 ) -> Iterator[Callable[..., Local]]:
-    """Return what makes a stack, not up yet; what is up in the end is ended."""
+    """Return what makes a stack on an empty OpenStack, not up yet; all are ended."""
+    httpx.post(f"{sim.url}/sim/reset").raise_for_status()
     made: list[Local] = []
 
     def make(name: str = "one", port_base: int | None = None) -> Local:
