@@ -13,6 +13,7 @@ from openmultistack.starting import lean_imports
 if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a cold start is short
     from openmultistack.arriving import Arriving
     from openmultistack.attempts import Attempts
+    from openmultistack.believed import Believed
     from openmultistack.clouds import Clouds
     from openmultistack.creating import Creating
     from openmultistack.draining import Draining
@@ -36,15 +37,16 @@ def settings() -> Settings:
 
 
 @cache
-def issuers() -> "Mapping[str, Issuer]":
+def believed() -> "Believed":
     """Return who is believed, their keys read; without a file: nobody."""
-    from openmultistack.principal import load_issuers
+    from openmultistack.believed import Believed
 
-    path = settings().issuers_file
-    believed = load_issuers(path) if path else {}
-    for issuer in believed.values():
-        _ = issuer.keys  # a key file that cannot be used is refused at start, too
-    return believed
+    return Believed(settings().issuers_file)
+
+
+def issuers() -> "Mapping[str, Issuer]":
+    """Return the issuers believed now."""
+    return believed().now()
 
 
 @cache

@@ -1,22 +1,17 @@
-"""Token to principal: who may call, as rules without I/O but for the operator's key files.
+"""Token to principal: who may call, as rules without I/O.
 
 A token is read strictly, its signature verified (python-jose) by the one key that it names with
 the one algorithm of that key, and then its claims are checked, once.
 """
 
 import hashlib
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
-from pathlib import Path
-from typing import Any, NewType
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NewType
 
-import yaml
-
-from openmultistack.errors import ConfigurationError, InsufficientScope, Unauthenticated
-from openmultistack.keys import ASYMMETRIC, PublicKey, read_keys
+from openmultistack.errors import InsufficientScope, Unauthenticated
+from openmultistack.issuers import Issuer, load_issuers
+from openmultistack.keys import PublicKey
 from openmultistack.models import Principal, Quota
 from openmultistack.signing import LOCAL_AUDIENCE, LOCAL_ISSUER, issue_token, make_signing_key
 from openmultistack.tokens import Token, check_claims, read_token
@@ -52,104 +47,6 @@ TOKENS_KEPT = 1000
 SignedClaims = NewType("SignedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and time were verified: only `verify` makes them."""
 
-# What reading a file of another kind, or of another form, raises.
-_UNREADABLE = (
-    yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Issuer:
-    """One party whose tokens are believed, and what its claims mean."""
-
-    issuer: str
-    audience: str
-    algorithms: Sequence[str]
-    jwks_file: Path
-    owner_claim: str = "sub"
-    # Keeps the owners of two issuers apart: each issuer needs its own.
-    owner_prefix: str = ""
-    scope_claim: str = "scope"
-    # The claim that may narrow the owner's quota, as {"instances": 5, ...}; none by default.
-    quota_claim: str | None = None
-
-    @cached_property
-    def keys(self) -> Mapping[str, PublicKey]:
-        """The issuer's public keys by `kid`.
-
-        Two issuers may have a kid or a key in common, as tenants of one provider have: a key
-        counts only for the issuer whose file it is in.
-        """
-        return read_keys(self.jwks_file, self.algorithms)
-
-
-def load_issuers(path: Path) -> dict[str, Issuer]:
-    """Return the believed issuers by name; an empty list believes nobody.
-
-    Raises:
-        ConfigurationError: the file is missing or wrong.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text()) or {}
-        issuers = [_issuer(path, **entry) for entry in raw["issuers"] or []]
-    except OSError as error:
-        raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
-    except _UNREADABLE as error:
-        raise ConfigurationError(
-            str(path), "issuers", "expected a list of {issuer, audience, algorithms, jwks_file}"
-        ) from error
-    _refuse_confusable(path, issuers)
-    return {issuer.issuer: issuer for issuer in issuers}
-
-
-def _issuer(path: Path, **entry: object) -> Issuer:
-    for key, expected in _faults(entry):
-        raise ConfigurationError(str(path), f"issuers.{key}", expected)
-    given: dict[str, Any] = {**entry, "jwks_file": path.parent / str(entry["jwks_file"])}
-    return Issuer(**given)
-
-
-def _faults(entry: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with an entry: the key, and what was expected."""
-    known = [it.name for it in fields(Issuer)]
-    for key in entry:
-        if key not in known:
-            yield key, f"is not permitted here, expected some of {', '.join(known)}"
-    for key in known[:4]:  # the others have defaults
-        if key not in entry:
-            yield key, "is required"
-    for key, value in entry.items():
-        if key == "algorithms":
-            if not isinstance(value, list) or not value:
-                yield key, f"expected a list of at least 1 of {', '.join(ASYMMETRIC)}"
-        elif not isinstance(value, str) and not (key == "quota_claim" and value is None):
-            yield key, "expected a string"
-        elif not value and key in known[:4]:
-            yield key, "expected at least 1 character"
-
-
-def _refuse_confusable(path: Path, issuers: Sequence[Issuer]) -> None:
-    weak = [a for issuer in issuers for a in issuer.algorithms if a not in ASYMMETRIC]
-    if weak:
-        raise ConfigurationError(
-            str(path),
-            "issuers.algorithms",
-            f"{weak[0]!r}: expected some of {', '.join(ASYMMETRIC)}",
-        )
-    if len({issuer.issuer for issuer in issuers}) < len(issuers):
-        raise ConfigurationError(
-            str(path), "issuers.issuer", "expected a different one for each issuer"
-        )
-    for one, other in itertools.permutations(issuers, 2):
-        # Else a subject of the one could be written so as to pose as an owner of the other.
-        if other.owner_prefix.startswith(one.owner_prefix):
-            raise ConfigurationError(
-                str(path),
-                "issuers.owner_prefix",
-                f"{one.owner_prefix!r} begins {other.owner_prefix!r}: expected, with several"
-                " issuers, prefixes none of which begins another",
-            )
-
 
 def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Issuer]:
     """Return a token's claims and who signed them.
@@ -178,16 +75,25 @@ def _refuse_unsigned(token: Token, key: PublicKey) -> None:
         raise ValueError("the key did not sign this")
 
 
+class _Proven(NamedTuple):
+    """Tokens that were proven, and by which issuers."""
+
+    issuers: Mapping[str, Issuer]
+    # By a token's digest: whom it names, and until when (seconds since 1970).
+    tokens: dict[bytes, tuple[Principal, float]]
+
+
 class Callers:
     """Names callers by their tokens; one that was proven is not proven again while it lasts.
 
-    Keeps digests of tokens, and a bounded number. Safe to share between threads.
+    Keeps digests of tokens, and a bounded number. What was proven by issuers that are believed no
+    more, or believed otherwise, is forgotten as a whole. Safe to share between threads.
     """
 
     def __init__(self, issuers: Callable[[], Mapping[str, Issuer]]) -> None:
+        """`issuers`: those believed now; another mapping whenever anything of them changes."""
         self._issuers = issuers
-        # By a token's digest: whom it names, and until when (seconds since 1970).
-        self._proven: dict[bytes, tuple[Principal, float]] = {}
+        self._proven = _Proven({}, {})
 
     def named_by(self, token: str) -> Principal:
         """Return whom a token names.
@@ -195,16 +101,27 @@ class Callers:
         Raises:
             Unauthenticated: it is not valid now, or names nobody.
         """
+        proven = self._proven_now()
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
-        known, until = self._proven.get(digest, (None, 0.0))
+        known, until = proven.tokens.get(digest, (None, 0.0))
         if known and time.time() < until:
             return known
-        claims, issuer = verify(token, self._issuers())
+        claims, issuer = verify(token, proven.issuers)
         named = principal(claims, issuer)
-        if len(self._proven) >= TOKENS_KEPT:
-            self._proven.clear()
-        self._proven[digest] = (named, float(claims["exp"]))
+        if len(proven.tokens) >= TOKENS_KEPT:
+            proven.tokens.clear()
+        proven.tokens[digest] = (named, float(claims["exp"]))
         return named
+
+    def _proven_now(self) -> "_Proven":
+        """Return what was proven by those believed now.
+
+        What another thread still proves by those of before goes where nobody looks any more.
+        """
+        issuers, proven = self._issuers(), self._proven
+        if proven.issuers is not issuers:
+            self._proven = proven = _Proven(issuers, {})
+        return proven
 
 
 def principal(claims: SignedClaims, issuer: Issuer) -> Principal:
