@@ -1,8 +1,10 @@
 """Who is believed: the operator's issuers file, and the files of keys that it names."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import yaml
 
 from openmultistack.errors import ConfigurationError
 from openmultistack.keys import ASYMMETRIC, PublicKey, read_keys
+from openmultistack.tokens import TIME_MAX
 
 # What reading a file of another kind, or of another form, raises.
 _UNREADABLE = (
@@ -32,6 +35,10 @@ class Issuer:
     scope_claim: str = "scope"
     # The claim that may narrow the owner's quota, as {"instances": 5, ...}; none by default.
     quota_claim: str | None = None
+    # Tokens taken back: by `jti`, until when (seconds since 1970).
+    revoked: Mapping[str, float] = field(default_factory=dict)
+    # Tokens issued before this (seconds since 1970), or at no known time, are taken back; 0: none.
+    not_before: float = 0
 
     @cached_property
     def keys(self) -> Mapping[str, PublicKey]:
@@ -66,7 +73,43 @@ def _issuer(path: Path, **entry: object) -> Issuer:
     for key, expected in _faults(entry):
         raise ConfigurationError(str(path), f"issuers.{key}", expected)
     given: dict[str, Any] = {**entry, "jwks_file": path.parent / str(entry["jwks_file"])}
+    for key, read in _READ.items():
+        if key in entry:
+            try:
+                given[key] = read(entry[key])
+            except ValueError as error:
+                raise ConfigurationError(str(path), f"issuers.{key}", str(error)) from None
     return Issuer(**given)
+
+
+def _revoked(value: object) -> dict[str, float]:
+    """Return by `jti` until when it is refused: for good where nothing is said of that."""
+    expected = "expected a list of jti, each a string or {jti: STRING, until: TIME}"
+    if not isinstance(value, list):
+        raise ValueError(expected)  # noqa: TRY004  one kind for the caller
+    found = {}
+    for it in value:
+        entry = it if isinstance(it, dict) else {"jti": it}
+        jti, until = entry.get("jti"), entry.get("until")
+        if not isinstance(jti, str) or not jti or not set(entry) <= {"jti", "until"}:
+            raise ValueError(expected)
+        found[jti] = math.inf if until is None else _time(until)
+    return found
+
+
+def _time(value: object) -> float:
+    """Return a time of the file in seconds since 1970."""
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.timestamp()
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= TIME_MAX:
+        return value
+    raise ValueError(
+        "expected a time with its zone, as 2026-01-31T12:00:00Z, or seconds since 1970"
+    )
+
+
+# What is no text in an entry, and how it is read.
+_READ = {"revoked": _revoked, "not_before": _time}
 
 
 def _faults(entry: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -78,7 +121,8 @@ def _faults(entry: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for key in known[:4]:  # the others have defaults
         if key not in entry:
             yield key, "is required"
-    for key, value in entry.items():
+    texts = {key: value for key, value in entry.items() if key not in _READ}
+    for key, value in texts.items():
         if key == "algorithms":
             if not isinstance(value, list) or not value:
                 yield key, f"expected a list of at least 1 of {', '.join(ASYMMETRIC)}"

@@ -60,12 +60,21 @@ def verify(token: str, issuers: Mapping[str, Issuer]) -> tuple[SignedClaims, Iss
         key = issuer.keys[read.kid]
         _refuse_unsigned(read, key)
         check_claims(read.claims, issuer.audience, time.time())
+        _refuse_taken_back(read.claims, issuer)
     except (ValueError, KeyError) as error:
         raise Unauthenticated(
             "the token is not valid here: expected one of a known issuer,"
             " signed, unexpired and made for this service"
         ) from error
     return SignedClaims(read.claims), issuer
+
+
+def _refuse_taken_back(claims: Mapping[str, Any], issuer: Issuer) -> None:
+    """Refuse what the issuers file takes back; the claims were checked."""
+    if time.time() < issuer.revoked.get(claims.get("jti", ""), 0):
+        raise ValueError("it was revoked")
+    if issuer.not_before and claims.get("iat", -1) < issuer.not_before:
+        raise ValueError("it was issued before those that count")
 
 
 def _refuse_unsigned(token: Token, key: PublicKey) -> None:

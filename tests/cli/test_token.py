@@ -53,6 +53,13 @@ def test_scopes_and_life_can_be_less(oms, key, issuers):
     assert principal(claims, issuer).scopes == {"instances:read", "fleet:read"}
 
 
+def test_each_token_says_when_it_was_issued_and_has_an_id_of_its_own(oms, key, issuers):
+    issued = [oms("token", "--owner", "ci", "--key", str(key)).stdout.strip() for _ in range(2)]
+    claims = [verify(it, issuers)[0] for it in issued]
+    assert len({it["jti"] for it in claims}) == 2
+    assert all(it["iat"] < it["exp"] for it in claims)
+
+
 def test_a_token_of_another_key_is_not_believed(oms, tmp_path, issuers):
     other = tmp_path / "other"
     make_signing_key(other)

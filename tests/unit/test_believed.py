@@ -1,11 +1,14 @@
 """What an operator takes out of the issuers' files counts no more, in a process that runs on."""
 
 import json
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jose import jwt
 from structlog.testing import capture_logs
 
 from openmultistack import believed
@@ -35,17 +38,21 @@ class Files:
         self.write()
         self.believed = Believed(self.file)
         self.callers = Callers(self.believed.now)
-        self.tokens = {
-            name: issue_token(
-                home / name / "signing.pem", owner="bea", scopes=["fleet:read"], ttl_s=600,
-                issuer=issuer, audience="a",
-            )
-            for name, issuer in (("own", OWN), ("ci", CI))
-        }  # fmt: skip
+        self.tokens = {name: self.issue(name) for name in ("own", "ci")}
+
+    def issue(self, name: str) -> str:
+        """Return a new token of an issuer."""
+        pem, issuer = self.home / name / "signing.pem", {"own": OWN, "ci": CI}[name]
+        scopes = ["fleet:read"]
+        return issue_token(pem, owner="bea", scopes=scopes, ttl_s=600, issuer=issuer, audience="a")
+
+    def text(self) -> str:
+        """Return the issuers file as it is to be."""
+        return json.dumps({"issuers": self.issuers})
 
     def write(self) -> None:
         """Write the issuers as they are now."""
-        self.replace(self.file, json.dumps({"issuers": self.issuers}))
+        self.replace(self.file, self.text())
 
     def replace(self, path: Path, text: str) -> None:
         """Put another file in place of one."""
@@ -135,6 +142,50 @@ def test_what_changed_counts_for_tokens_seen_before(
         files.replace(path, text)
     files.later()
     assert files.owners() == ["own:bea", "ci:bea"], "and back again"
+
+
+def jti(files: Files, name: str) -> str:
+    """Return the jti of an issuer's token."""
+    return str(jwt.get_unverified_claims(files.tokens[name])["jti"])
+
+
+def test_a_revoked_token_is_refused_and_others_of_its_issuer_are_not(files: Files) -> None:
+    first = files.tokens["ci"]
+    files.issuers[1]["revoked"] = ["another", {"jti": jti(files, "ci")}]
+    files.issuers[0]["revoked"] = [jti(files, "ci")]
+    files.write()
+    files.later()
+    assert files.owners() == ["own:bea", None]
+    files.tokens["ci"] = files.issue("ci")
+    assert files.tokens["ci"] != first
+    assert files.owners() == ["own:bea", "ci:bea"]
+
+
+@pytest.mark.parametrize(("until", "owner"), [(60, None), (-60, "ci:bea")])
+def test_a_revocation_may_have_an_end(files: Files, until: int, owner: str | None) -> None:
+    at = int(time.time()) + until
+    files.issuers[1]["revoked"] = [{"jti": jti(files, "ci"), "until": at}]
+    files.write()
+    files.later()
+    assert files.owner("ci") == owner
+
+
+def test_tokens_issued_before_a_time_are_refused_and_those_of_no_known_time(files: Files) -> None:
+    for not_before, owner in ((-60, "ci:bea"), (60, None)):
+        at = datetime.fromtimestamp(time.time() + not_before, UTC).isoformat()
+        files.replace(files.file, files.text().replace('"ci:"', f'"ci:", "not_before": {at}'))
+        files.later()
+        assert files.owners() == ["own:bea", owner], not_before
+    pem = (files.home / "ci/signing.pem").read_text()
+    claims = jwt.get_unverified_claims(files.issue("ci"))
+    head = jwt.get_unverified_header(files.tokens["ci"])
+    files.tokens["ci"] = jwt.encode(
+        {name: it for name, it in claims.items() if name != "iat"}, pem, "ES256", headers=head
+    )
+    assert files.owner("ci") is None
+    files.write()
+    files.later()
+    assert files.owner("ci") == "ci:bea"
 
 
 def test_another_claim_of_scopes_counts_for_tokens_seen_before(files: Files) -> None:
