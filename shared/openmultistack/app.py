@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.instances import Destroying
     from openmultistack.leaving import Leaving
     from openmultistack.ledger import Address, Ledger
-    from openmultistack.principal import Issuer
+    from openmultistack.principal import Callers, Issuer
     from openmultistack.reaper import Reaping
     from openmultistack.serving import Serving
 
@@ -205,6 +205,15 @@ def draining() -> "Draining":
     return Draining(ledger(), fleet(), serving())
 
 
+@cache
+def callers() -> "Callers":
+    """Return who names callers; nothing is opened before the first token."""
+    from openmultistack.principal import Callers
+    from openmultistack.register import Register
+
+    return Callers(issuers, Register(ledger).use)
+
+
 def create() -> "Handler":
     """Return the handler of functions/create.py."""
     with lean_imports():
@@ -212,7 +221,7 @@ def create() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet)
-        return http.door("create", endpoints.create_endpoints(creating), issuers)
+        return http.door("create", endpoints.create_endpoints(creating), callers())
 
 
 def destroy() -> "Handler":
@@ -221,7 +230,7 @@ def destroy() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, regions)
-        return http.door("destroy", endpoints.destroy_endpoints(destroying), issuers)
+        return http.door("destroy", endpoints.destroy_endpoints(destroying, ledger), callers())
 
 
 def list_() -> "Handler":
@@ -230,7 +239,7 @@ def list_() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers)
-        return http.door("list", endpoints.list_endpoints(ledger), issuers)
+        return http.door("list", endpoints.list_endpoints(ledger), callers())
 
 
 def renew() -> "Handler":
@@ -239,7 +248,7 @@ def renew() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet_file)
-        return http.door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
+        return http.door("renew", endpoints.renew_endpoints(ledger, fleet_file), callers())
 
 
 def reap() -> "Handler":
@@ -248,7 +257,7 @@ def reap() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet)
-        return http.door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
+        return http.door("reap", endpoints.reap_endpoints(reaping, draining), callers())
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:

@@ -5,6 +5,7 @@ the one algorithm of that key, and then its claims are checked, once.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NewType
@@ -14,7 +15,7 @@ from openmultistack.issuers import Issuer, load_issuers
 from openmultistack.keys import PublicKey
 from openmultistack.models import Principal, Quota
 from openmultistack.signing import LOCAL_AUDIENCE, LOCAL_ISSUER, issue_token, make_signing_key
-from openmultistack.tokens import Token, check_claims, read_token
+from openmultistack.tokens import KnownToken, Token, check_claims, read_token, token_id
 
 __all__ = [
     "LOCAL_AUDIENCE",
@@ -38,9 +39,13 @@ SCOPES = (
     "fleet:read",
     "fleet:reap",
     "fleet:drain",
+    "tokens:own",
+    "fleet:tokens",
 )
 # An owner is written into Nova metadata, whose values end at 255 characters.
 OWNER_CHARS = 200
+# Of a token's `jti` so much is shown.
+JTI_CHARS = 255
 # Tokens that a process remembers as proven.
 TOKENS_KEPT = 1000
 
@@ -84,12 +89,24 @@ def _refuse_unsigned(token: Token, key: PublicKey) -> None:
         raise ValueError("the key did not sign this")
 
 
+def _known(token: str, claims: SignedClaims, named: Principal) -> KnownToken:
+    jti, issuer = claims.get("jti"), str(claims["iss"])
+    return KnownToken(
+        id=token_id(issuer, jti, token),
+        jti=jti[:JTI_CHARS] if jti else None,
+        issuer=issuer,
+        owner=named.owner,
+        scopes=[it for it in SCOPES if it in named.scopes],
+        ends_at_ms=math.ceil(claims["exp"] * 1000),
+    )
+
+
 class _Proven(NamedTuple):
     """Tokens that were proven, and by which issuers."""
 
     issuers: Mapping[str, Issuer]
-    # By a token's digest: whom it names, and until when (seconds since 1970).
-    tokens: dict[bytes, tuple[Principal, float]]
+    # By a token's digest: whom it names, until when (seconds since 1970), and what it is known by.
+    tokens: dict[bytes, tuple[Principal, float, KnownToken]]
 
 
 class Callers:
@@ -99,9 +116,18 @@ class Callers:
     more, or believed otherwise, is forgotten as a whole. Safe to share between threads.
     """
 
-    def __init__(self, issuers: Callable[[], Mapping[str, Issuer]]) -> None:
-        """`issuers`: those believed now; another mapping whenever anything of them changes."""
+    def __init__(
+        self,
+        issuers: Callable[[], Mapping[str, Issuer]],
+        register: Callable[[KnownToken], None] = lambda _: None,
+    ) -> None:
+        """`issuers`: those believed now; another mapping whenever anything of them changes.
+
+        `register` is told of each use of a proven token, and raises Unauthenticated if it was
+        taken back.
+        """
         self._issuers = issuers
+        self._register = register
         self._proven = _Proven({}, {})
 
     def named_by(self, token: str) -> Principal:
@@ -112,15 +138,16 @@ class Callers:
         """
         proven = self._proven_now()
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
-        known, until = proven.tokens.get(digest, (None, 0.0))
-        if known and time.time() < until:
-            return known
-        claims, issuer = verify(token, proven.issuers)
-        named = principal(claims, issuer)
-        if len(proven.tokens) >= TOKENS_KEPT:
-            proven.tokens.clear()
-        proven.tokens[digest] = (named, float(claims["exp"]))
-        return named
+        found = proven.tokens.get(digest)
+        if not found or time.time() >= found[1]:
+            claims, issuer = verify(token, proven.issuers)
+            named = principal(claims, issuer)
+            if len(proven.tokens) >= TOKENS_KEPT:
+                proven.tokens.clear()
+            found = named, float(claims["exp"]), _known(token, claims, named)
+            proven.tokens[digest] = found
+        self._register(found[2])
+        return found[0]
 
     def _proven_now(self) -> "_Proven":
         """Return what was proven by those believed now.

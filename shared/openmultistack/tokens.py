@@ -3,7 +3,8 @@
 The form is strict: what this and another reader could understand in two ways is no token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from openmultistack.strict import decode_base64url, read_json
@@ -27,6 +28,23 @@ class Token(NamedTuple):
     claims: Mapping[str, Any]
     signed: bytes
     signature: bytes
+
+
+class KnownToken(NamedTuple):
+    """A token that was proven, without what would let anybody use it."""
+
+    # A digest of issuer and `jti`; of a token without `jti`, of all of it.
+    id: str
+    jti: str | None
+    issuer: str
+    owner: str
+    scopes: Sequence[str]
+    ends_at_ms: int
+
+
+def token_id(issuer: str, jti: str | None, token: str = "") -> str:
+    """Return what a token is known by; RFC 7519, 4.1.7: no two of an issuer have one `jti`."""
+    return sha256(f"{issuer}\n{jti or token}".encode()).hexdigest()[:32]
 
 
 def read_token(text: str) -> Token:
