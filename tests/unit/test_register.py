@@ -1,16 +1,18 @@
-"""A process' register of tokens: what is revoked counts within seconds, uses are noted now and then."""
+"""A process' register: what is revoked counts within seconds, uses are noted now and then."""
 
 from collections.abc import Callable, Collection
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from openmultistack import register
 from openmultistack.errors import LedgerUnavailable, Unauthenticated
-from openmultistack.ledger import Ledger
 from openmultistack.ledger.tokens import Revoked
 from openmultistack.register import Register
 from openmultistack.tokens import KnownToken, token_id
+
+if TYPE_CHECKING:
+    from openmultistack.ledger import Ledger
 
 
 class Book:
