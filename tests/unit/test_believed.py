@@ -224,6 +224,23 @@ def test_fail_closed_keys_that_are_gone_while_the_issuers_file_is_bad(files: Fil
     assert files.owners() == ["own:bea", None]
 
 
+def test_files_that_are_exchanged_for_bad_ones_and_back_are_believed_again(
+    files: Files, tmp_path: Path
+) -> None:
+    """As a platform does that mounts files by a link to a folder: nothing of the files changes."""
+    bad, link = tmp_path / "bad", tmp_path / "link"
+    bad.mkdir()
+    (bad / "issuers.yaml").write_text("{")
+    (bad / "own").symlink_to(files.home / "own")
+    link.symlink_to(files.home)
+    files.callers = Callers(Believed(link / "issuers.yaml").now)
+    for target, owners in ((bad, ["own:bea", None]), (files.home, ["own:bea", "ci:bea"])):
+        link.with_suffix(".new").symlink_to(target)
+        link.with_suffix(".new").replace(link)
+        files.later()
+        assert files.owners() == owners
+
+
 def test_gone_files_are_told_of_once_a_minute(files: Files) -> None:
     lose_issuers(files)
     with capture_logs() as lines:

@@ -1,6 +1,8 @@
 """A process' register: what is revoked counts within seconds, uses are noted now and then."""
 
+import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -23,10 +25,13 @@ class Book:
         self.seen: list[str] = []
         self.looks = 0
         self.is_gone = False
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def revoked(self, _: Revoked | None) -> Revoked:
         """Return what is revoked."""
         self._answer()
+        assert self.may_answer.wait(30)
         self.looks += 1
         return Revoked("", self.ids)
 
@@ -81,6 +86,17 @@ def test_fail_closed_a_revoked_token_is_refused_within_seconds_and_from_the_star
     with pytest.raises(Unauthenticated):
         use("b")
     assert book.seen == ["b", "a"], "what is refused is not noted"
+
+
+def test_fail_closed_the_first_calls_of_a_process_wait_until_it_knows_what_is_revoked(
+    use: Callable[[str], None], book: Book
+) -> None:
+    book.ids, book.may_answer = {"a"}, threading.Event()
+    with ThreadPoolExecutor() as pool:
+        calls = [pool.submit(use, "a") for _ in range(3)]
+        assert not wait(calls, 0.2).done
+        book.may_answer.set()
+        assert {type(it.exception()) for it in calls} == {Unauthenticated}
 
 
 def test_the_ledger_is_asked_now_and_then_only(
