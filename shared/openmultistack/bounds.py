@@ -2,5 +2,3 @@
 
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
-# So many tokens can be taken back at a time; what owners take back leaves room for operators.
-REVOKED_MAX, REVOKED_MAX_OF_OWNERS = 10_000, 5_000

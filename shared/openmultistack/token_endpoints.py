@@ -3,12 +3,11 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from openmultistack.bounds import REVOKED_MAX, REVOKED_MAX_OF_OWNERS
 from openmultistack.errors import Invalid, NotFound, OwnerQuotaExceeded
 from openmultistack.http import Call, Endpoint, Reply
 from openmultistack.models import rfc3339
 from openmultistack.signing import LOCAL_ISSUER
-from openmultistack.tokens import TIME_MAX, token_id
+from openmultistack.tokens import REVOKED_MAX, REVOKED_MAX_OF_OWNERS, TIME_MAX, token_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,8 @@ TOKEN_CHARS = 8192
 # Times are seconds since 1970, and RFC 3339 ends with the year 9999. An issuer that counts in
 # milliseconds would else have tokens that never end.
 TIME_MAX = 253_402_300_799
+# So many tokens can be taken back at a time; what owners take back leaves room for operators.
+REVOKED_MAX, REVOKED_MAX_OF_OWNERS = 10_000, 5_000
 # What a token may say it is (RFC 7519, 5.1; RFC 9068, 2.1): one that was made for something else,
 # as a logout, proves nothing here.
 TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
