@@ -26,6 +26,8 @@ ROUTES = (
     Route("DELETE", "/v1/instances/{id}", "destroy", 120),
     Route("GET", "/v1/instances/{id}/events", "list"),
     Route("GET", "/v1/regions", "list"),
+    Route("GET", "/v1/tokens", "list"),
+    Route("DELETE", "/v1/tokens/{id}", "destroy"),
     Route("POST", "/v1/reap", "reap", 180),
     Route("POST", "/v1/regions/drain", "reap"),
     Route("POST", "/v1/regions/open", "reap", 120),

@@ -13,6 +13,7 @@ from openmultistack.starting import lean_imports
 if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a cold start is short
     from openmultistack.arriving import Arriving
     from openmultistack.attempts import Attempts
+    from openmultistack.believed import Believed
     from openmultistack.clouds import Clouds
     from openmultistack.creating import Creating
     from openmultistack.draining import Draining
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.instances import Destroying
     from openmultistack.leaving import Leaving
     from openmultistack.ledger import Address, Ledger
-    from openmultistack.principal import Issuer
+    from openmultistack.principal import Callers, Issuer
     from openmultistack.reaper import Reaping
     from openmultistack.serving import Serving
 
@@ -36,15 +37,16 @@ def settings() -> Settings:
 
 
 @cache
-def issuers() -> "Mapping[str, Issuer]":
+def believed() -> "Believed":
     """Return who is believed, their keys read; without a file: nobody."""
-    from openmultistack.principal import load_issuers
+    from openmultistack.believed import Believed
 
-    path = settings().issuers_file
-    believed = load_issuers(path) if path else {}
-    for issuer in believed.values():
-        _ = issuer.keys  # a key file that cannot be used is refused at start, too
-    return believed
+    return Believed(settings().issuers_file)
+
+
+def issuers() -> "Mapping[str, Issuer]":
+    """Return the issuers believed now."""
+    return believed().now()
 
 
 @cache
@@ -203,6 +205,15 @@ def draining() -> "Draining":
     return Draining(ledger(), fleet(), serving())
 
 
+@cache
+def callers() -> "Callers":
+    """Return who names callers; nothing is opened before the first token."""
+    from openmultistack.principal import Callers
+    from openmultistack.register import Register
+
+    return Callers(issuers, Register(ledger).use)
+
+
 def create() -> "Handler":
     """Return the handler of functions/create.py."""
     with lean_imports():
@@ -210,7 +221,7 @@ def create() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet)
-        return http.door("create", endpoints.create_endpoints(creating), issuers)
+        return http.door("create", endpoints.create_endpoints(creating), callers())
 
 
 def destroy() -> "Handler":
@@ -219,7 +230,7 @@ def destroy() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, regions)
-        return http.door("destroy", endpoints.destroy_endpoints(destroying), issuers)
+        return http.door("destroy", endpoints.destroy_endpoints(destroying, ledger), callers())
 
 
 def list_() -> "Handler":
@@ -228,7 +239,7 @@ def list_() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers)
-        return http.door("list", endpoints.list_endpoints(ledger), issuers)
+        return http.door("list", endpoints.list_endpoints(ledger), callers())
 
 
 def renew() -> "Handler":
@@ -237,7 +248,7 @@ def renew() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet_file)
-        return http.door("renew", endpoints.renew_endpoints(ledger, fleet_file), issuers)
+        return http.door("renew", endpoints.renew_endpoints(ledger, fleet_file), callers())
 
 
 def reap() -> "Handler":
@@ -246,7 +257,7 @@ def reap() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet)
-        return http.door("reap", endpoints.reap_endpoints(reaping, draining), issuers)
+        return http.door("reap", endpoints.reap_endpoints(reaping, draining), callers())
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:

@@ -10,6 +10,7 @@ from openmultistack.errors import Invalid, Malformed
 from openmultistack.http import PREFIX, Call, Endpoint, Reply, parse
 from openmultistack.instances import list_instances, owned, place_in_queue, renew, story
 from openmultistack.models import Instance, RegionState, Resources, Status, rfc3339
+from openmultistack.token_endpoints import list_tokens, revoke_token
 
 if TYPE_CHECKING:  # a function has only its own use case
     from openmultistack.creating import Creating
@@ -59,8 +60,10 @@ def _placed(it: Instance) -> dict[str, object]:
     return {"id": it.id, "region": it.region, "attempt": it.attempt, "server": it.server_id}
 
 
-def destroy_endpoints(destroying: "Callable[[], Destroying]") -> list[Endpoint]:
-    """`DELETE /instances/{id}` and `DELETE /instances?label=k:v`."""
+def destroy_endpoints(
+    destroying: "Callable[[], Destroying]", ledger: "Callable[[], Ledger]"
+) -> list[Endpoint]:
+    """`DELETE /instances/{id}`, `DELETE /instances?label=k:v`, `DELETE /tokens/{id}`."""
 
     def one(call: Call) -> Reply:
         destroyed = destroying().destroy_ids(call.caller.owner, [call.path["id"]])
@@ -75,6 +78,7 @@ def destroy_endpoints(destroying: "Callable[[], Destroying]") -> list[Endpoint]:
     return [
         Endpoint("DELETE", "/instances/{id}", "instances:destroy", one),
         Endpoint("DELETE", "/instances", "instances:destroy", labelled),
+        revoke_token(ledger),
     ]
 
 
@@ -169,6 +173,7 @@ def list_endpoints(ledger: "Callable[[], Ledger]") -> list[Endpoint]:
         Endpoint("GET", "/instances/{id}", "instances:read", one),
         Endpoint("GET", "/instances/{id}/events", "instances:read", events),
         Endpoint("GET", "/regions", "fleet:read", regions),
+        list_tokens(ledger),
         Endpoint("GET", "/healthz", None, healthz),
         Endpoint("GET", "/metrics", None, metrics),
         Endpoint("GET", "/openapi.json", None, _description),

@@ -29,7 +29,7 @@ from openmultistack.errors import (
 )
 from openmultistack.logs import ASKING, ATTEMPTS_TOLD, ITEMS_MAX, Asking, tell
 from openmultistack.models import Principal
-from openmultistack.principal import Callers, Issuer, demand
+from openmultistack.principal import Callers, demand
 
 if TYPE_CHECKING:  # imported by functions that take commands, at the first one
     from pydantic import BaseModel
@@ -85,10 +85,9 @@ _TOLD = ("instances", "unreachable", "regions", "quota", "used")
 def door(
     action: str,
     endpoints: Sequence[Endpoint],
-    issuers: Callable[[], Mapping[str, Issuer]],
+    callers: Callers,
 ) -> Handler:
-    """Return a function's handler; `issuers` is asked at the first request, not before."""
-    callers = Callers(issuers)
+    """Return a function's handler."""
 
     def handle(request: flask.Request) -> flask.Response:
         began = time.monotonic()

@@ -100,6 +100,16 @@ _SCHEMAS: Mapping[str, Json] = {
         actions={"type": "object", "additionalProperties": _COUNT},
         duration_ms=_COUNT,
     ),
+    "Token": _object(
+        id=_TEXT,
+        jti=_maybe(_TEXT),
+        issuer=_TEXT,
+        owner=_TEXT,
+        scopes=_list(_TEXT),
+        expires_at=_TIME,
+        used_at=_TIME,
+        revoked={"type": "boolean"},
+    ),
     "Problem": {
         "type": "object",
         "description": "RFC 9457; `errors` has a JSON pointer for each fault of a 422.",
@@ -264,8 +274,29 @@ def _regions() -> Json:
     }  # fmt: skip
 
 
+def _tokens() -> Json:
+    named = _ID | {"description": "the id or the jti of a token"}
+    until = {"type": "integer", "minimum": 0, "description": "seconds since 1970"}
+    return {
+        "/tokens": {
+            "get": _operation(
+                "List own tokens that were seen, the last used first; with fleet:tokens all",
+                "tokens:own", (200, _object(tokens=_list(_ref("Token")))), errors.Invalid,
+            )
+        },
+        "/tokens/{id}": {
+            "delete": _operation(
+                "Revoke an own token that was seen; with fleet:tokens any",
+                "tokens:own", (200, _object(revoked=_list(_TEXT))),
+                errors.NotFound, errors.Invalid, errors.OwnerQuotaExceeded,
+                parameters=(named, _query("issuer", _TEXT), _query("until", until)),
+            )
+        },
+    }  # fmt: skip
+
+
 def _paths() -> Json:
-    return _regions() | {
+    return _regions() | _tokens() | {
         "/instances": _instances(),
         "/instances/{id}": _instance(),
         "/instances/{id}/events": {

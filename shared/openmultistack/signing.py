@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,6 @@ def issue_token(
     now = int(time.time())
     claims = {
         "iss": issuer, "aud": audience, "sub": owner, "scope": " ".join(scopes),
-        "iat": now, "exp": now + ttl_s,
+        "iat": now, "exp": now + ttl_s, "jti": secrets.token_hex(12),
     }  # fmt: skip
     return jwt.encode(claims, pem, algorithm="ES256", headers={"kid": public["kid"]})

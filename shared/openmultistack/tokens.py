@@ -3,7 +3,8 @@
 The form is strict: what this and another reader could understand in two ways is no token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from openmultistack.strict import decode_base64url, read_json
@@ -13,6 +14,8 @@ TOKEN_CHARS = 8192
 # Times are seconds since 1970, and RFC 3339 ends with the year 9999. An issuer that counts in
 # milliseconds would else have tokens that never end.
 TIME_MAX = 253_402_300_799
+# So many tokens can be taken back at a time; what owners take back leaves room for operators.
+REVOKED_MAX, REVOKED_MAX_OF_OWNERS = 10_000, 5_000
 # What a token may say it is (RFC 7519, 5.1; RFC 9068, 2.1): one that was made for something else,
 # as a logout, proves nothing here.
 TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
@@ -27,6 +30,23 @@ class Token(NamedTuple):
     claims: Mapping[str, Any]
     signed: bytes
     signature: bytes
+
+
+class KnownToken(NamedTuple):
+    """A token that was proven, without what would let anybody use it."""
+
+    # A digest of issuer and `jti`; of a token without `jti`, of all of it.
+    id: str
+    jti: str | None
+    issuer: str
+    owner: str
+    scopes: Sequence[str]
+    ends_at_ms: int
+
+
+def token_id(issuer: str, jti: str | None, token: str = "") -> str:
+    """Return what a token is known by; RFC 7519, 4.1.7: no two of an issuer have one `jti`."""
+    return sha256(f"{issuer}\n{jti or token}".encode()).hexdigest()[:32]
 
 
 def read_token(text: str) -> Token:

@@ -55,6 +55,17 @@ class Stub:
         self.reaped: Json = {"regions": [], "expired": 0, "forgotten": 0}
         self.regions: list[Json] = []
         self.unreachable: set[str] = set()
+        seen = {
+            "owner": "ci",
+            "issuer": "urn:openmultistack:local",
+            "scopes": ["instances:read"],
+            "expires_at": after(600),
+            "used_at": after(-60),
+        }
+        self.tokens: list[Json] = [
+            seen | {"id": "b" * 32, "jti": "jti-1", "revoked": False},
+            seen | {"id": "a" * 32, "jti": None, "revoked": True},
+        ]
         # How many others wait before the first of ours, one number a look; the last one stays.
         self.ahead = [2, 1]
         # (method, path) -> answers to give instead, each once; the last one stays.
@@ -110,6 +121,10 @@ class Stub:
                 return 200, {"regions": self.regions}, {}
             case "POST", ["regions", "drain" | "open" as act]:
                 return self._drain(asked.body["regions"], asked.body.get("why"), act)
+            case "GET", ["tokens"]:
+                return 200, {"tokens": self.tokens}, {}
+            case "DELETE", ["tokens", named] if any(named == it["jti"] for it in self.tokens):
+                return 200, {"revoked": [it["id"] for it in self.tokens if named == it["jti"]]}, {}
             case "POST", ["reap"]:
                 return 200, self.reaped, {}
             case method, ["instances", instance_id, *more] if instance_id in self.instances:

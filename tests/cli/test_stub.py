@@ -46,6 +46,8 @@ def test_every_answer_of_the_stub_is_as_openapi_says(ask, stub):
     ask("GET", "/instances/i-nobody", told)
     ask("GET", "/regions", "/regions")
     ask("POST", "/reap", "/reap")
+    ask("DELETE", f"/tokens/{ask('GET', '/tokens', '/tokens')['tokens'][0]['jti']}", "/tokens/{id}")
+    ask("DELETE", "/tokens/unknown", "/tokens/{id}")
 
 
 def test_its_queue_and_its_drained_regions_are_as_openapi_says(ask, stub):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from jose import jwt
 
 from openmultistack.errors import Unauthenticated
 from openmultistack.principal import (
@@ -53,6 +54,13 @@ def test_scopes_and_life_can_be_less(oms, key, issuers):
     assert principal(claims, issuer).scopes == {"instances:read", "fleet:read"}
 
 
+def test_each_token_says_when_it_was_issued_and_has_an_id_of_its_own(oms, key, issuers):
+    issued = [oms("token", "--owner", "ci", "--key", str(key)).stdout.strip() for _ in range(2)]
+    claims = [verify(it, issuers)[0] for it in issued]
+    assert len({it["jti"] for it in claims}) == 2
+    assert all(it["iat"] < it["exp"] for it in claims)
+
+
 def test_a_token_of_another_key_is_not_believed(oms, tmp_path, issuers):
     other = tmp_path / "other"
     make_signing_key(other)
@@ -72,3 +80,29 @@ def test_what_is_missing_or_wrong_is_told(oms, key, tmp_path):
     done = oms("token", "--owner", "ci", "--key", str(broken), code=2)
     assert "broken.pem" in done.stderr
     assert done.stdout == ""
+
+
+def test_tokens_that_were_used_are_listed(oms, stub):
+    shown = oms("token", "list").stdout.splitlines()
+    assert [line.split()[:2] for line in shown[1:]] == [["jti-1", "ci"], ["a" * 32, "ci"]]
+    assert [line.rstrip().endswith("revoked") for line in shown[1:]] == [False, True]
+    assert oms.json("token", "list")["tokens"] == stub.tokens
+
+
+def test_a_token_is_revoked_by_its_jti_or_as_a_whole(oms, key, stub):
+    assert "revoked" in oms("token", "revoke", "jti-1").stdout
+    assert "nothing at" in oms("token", "revoke", "jti-2", code=4).stderr
+    issued = oms("token", "--owner", "ci", "--key", str(key)).stdout.strip()
+    claims = jwt.get_unverified_claims(issued)
+    stub.tokens[0]["jti"] = claims["jti"]
+    stub.asked.clear()
+    assert oms.json("token", "revoke", issued)["revoked"]
+    (asked,) = stub.asked
+    assert (asked.method, asked.path) == ("DELETE", f"/v1/tokens/{claims['jti']}")
+    assert dict(asked.query) == {"issuer": LOCAL_ISSUER, "until": str(claims["exp"])}
+
+
+def test_what_is_no_token_is_no_request(oms, stub):
+    for bad in ("../instances", "a b", "", "x" * 65, "a.b/c"):
+        assert "no token" in oms("token", "revoke", bad, code=2).stderr
+    assert stub.asked == []

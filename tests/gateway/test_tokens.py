@@ -22,6 +22,8 @@ PROTECTED = [
     ("DELETE", "/v1/instances/i-1"),
     ("GET", "/v1/instances/i-1/events"),
     ("GET", "/v1/regions"),
+    ("GET", "/v1/tokens"),
+    ("DELETE", "/v1/tokens/a"),
     ("POST", "/v1/reap"),
     ("POST", "/v1/regions/drain"),
     ("POST", "/v1/regions/open"),

@@ -349,7 +349,7 @@ def test_openapi_tells_of_every_endpoint_and_of_no_other(doors: dict[str, Door])
 
     served = [
         *endpoints.create_endpoints(nothing),
-        *endpoints.destroy_endpoints(nothing),
+        *endpoints.destroy_endpoints(nothing, nothing),
         *endpoints.list_endpoints(nothing),
         *endpoints.renew_endpoints(nothing, nothing),
         *endpoints.reap_endpoints(nothing, nothing),

@@ -19,6 +19,8 @@ ENDPOINTS = [
     ("renew", "PATCH", "/instances/i-1", "instances:create"),
     ("destroy", "DELETE", "/instances/i-1", "instances:destroy"),
     ("destroy", "DELETE", "/instances?label=a:b", "instances:destroy"),
+    ("list", "GET", "/tokens", "tokens:own"),
+    ("destroy", "DELETE", "/tokens/a", "tokens:own"),
     ("reap", "POST", "/reap", "fleet:reap"),
     ("reap", "POST", "/regions/drain", "fleet:drain"),
     ("reap", "POST", "/regions/open", "fleet:drain"),

@@ -16,6 +16,7 @@ from redis.retry import Retry
 from openmultistack.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Bound, Key, Waiting
 from openmultistack.models import Catalogue, Instance, Place, Quota, Resources, Status
+from openmultistack.tokens import KnownToken
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
@@ -70,6 +71,11 @@ def everything(desk: Desk) -> None:
     with ledger.sweeping(A, budget_s=5) as mine:
         assert mine
     counting(desk)
+    known = KnownToken("id", "jti", "issuer", "alice", [], 4_000_000_000_000)
+    ledger.see(known)
+    assert ledger.seen_tokens("alice")
+    assert ledger.revoke({known.id: known.ends_at_ms}, is_operator=False)
+    assert ledger.revoked(None).ids
 
 
 def counting(desk: Desk) -> None:

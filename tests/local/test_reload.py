@@ -20,8 +20,10 @@ def stack(tmp_path: Path) -> Stack:
     home = tmp_path / "home"
     (home / "run").mkdir(parents=True)
     (home / "keys").mkdir()
-    (home / "keys" / "jwks.json").write_text("{}")
-    issuers = {"issuers": [{"jwks_file": "keys/jwks.json"}]}
+    names = ("keys/jwks.json", "ci.json")
+    for name in names:
+        (home / name).write_text("{}")
+    issuers = {"issuers": [{"jwks_file": name} for name in names]}
     (home / "issuers.yaml").write_text(json.dumps(issuers))
     given = {name: str(path) for name, path in files.items()}
     return stack_of(given | {"OMS_HOME": str(home), "REPLICAS": "2"})
@@ -40,6 +42,7 @@ def test_nothing_is_stale_while_nothing_changed(stack) -> None:
         ("fleet.yaml", "fleet.yaml", ("create", "destroy", "renew", "reap")),
         ("home/issuers.yaml", "issuers.yaml", FIVE),
         ("home/keys/jwks.json", "issuers.yaml", FIVE),
+        ("home/ci.json", "issuers.yaml", FIVE),
     ],
 )
 def test_a_changed_file_concerns_those_that_read_it_and_no_others(

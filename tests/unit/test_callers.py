@@ -41,7 +41,8 @@ def callers(tmp_path: Path) -> Callers:
         algorithms=("ES256",),
         jwks_file=tmp_path / "jwks.json",
     )
-    return Callers(lambda: {LOCAL_ISSUER: issuer})
+    believed = {LOCAL_ISSUER: issuer}
+    return Callers(lambda: believed)
 
 
 def token_of(tmp_path: Path, owner: str, ttl_s: int = 60) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ def test_fail_closed_an_empty_list_believes_nobody(empty: object, tmp_path: Path
         ({"issuers": [OWN | {"audience": ""}]}, "issuers.audience", "at least 1"),
         ({"issuers": [OWN | {"audience": None}]}, "issuers.audience", "string"),
         ({"issuers": [OWN | {"extra": 1}]}, "issuers.extra", "not permitted"),
+        ({"issuers": [OWN | {"revoked": "a"}]}, "issuers.revoked", "list of jti"),
+        ({"issuers": [OWN | {"revoked": [7]}]}, "issuers.revoked", "list of jti"),
+        ({"issuers": [OWN | {"revoked": [""]}]}, "issuers.revoked", "list of jti"),
+        ({"issuers": [OWN | {"revoked": [{"until": 5}]}]}, "issuers.revoked", "list of jti"),
+        ({"issuers": [OWN | {"revoked": [{"jti": "a", "x": 1}]}]}, "issuers.revoked", "jti"),
+        (
+            {"issuers": [OWN | {"revoked": [{"jti": "a", "until": True}]}]},
+            "issuers.revoked",
+            "seconds",
+        ),
+        ({"issuers": [OWN | {"not_before": "soon"}]}, "issuers.not_before", "zone"),
+        ({"issuers": [OWN | {"not_before": 10**13}]}, "issuers.not_before", "seconds"),
+        ({"issuers": [OWN | {"not_before": True}]}, "issuers.not_before", "seconds"),
+        ({"issuers": [OWN | {"not_before": date(2026, 1, 1)}]}, "issuers.not_before", "zone"),
         ({"issuers": [OWN | {"algorithms": ["HS256"]}]}, "issuers.algorithms", "ES256"),
         ({"issuers": [OWN | {"algorithms": ["ES256", "HS512"]}]}, "issuers.algorithms", "HS512"),
         ({"issuers": [OWN | {"algorithms": ["none"]}]}, "issuers.algorithms", "none"),

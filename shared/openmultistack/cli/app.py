@@ -20,6 +20,7 @@ from openmultistack.cli.options import (
     Labels,
     Output,
 )
+from openmultistack.cli.token import token_app
 
 
 def _version() -> str:
@@ -37,6 +38,7 @@ app = App(
 )
 app.command(create)
 app.command(destroy)
+app.command(token_app)
 
 
 @app.command(name="list")
@@ -215,36 +217,6 @@ def reap(
         fleet_view.reaped(document)
     failed = any(it["outcome"] == "failed" for it in document["regions"])
     return Exit.FAILED if failed else Exit.OK
-
-
-@app.command
-def token(
-    *,
-    owner: Annotated[str, Parameter(help="Whom the token names.")],
-    scope: Annotated[
-        list[str] | None, Parameter(negative="", help="Can be repeated; else all there are.")
-    ] = None,
-    ttl: Annotated[str, Parameter(help="How long it is good for.")] = "1h",
-    key: Annotated[Path | None, Parameter(help="The signing key; else $OMS_SIGNING_KEY.")] = None,
-    output: Output = AS_TEXT,
-) -> None:
-    """Issue a token, signed with the own key."""
-    from openmultistack.cli import screen  # noqa: PLC0415  starts faster without
-    from openmultistack.principal import SCOPES, issue_token  # noqa: PLC0415  same
-
-    path = key or Path(os.environ.get("OMS_SIGNING_KEY", ""))
-    if path == Path():
-        raise CommandError("no key: set OMS_SIGNING_KEY (see .oms/env) or give --key", Exit.USAGE)
-    unknown = sorted(set(scope or ()) - set(SCOPES))
-    if unknown:
-        raise CommandError(
-            f"{unknown[0]!r} is no scope, expected one of {', '.join(SCOPES)}", Exit.USAGE
-        )
-    issued = issue_token(path, owner=owner, scopes=scope or SCOPES, ttl_s=values.seconds(ttl))
-    if output.as_json:
-        screen.as_json({"token": issued})
-    else:
-        print(issued)
 
 
 @app.command

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from openmultistack.cli.failures import CommandError, Exit
 
@@ -96,9 +97,17 @@ def token_end(token: str) -> str | None:
     For a hint alone: nothing is verified here.
     """
     try:
-        part = token.split(".")[1]
-        told = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        at = datetime.fromtimestamp(told["exp"], UTC)
+        at = datetime.fromtimestamp((token_claims(token) or {})["exp"], UTC)
     except (ValueError, LookupError, TypeError, OverflowError, OSError):
         return None
     return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at < datetime.now(UTC) else None
+
+
+def token_claims(token: str) -> dict[str, Any] | None:
+    """Return what a JWT says, whoever wrote it; None if it is none."""
+    try:
+        part = token.split(".")[1]
+        told = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, LookupError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None

@@ -51,6 +51,14 @@ class Keys:
         # Hash: region to the version of what it refused.
         self.unsuited = self._prefix + "unsuited"
 
+        # Hash: id of a token that was seen to JSON; sorted sets: by its end, by its last use.
+        self.tokens = self._prefix + "tokens"
+        self.token_ends = self._prefix + "token-ends"
+        self.token_uses = self._prefix + "token-uses"
+        # Sorted set: ids of tokens that were taken back, by their end; string: its version.
+        self.revoked = self._prefix + "revoked"
+        self.revoked_version = self._prefix + "revoked-version"
+
     def region(self, region: str) -> str:
         """Hash: state, caps, foreign and held counts, last error."""
         return f"{self._prefix}region:{_quoted(self._place_of(region))}"
@@ -104,6 +112,10 @@ class Keys:
     def usage(self, owner: str) -> str:
         """Hash: what the owner's slots hold, the rate of their creates, their head in the queue."""
         return f"{self._prefix}usage:{quote(owner, safe='')}"
+
+    def tokens_of(self, owner: str) -> str:
+        """Sorted set: ids of the owner's tokens that were seen, by their last use."""
+        return f"{self._prefix}tokens:{quote(owner, safe='')}"
 
     def idempotency(self, owner: str, digest: str) -> str:
         """Hash: what an owner's idempotency key stands for."""
