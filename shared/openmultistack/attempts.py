@@ -535,7 +535,7 @@ class _Chase:
 
     def _report(self, error: CloudError) -> None:
         pause_s = error.retry_after_s if isinstance(error, RateLimited) else 0
-        meaning = MEANING[type(error)]
+        meaning = next(MEANING[it] for it in type(error).__mro__ if it in MEANING)
         self._ledger.report(self._place, str(error), meaning, pause_s=pause_s)
 
     def _leave(self, error: CloudError) -> How | None:

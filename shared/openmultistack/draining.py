@@ -35,6 +35,7 @@ class Draining:
         Raises Invalid: a pattern matches no region.
         """
         names = self._names(patterns)
+        self._ledger.look_up_names()
         for name in names:
             self._ledger.open(name)
             self._serving.serve(name)

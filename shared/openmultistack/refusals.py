@@ -61,10 +61,10 @@ class Refusals:
             case "owner_queue_full":
                 most = self._wish.waiting.max_of_owner if self._wish.waiting else 0
                 detail = f"at most {most} of one owner's instances may wait"
-                return self._quota(detail, QueueFull.retry_after_s)
+                return _over_a_bound(f"{detail}; nothing was made")
             case "keys_full":
                 detail = f"at most {KEYS_MAX} idempotency keys of one owner are remembered"
-                return self._quota(detail, QueueFull.retry_after_s)
+                return _over_a_bound(f"{detail}; nothing was made")
             case "rate":
                 rate = self._wish.quota.creates_per_minute
                 retry_s = math.ceil(admitted.retry_ms / 1000)
@@ -125,9 +125,7 @@ class Refusals:
         if all(it.state != "up" for it in states):
             return NoRegionReady("no region that can serve this is up", said)
         count = self._wish.command.count
-        return CapacityExhausted(
-            f"there are not {count} free slots for this; nothing was made", said
-        )
+        return CapacityExhausted(f"there {_so_many(count)} for this; nothing was made", said)
 
 
 def fits_in_all(offer: Offer, state: RegionState) -> int | None:
@@ -187,3 +185,13 @@ def _why_not(lost: Sequence[Ending]) -> Problem:
     if all(ending.only_full for ending in lost):
         return CapacityExhausted("every region that had free slots was full after all", said)
     return NoRegionWorked("every region that had free slots was tried, and none worked", said)
+
+
+def _so_many(count: int) -> str:
+    return "is no free slot" if count == 1 else f"are not {count} free slots"
+
+
+def _over_a_bound(detail: str) -> Problem:
+    """Return what is no matter of the owner's quota."""
+    retry_s = QueueFull.retry_after_s
+    return OwnerQuotaExceeded(detail, quota={}, used={}, retry_after_s=retry_s)

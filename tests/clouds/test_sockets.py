@@ -18,6 +18,7 @@ from openmultistack.errors import (
     CatalogueStale,
     CloudError,
     InDoubt,
+    NoSuchRegion,
     OrderRefused,
     RateLimited,
     RegionFull,
@@ -152,7 +153,7 @@ def test_a_wrong_password(
     stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
 ) -> None:
     stub.answers[TOKENS] = stub_module.nova(401, "The request requires authentication.", "error")
-    assert type(failure(lambda: connect(stub).create(order), stub)) is AccountBroken
+    assert type(failure(lambda: connect(stub).create(order), stub)) is NoSuchRegion
 
 
 def test_a_catalog_without_the_region(
@@ -162,7 +163,7 @@ def test_a_catalog_without_the_region(
     text = stub_module.json.dumps({"token": token})
     headers = {"X-Subject-Token": "t"}
     stub.answers[TOKENS] = stub_module.Answer(201, text, headers=headers)
-    assert type(failure(lambda: connect(stub).create(order), stub)) is AccountBroken
+    assert type(failure(lambda: connect(stub).create(order), stub)) is NoSuchRegion
 
 
 def test_an_order_whose_time_is_over_is_not_sent(

@@ -110,6 +110,7 @@ def test_the_functions_have_the_time_they_need(bootstrap, home):
     assert routed == {
         ("create", "120s"),
         ("destroy", "120s"),
+        ("destroy", "15s"),  # takes tokens back
         ("reap", "180s"),
         ("reap", "15s"),  # drains
         ("reap", "120s"),  # opens, which serves those who wait

@@ -96,6 +96,29 @@ def test_only_what_was_there_tells_of_a_rename_and_of_the_last_few(
     assert at_ms == sorted(at_ms)
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda it: it.draining.open([A]),
+        lambda it: it.draining.drain([A], "works"),
+        lambda it: it.ledger.report(A, "it said no", ""),
+        lambda it: it.ledger.unsuit(A, "kind", "it said no"),
+        lambda it: it.ledger.catalogue_age_ms(A),
+        lambda it: it.serving.serve(A),
+    ],
+)
+def test_what_a_process_does_first_is_done_to_the_place_that_the_name_stands_for(
+    house: House, act: Any
+) -> None:
+    house.draining.drain([A], "repairs")
+    before = set(house.redis.keys(f"*{house.name}*"))
+    act(house.another())
+    new = set(house.redis.keys(f"*{house.name}*")) - before
+    assert not [it for it in new if "One" in it], new
+    house.another().draining.open([A])
+    assert house.state(A).drained is None
+
+
 def test_names_that_were_exchanged_follow_their_clouds(
     house: House, running: list[Instance]
 ) -> None:

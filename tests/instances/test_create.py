@@ -14,6 +14,7 @@ from openmultistack.errors import (
     Invalid,
     NoRegionReady,
     NoRegionWorked,
+    NoSuchRegion,
     OrderRefused,
     RegionFull,
     TooLate,
@@ -306,7 +307,10 @@ def test_a_catalogue_that_cannot_be_read_anew_is_left_to_the_next_sweep(house: H
     assert house.one(regions=[A, B], strategy="priority").region == A
 
 
-@pytest.mark.parametrize("error", [AccountBroken("401"), Unreachable("connection refused")])
+@pytest.mark.parametrize(
+    "error",
+    [AccountBroken("401"), NoSuchRegion("One", ["Two"]), Unreachable("connection refused")],
+)
 def test_a_broken_region_is_left_alone_until_a_sweep_proves_it_well(
     house: House, error: Any
 ) -> None:

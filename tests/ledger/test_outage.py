@@ -24,10 +24,12 @@ from openmultistack.models import (
     Resources,
     Status,
 )
+from openmultistack.tokens import KnownToken
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 ATTEMPT = Attempt("i-1", 1, A)
+TOKEN = KnownToken("t-1", "j", "issuer", "alice", ("instances:read",), 9**15)
 KNOWN = Instance(
     id="i-1", name="n", status=Status.BUILD, owner="o", region=A, image="d", flavor="f",
     attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv",
@@ -62,6 +64,10 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "release_all": lambda it: it.release_all([Gone(ATTEMPT, "o", KNOWN, "w")]),
     "renew": lambda it: it.renew("i-1", 1),
     "forget": lambda it: it.forget([KNOWN]),
+    "see": lambda it: it.see(TOKEN),
+    "seen_tokens": lambda it: it.seen_tokens(),
+    "revoke": lambda it: it.revoke({TOKEN.id: TOKEN.ends_at_ms}, is_operator=True),
+    "revoked": lambda it: it.revoked(None),
     "put_off": lambda it: it.put_off(["i-1"]),
     "order_of": lambda it: it.order_of(KNOWN._replace(order="@i-1")),
     "observe": lambda it: it.observe(ATTEMPT, server_id="s", status=Status.ACTIVE, addresses=()),

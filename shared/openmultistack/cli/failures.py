@@ -90,7 +90,7 @@ def refusal(status: int, problem: Json, retry_after: str | None) -> CommandError
     if isinstance(regions, dict):
         said_by = sorted(_words(regions, problem))
         lines += [one_line(f"  {region}: {why}") for region, why in said_by]
-    if isinstance(problem.get("quota"), dict):
+    if isinstance(problem.get("quota"), dict) and problem["quota"]:
         lines.append(f"  {_quota(problem['quota'], problem.get('used') or {})}")
     if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after):
         lines.append(f"  worth another try in {retry_after} s")

@@ -45,7 +45,7 @@ class Readings:
 
     def __init__(self, redis: "Redis", fleet: str, *, lease_ms: int) -> None:
         self._redis = redis
-        self._places = Places()
+        self._places, self._has_looked = Places(), False
         self._keys = Keys(fleet, self.place_of)
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
@@ -55,7 +55,12 @@ class Readings:
         self._unsuited: Mapping[str, tuple[str, Mapping[str, str]]] = {}
 
     def place_of(self, region: str) -> str:
-        """Return the key of a region's state, as far as this process knows; see Places."""
+        """Return the key of a region's state, as far as this process knows; see Places.
+
+        What a process does first may be an act by a name: it looks it up before that.
+        """
+        if not self._has_looked:
+            self.look_up_names()
         return self._places.place_of(region)
 
     def look_up_names(self) -> None:
@@ -66,6 +71,7 @@ class Readings:
             pipe.hgetall(self._keys.places)
             version, named, places = pipe.execute()
         self._places = decode_places(version or "", named, places, self._places)
+        self._has_looked = True
 
     def _notice(self, version: str | None) -> bool:
         """Read the names anew if the ledger has changed since the last time; tell whether it had.

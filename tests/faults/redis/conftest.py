@@ -52,6 +52,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.tokens import KnownToken
 from openmultistack.waiting import WaitingRoom
 
 A, B = "alpha/One", "beta/One"
@@ -243,6 +244,7 @@ ONE = CreateInstances(image="debian", size="small", on_full="queue")
 KEY = Key("digest", "body")
 PLACE = Place("cloud.example", "project")
 CAP = Resources(instances=9, vcpus=99, ram_mb=99_999)
+TOKEN = KnownToken("t-1", "j", "issuer", "alice", ("instances:read",), 9**15)
 THIRD = Instance(
     id="i-3", name="n", status=Status.BUILD, owner="alice", region=B, image="d", flavor="f",
     attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv-3",
@@ -324,6 +326,10 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "retire": lambda it: it.retire("alpha/Named", "removed", "why"),
     "forget_regions": lambda it: it.forget_regions(["alpha/Named"]),
     "forget": lambda it: it.forget([THIRD]),
+    "see": lambda it: it.see(TOKEN),
+    "seen_tokens": lambda it: it.seen_tokens(),
+    "revoke": lambda it: it.revoke({TOKEN.id: TOKEN.ends_at_ms}, is_operator=True),
+    "revoked": lambda it: it.revoked(None),
     "put_off": lambda it: it.put_off(["i-1"]),
     "order_of": lambda it: it.order_of(THIRD._replace(order="@i-3")),
     "get": lambda it: [(i.id, i.status, i.region) for i in it.get(["i-1", "i-2", "i-3"])],
