@@ -221,6 +221,7 @@ def test_a_bad_clouds_yaml_is_refused_naming_file_key_and_expectation(
         ({"images": {"d": {"*": {"properties": {"a": 5}}}}}, "images.d.*.properties.a",
          "is 5, expected a text"),
         ({"sizes": {"s": {"gamma/*": "x"}}}, "sizes.s.gamma/*", "matches no region"),
+        ({"sizes": {"s": {"vcpus": "two"}}}, "sizes.s.vcpus", "is a text, expected a whole number"),
         ({"sizes": {"s": {"alpha/*": 5}}}, "sizes.s.alpha/*", "is 5, expected a text"),
         ({"sizes": {"s": {"vcpus": 0}}}, "sizes.s.vcpus", "is 0, expected at least 1"),
         ({"sizes": {"s": {"ram_mb": 2**25}}}, "sizes.s.ram_mb", "expected at most 16777216"),

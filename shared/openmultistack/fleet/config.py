@@ -190,11 +190,11 @@ def _refuse_idle_patterns(path: Path, file: FleetFile, regions: Sequence[str]) -
     for key, rules in used:
         for pattern in rules:
             if not any(fnmatchcase(region, pattern) for region in regions):
-                raise ConfigurationError(
-                    str(path),
-                    located(path, (*key.split("."), pattern)),
-                    f"matches no region; expected a pattern for one of {_some(regions)}",
-                )
+                said = f"matches no region; expected a pattern for one of {_some(regions)}"
+                if key.startswith("sizes.") and pattern in SizeWanted.model_fields:
+                    said = "is a text, expected a whole number"
+                where = located(path, (*key.split("."), pattern))
+                raise ConfigurationError(str(path), where, said)
 
 
 def _some(names: Sequence[str]) -> str:
