@@ -199,7 +199,9 @@ def test_a_create_fails_whose_name_was_exchanged_meanwhile(house: House) -> None
     assert (made.region, made.attempt) == (B, 2)
     after = exchange(house)
     assert after.held() == {A: 0, B: 1, C: 0}
-    assert house.story(made)[:3] == [("placed", C, 1), ("renamed", C, 1), ("failed", C, 1)]
+    # For a moment, while its name was taken, no entry may have led to its place.
+    told = [it for it in house.story(made) if it[0] in ("placed", "renamed", "failed")]
+    assert told[:3] == [("placed", C, 1), ("renamed", C, 1), ("failed", C, 1)]
 
 
 def test_what_is_wanted_no_more_goes_in_its_own_cloud_only(house: House) -> None:

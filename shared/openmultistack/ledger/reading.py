@@ -45,7 +45,7 @@ class Readings:
 
     def __init__(self, redis: "Redis", fleet: str, *, lease_ms: int) -> None:
         self._redis = redis
-        self._places, self._has_looked = Places(), False
+        self._names: Places | None = None
         self._keys = Keys(fleet, self.place_of)
         self._scripts = Scripts(redis)
         self._lease_ms = lease_ms
@@ -54,13 +54,15 @@ class Readings:
         # By place: the version of what it refused, and that.
         self._unsuited: Mapping[str, tuple[str, Mapping[str, str]]] = {}
 
-    def place_of(self, region: str) -> str:
-        """Return the key of a region's state, as far as this process knows; see Places.
-
-        What a process does first may be an act by a name: it looks it up before that.
-        """
-        if not self._has_looked:
+    @property
+    def _places(self) -> Places:
+        """The names as this process knows them; it looks them up before it uses one at all."""
+        if self._names is None:
             self.look_up_names()
+        return self._names or Places()
+
+    def place_of(self, region: str) -> str:
+        """Return the key of a region's state, as far as this process knows; see Places."""
         return self._places.place_of(region)
 
     def look_up_names(self) -> None:
@@ -70,8 +72,7 @@ class Readings:
             pipe.hgetall(self._keys.named)
             pipe.hgetall(self._keys.places)
             version, named, places = pipe.execute()
-        self._places = decode_places(version or "", named, places, self._places)
-        self._has_looked = True
+        self._names = decode_places(version or "", named, places, self._names or Places())
 
     def _notice(self, version: str | None) -> bool:
         """Read the names anew if the ledger has changed since the last time; tell whether it had.
