@@ -126,7 +126,7 @@ def test_the_books_balance_at_every_moment_of_a_race_of_all_acts(
     sample(redis)
     desk.check_owners()
     assert_queue_is_those_who_wait(desk)
-    assert samples > 20
+    assert samples >= 10
     assert fullest[1] >= 13, "the race was no race: no region was ever full"
 
 
@@ -147,7 +147,7 @@ def test_the_books_balance_while_they_are_made_anew_in_a_race_of_all_acts(
                 sample(redis)
             assert_owners_hold_their_slots(redis, owners)
         assert given(race)
-    assert anew > 20
+    assert anew >= 10, "it was hardly ever made anew"
     sample(redis)
     assert desk.ledger.recount() == ([], 0)
     desk.check_owners()

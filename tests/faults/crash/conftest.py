@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,10 @@ class Ground:
                 client.hincrby(self.keys.region(instance.region), "building", -1)
 
     def expire(self, instance_id: str) -> None:
-        """Let an instance's time be up."""
-        with Redis(port=self._redis_port, decode_responses=True) as client:
-            client.hset(self.keys.record(instance_id), "expires_at_ms", 1)
-            client.zadd(self.keys.due, {instance_id: 1})
+        """Wait until an instance's time is up: what its server tells of it, too."""
+        (instance,) = self.ledger.get([instance_id])
+        while self.ledger.now_ms() <= instance.expires_at_ms:
+            time.sleep(0.02)
 
     # ------------------------------------------------------------ afterwards
 
