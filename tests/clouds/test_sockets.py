@@ -153,7 +153,7 @@ def test_a_wrong_password(
     stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
 ) -> None:
     stub.answers[TOKENS] = stub_module.nova(401, "The request requires authentication.", "error")
-    assert type(failure(lambda: connect(stub).create(order), stub)) is NoSuchRegion
+    assert type(failure(lambda: connect(stub).create(order), stub)) is AccountBroken
 
 
 def test_a_catalog_without_the_region(
