@@ -1,7 +1,7 @@
 """What the acts on the ledger have in common: their values, and how a script is asked."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from openmultistack.ledger.reading import Readings
@@ -32,10 +32,10 @@ class Acting(Readings):
         keys = self._keys
         return [key for o in offers for key in (keys.region(o.region), keys.slots(o.region))]
 
-    def _named(self, place: str, offers: Sequence[Offer]) -> str:
-        """Return the name by which a place was offered; of none that was, the one of now."""
-        offered = (it.region for it in offers if self.place_of(it.region) == place)
-        return next(offered, self._places.name_of(place))
+    def _names_of(self, places: Iterable[str], offers: Sequence[Offer]) -> dict[str, str]:
+        """Return the names by which places were offered; of one that was not, the one of now."""
+        offered = {self.place_of(it.region): it.region for it in reversed(offers)}
+        return {it: offered.get(it) or self._places.name_of(it) for it in places}
 
     def _place_keys(self, attempt: Attempt) -> tuple[str, str]:
         return self._keys.region(attempt.region), self._keys.slots(attempt.region)

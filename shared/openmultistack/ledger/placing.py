@@ -108,7 +108,7 @@ class Placing(Acting):
             asked = wish.offers
             answer = self._place(wish, asked)
         places = answer["regions"] or ()
-        names = {it: self._named(it, asked) for it in set(places)}
+        names = self._names_of(places, asked)
         placed = [(i, names[place]) for i, place in zip(ids, places, strict=False)]
         return Admitted(
             outcome=answer["outcome"],
@@ -222,7 +222,7 @@ class Placing(Acting):
             answer = self._move(attempt, ask, offers)
         if answer["outcome"] != "moved":
             return Moved(answer["outcome"])
-        region = self._named(answer["region"], offers)
+        (region,) = self._names_of([answer["region"]], offers).values()
         return Moved("moved", Attempt(attempt.instance_id, attempt.number + 1, region))
 
     def _move(
