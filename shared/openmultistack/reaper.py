@@ -69,13 +69,20 @@ class Reaping:
                 # All before the first sweep: many may share a login that is refused once more.
                 forgive = in_context([partial(self._forgive, name) for name in names])
                 list(pool.map(lambda act: act(), forgive))
-            acts = in_context([partial(self.sweep, name) for name in names])
-            swept = list(pool.map(lambda act: act(), acts))
+            swept = self._sweep_all(pool, names)
+            # Names that were exchanged repeat one another until the last of them is swept.
+            refused = [it["region"] for it in swept if it["outcome"] == "refused"]
+            again = {it["region"]: it for it in self._sweep_all(pool, refused)}
+            swept = [again.get(it["region"], it) for it in swept]
         # By now a renamed provider's regions are known by their new names. Where somebody else's
         # sweep is still at it, that is for the next run to say.
         if all(it["outcome"] != "busy" for it in swept):
             self._retiring.strand()
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _sweep_all(self, pool: ThreadPoolExecutor, regions: Sequence[str]) -> list[dict[str, Any]]:
+        acts = in_context([partial(self.sweep, it) for it in regions])
+        return list(pool.map(lambda act: act(), acts))
 
     def _forgive(self, region: str) -> None:
         with suppress(CloudError):  # its sweep meets it as well, and tells of it
