@@ -17,6 +17,8 @@ from layout import ROOT, Stack, StackError
 from ports import HOST, STACK_MARK
 from watchers import BIN, NAME_MARK, circus_configuration, upstreams, watched
 
+from openmultistack.cli.clouds_entries import faults
+from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import load_fleet
 from openmultistack.principal import load_issuers
 
@@ -38,6 +40,9 @@ def refuse_bad_files(stack: Stack) -> None:
         ConfigurationError, StackError: one is no good; names it, the key and what was expected.
     """
     load_fleet(stack.clouds_file, stack.fleet_file)
+    for where, what, mend in faults(stack.clouds_file):
+        if mend:  # else it is only worth knowing, as `oms doctor` tells
+            raise ConfigurationError(str(stack.clouds_file), where, f"{what}; {mend}")
     for issuer in load_issuers(stack.issuers_file).values():
         _ = issuer.keys
     _configuration(stack)

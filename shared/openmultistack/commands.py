@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    model_validator,
 )
 
 from openmultistack.models import Quota
@@ -117,16 +118,28 @@ class SizeWanted(Frozen):
     ram_mb: int = Field(default=1, ge=1, le=2**24)
     disk_gb: int = Field(default=0, ge=0, le=2**20)
 
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("is an empty mapping, expected one of vcpus, ram_mb, disk_gb in it")
+        return self
 
-def _size_form(value: object) -> str:
-    return "size-least" if isinstance(value, Mapping | SizeWanted) else "size-name"
+
+def _size_form(value: object) -> str | None:
+    if isinstance(value, Mapping | SizeWanted):
+        return "size-least"
+    return "size-name" if isinstance(value, str) else None
 
 
 # Told apart before they are checked, so that a fault is reported for the form that was meant.
 Size = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=255), Tag("size-name")]
     | Annotated[SizeWanted, Tag("size-least")],
-    Discriminator(_size_form),
+    Discriminator(
+        _size_form,
+        custom_error_type="size_form",
+        custom_error_message="the name of a size, or a mapping with vcpus, ram_mb, disk_gb",
+    ),
 ]
 
 

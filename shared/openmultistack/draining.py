@@ -46,5 +46,4 @@ class Draining:
         return self._retiring.forget(names)
 
     def _names(self, patterns: Sequence[str]) -> list[str]:
-        whole = [it if "/" in it else f"{it}/*" for it in patterns]
-        return [region.name for region in regions_matching(self._fleet, whole)]
+        return [region.name for region in regions_matching(self._fleet, patterns)]

@@ -159,10 +159,12 @@ class Invalid(Problem):
         self,
         faults: Sequence[tuple[str, str]],
         *,
+        more: int = 0,
         nearest: Sequence[str] = (),
         regions: Mapping[str, str] | None = None,
     ) -> None:
-        shown, more = list(faults[:FAULTS_SHOWN]), len(faults) - FAULTS_SHOWN
+        shown = list(faults[:FAULTS_SHOWN])
+        more += len(faults) - len(shown)
         self.faults = tuple(shown + ([("", f"and {more} more")] if more > 0 else []))
         self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
         super().__init__("; ".join(": ".join(filter(None, fault)) for fault in self.faults))

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from openmultistack.bounds import BODY_MAX_BYTES
 from openmultistack.errors import (
+    FAULTS_SHOWN,
     InsufficientScope,
     Invalid,
     Malformed,
@@ -30,6 +31,7 @@ from openmultistack.errors import (
 from openmultistack.logs import ASKING, ATTEMPTS_TOLD, ITEMS_MAX, Asking, tell
 from openmultistack.models import Principal
 from openmultistack.principal import Callers, demand
+from openmultistack.strict import read_json
 
 if TYPE_CHECKING:  # imported by functions that take commands, at the first one
     from pydantic import BaseModel
@@ -213,24 +215,24 @@ def parse(model: type[Command], body: bytes) -> Command:
     """
     from pydantic import ValidationError  # noqa: PLC0415  as above
 
+    from openmultistack.faults import explain_all  # noqa: PLC0415  as above
+
     try:
-        raw = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Malformed("the body is not JSON") from None
+        raw = read_json(body)
+    except ValueError as error:
+        raise Malformed(f"the body is not JSON as it is taken here: {error}") from None
     if not isinstance(raw, dict):
         raise Malformed("the body is not a JSON object")
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise Invalid([_fault(it) for it in error.errors(include_url=False)]) from None
+        faults, more = explain_all(error, raw, model, most=FAULTS_SHOWN)
+    raise Invalid([(_pointer(it.path), it.said) for it in faults], more=more)
 
 
-def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Return JSON pointer and expectation; pydantic's own marks are no part of it."""
-    known = [it for it in error["loc"] if it not in ("[key]", "size-name", "size-least")]
-    pointer = "".join("/" + str(it).replace("~", "~0").replace("/", "~1") for it in known)
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return pointer, message[:1].lower() + message[1:]
+def _pointer(path: Sequence[object]) -> str:
+    """Return a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(it).replace("~", "~0").replace("/", "~1") for it in path)
 
 
 def _told_of(problem: Problem) -> dict[str, object]:

@@ -23,6 +23,14 @@ CI = "https://ci.example"
 # Longer than `up` takes to get to the functions, shorter than they may take to end.
 BOOT_S = 12
 
+# A variable that no program puts a value in for, in a file that is right otherwise.
+UNSET = """
+clouds:
+  p1:
+    auth: {auth_url: "http://127.0.0.1:9/v3", username: u, password: "${P1}", project_name: p}
+    regions: [RegionOne]
+"""
+
 
 def token_of(issuer: str, folder: Path) -> str:
     """Return a token of an issuer whose keys are made in a folder."""
@@ -159,6 +167,7 @@ def test_a_request_in_flight_is_answered_though_all_starts_anew_for_other_issuer
     ("file", "content", "said"),
     [
         ("clouds.yaml", "clouds: {p1: 3}", "clouds.p1: expected a mapping"),
+        ("clouds.yaml", UNSET, "clouds.p1.auth.password: is a variable that nobody puts a value"),
         ("fleet.yaml", "owners: {default: {max_ttl: no}}", "owners.default.max_ttl"),
         (".oms/issuers.yaml", "issuers: 3", "issuers"),
     ],

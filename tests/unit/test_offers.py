@@ -193,7 +193,7 @@ FLAVORS = (
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (SizeWanted(), "tiny"),
+        (SizeWanted(vcpus=1), "tiny"),
         (SizeWanted(ram_mb=513), "small"),
         (SizeWanted(ram_mb=1024, disk_gb=10), "small"),
         (SizeWanted(disk_gb=11), "deep"),
@@ -221,7 +221,7 @@ def test_a_logical_size_may_be_a_requirement_or_a_pattern_for_each_region() -> N
 def test_the_image_must_fit_on_the_flavor() -> None:
     demanding = image("debian", min_ram_mb=2000, min_disk_gb=20)
     one = catalogue(FLAVORS, images=[demanding])
-    assert only(one, size=SizeWanted()).flavor.name == "big"
+    assert only(one, size=SizeWanted(vcpus=1)).flavor.name == "big"
     with pytest.raises(Invalid) as caught:
         only(one, size="small")
     assert caught.value.members()["regions"] == {
@@ -347,6 +347,8 @@ def test_only_the_regions_asked_for_are_looked_at() -> None:
     [
         (["*"], list(NAMES)),
         (["alpha/*"], ["alpha/One", "alpha/Two"]),
+        (["alpha"], ["alpha/One", "alpha/Two"]),
+        (["beta", "*Two"], ["alpha/Two", "beta/One"]),
         (["*/One", "alpha/One"], ["alpha/One", "beta/One"]),
         (["beta/One", "alpha/Two"], ["alpha/Two", "beta/One"]),
     ],
@@ -362,6 +364,18 @@ def test_a_pattern_that_matches_nothing_is_refused_where_it_stands() -> None:
         regions_matching(fleet_of(), ["*", "alhpa/One"])
     assert caught.value.faults == (("/regions/1", "'alhpa/One' matches no region of the fleet"),)
     assert caught.value.members()["nearest"] == ["alpha/One", "alpha/Two", "beta/One"]
+
+
+@pytest.mark.parametrize("pattern", ["beta", "beta/*", "beta/One"])
+def test_a_pattern_of_disabled_regions_is_refused_for_that(pattern: str) -> None:
+    whole = fleet_of()
+    regions = dict(whole.regions)
+    fleet = whole.model_copy(update={"disabled": {"beta/One": regions.pop("beta/One")}})
+    fleet = fleet.model_copy(update={"regions": regions})
+    with pytest.raises(Invalid) as caught:
+        regions_matching(fleet, [pattern])
+    ((_, said),) = caught.value.faults
+    assert said == f"'{pattern}' takes nothing new: disabled in fleet.yaml"
 
 
 def test_near_names_are_found_whatever_their_case() -> None:

@@ -15,8 +15,8 @@ from pydantic import (
 
 from openmultistack.commands import Cap, Frozen, OwnerQuota, SizeWanted
 from openmultistack.errors import ConfigurationError
+from openmultistack.faults import explain
 from openmultistack.files import load_regions, located, read_mapping
-from openmultistack.fleet.faults import explain
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)

@@ -39,23 +39,32 @@ class CannotServe(Exception):
 
 
 def regions_matching(fleet: Fleet, patterns: Sequence[str]) -> list[Region]:
-    """Return the regions that some pattern matches.
+    """Return the regions that some pattern matches; a provider's name stands for all of its own.
 
     Raises:
         Invalid: a pattern matches none.
     """
     matched: set[str] = set()
     for position, pattern in enumerate(patterns):
-        # Not fnmatchcase, which would keep each of the many thousands that clients make up.
-        match = re.compile(translate(pattern)).match
-        names = [name for name in fleet.regions if match(name)]
+        names = _matching(pattern, fleet.regions)
         if not names:
-            raise Invalid(
-                [(f"/regions/{position}", f"{pattern!r} matches no region of the fleet")],
-                nearest=nearest(pattern, fleet.regions),
-            )
+            fault = f"/regions/{position}", _unmatched(pattern, fleet)
+            raise Invalid([fault], nearest=nearest(pattern, fleet.regions))
         matched.update(names)
     return [region for name, region in fleet.regions.items() if name in matched]
+
+
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    # Not fnmatchcase, which would keep each of the many thousands that clients make up.
+    match = re.compile(translate(pattern)).match
+    return [it for it in names if match(it) or it.startswith(f"{pattern}/")]
+
+
+def _unmatched(pattern: str, fleet: Fleet) -> str:
+    disabled = _matching(pattern, fleet.disabled)
+    if disabled:
+        return f"{pattern!r} takes nothing new: disabled in fleet.yaml"
+    return f"{pattern!r} matches no region of the fleet"
 
 
 def offers(

@@ -1,16 +1,26 @@
-"""What is wrong in fleet.yaml, in our words: where, what was found, what was expected.
+"""What is wrong in fleet.yaml or a command, in our words: where, what was found, what was expected.
 
 A text that was found is not shown: what stands in a wrong place may be a secret.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 _NUMBER_CHARS = 20
+# No key is longer; nothing that is gets compared with them.
+_KEY_CHARS = 63
+# What a value that is bounded has: the shortest and the longest.
+_LENGTHS = {
+    "string_too_short": ("at least {} character", "min_length"),
+    "string_too_long": ("at most {} character", "max_length"),
+    "too_short": ("at least {} item", "min_length"),
+    "too_long": ("at most {} item", "max_length"),
+}
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "less_than_equal": ("at most", "le"),
@@ -24,7 +34,6 @@ _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
     "finite_number": "a number",
-    "string_too_short": "at least one character",
     "string": "a text",
     "tuple": "a list",
     "list": "a list",
@@ -55,11 +64,28 @@ def explain(error: ValidationError, document: Mapping[str, Any], model: type[Bas
     faults = error.errors()
     fault = max(faults, key=rank)
     keys = _keys(fault, document)
-    if fault["type"] == "extra_forbidden":
-        return Fault(keys, _unknown(str(keys[-1]), _fields(model, keys[:-1])))
-    alike = [it["type"] for it in faults if _keys(it, document) == keys]
-    kinds = [it for it in alike if it != "extra_forbidden"]
-    return Fault(keys, _said(fault, kinds))
+    alike = [it for it in faults if _keys(it, document) == keys]
+    return Fault(keys, _said(fault, alike, _fields(model, keys[:-1])))
+
+
+def explain_all(
+    error: ValidationError, document: Mapping[str, Any], model: type[BaseModel], *, most: int
+) -> tuple[list[Fault], int]:
+    """Return the faults of the first `most` values, each once, and how many more there are.
+
+    A list whose items are wrong is not at fault itself. The work is bounded as the answer is.
+    """
+    by_path: dict[tuple[object, ...], list[ErrorDetails]] = {}
+    for it in error.errors():
+        by_path.setdefault(_keys(it, document), []).append(it)
+    above = {path[:at] for path in by_path for at in range(len(path))}
+    paths = [it for it in by_path if it not in above]
+    told: dict[tuple[object, ...], str] = {}
+    for path in paths[:most]:
+        said = _said(by_path[path][0], by_path[path], _fields(model, path[:-1]))
+        # What may stand there is said once.
+        told[path] = said.partition(";")[0] if said in told.values() else said
+    return [Fault(*it) for it in told.items()], len(paths) - len(told)
 
 
 def _is_pattern(key: str) -> bool:
@@ -81,15 +107,24 @@ def _keys(fault: ErrorDetails, document: Mapping[str, Any]) -> tuple[object, ...
     return tuple(keys)
 
 
-def _said(fault: ErrorDetails, kinds: Sequence[str]) -> str:
-    """Say what is wrong with a value; `kinds`: all faults that were found of it."""
+def _said(fault: ErrorDetails, alike: Sequence[ErrorDetails], known: Sequence[str]) -> str:
+    """Say what is wrong with a value.
+
+    `alike`: all faults that were found of it; `known`: the keys that may stand beside its own.
+    """
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "extra_forbidden":
+        return _unknown(str(fault["loc"][-1]), known)
     if fault["loc"][-1:] == ("[key]",):
-        return f"{_shown(value)} is a key here, expected a text as key"
+        found = "is" if isinstance(value, str) and value else f"{_shown(value)} is"
+        return f"{found} a key here, expected {_expected(kind, context)} as key"
+    if kind.endswith("_form"):  # of our own
+        return f"is {_shown(value)}, expected {fault['msg']}"
+    kinds = [it["type"] for it in alike if it["type"] != "extra_forbidden"]
     expected = dict.fromkeys(_expected(it, context if it == kind else {}) for it in kinds)
     return f"is {_shown(value)}, expected {' or '.join(filter(None, expected))}"
 
@@ -97,6 +132,12 @@ def _said(fault: ErrorDetails, kinds: Sequence[str]) -> str:
 def _expected(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
+    if kind in _LENGTHS and context:
+        words, bound = _LENGTHS[kind]
+        number = context[bound]
+        return words.format(number) + ("s" if number != 1 else "")
+    if kind == "string_pattern_mismatch" and context:
+        return f"what {context['pattern']} matches"
     if kind in _BOUNDS and context:
         words, bound = _BOUNDS[kind]
         number = context[bound]
@@ -105,14 +146,14 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
-    near = get_close_matches(key, known, n=1)
+    near = get_close_matches(key, known, n=1) if len(key) <= _KEY_CHARS else ()
     meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
     return f"is no key here; {meant}"
 
 
 def _fields(model: type[BaseModel], keys: Sequence[object]) -> list[str]:
     """Return the keys that may stand where these keys lead, by the model's own schema."""
-    schema = model.model_json_schema()
+    schema = _schema(model)
     at = list(_shapes(schema, schema))
     for key in keys:
         below = [it.get("properties", {}).get(key, it.get("additionalProperties")) for it in at]
@@ -120,12 +161,18 @@ def _fields(model: type[BaseModel], keys: Sequence[object]) -> list[str]:
     return [name for it in at for name in it.get("properties", {})]
 
 
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def _shapes(node: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Give all that a node of a schema may be."""
+    several = node.get("anyOf") or node.get("oneOf")
     if "$ref" in node:
         yield from _shapes(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
-    elif "anyOf" in node:
-        for it in node["anyOf"]:
+    elif several:
+        for it in several:
             yield from _shapes(it, schema)
     else:
         yield node
