@@ -69,6 +69,14 @@ class Refusals:
                 rate = self._wish.quota.creates_per_minute
                 retry_s = math.ceil(admitted.retry_ms / 1000)
                 return self._quota(f"at most {rate} may be created in a minute", retry_s)
+            case "command_rate":
+                rate = self._wish.commands_per_minute or 0
+                return OwnerQuotaExceeded(
+                    f"at most {rate} creates of one owner are taken in a minute; nothing was made",
+                    quota={"commands_per_minute": rate},
+                    used={},
+                    retry_after_s=math.ceil(admitted.retry_ms / 1000),
+                )
             case "quota":
                 return self._quota(f"{count} more would be over the owner's quota", QUOTA_RETRY_S)
         return self._no_room()

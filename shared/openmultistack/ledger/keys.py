@@ -110,7 +110,7 @@ class Keys:
         return f"{self._prefix}line:{quote(owner, safe='')}"
 
     def usage(self, owner: str) -> str:
-        """Hash: what the owner's slots hold, the rate of their creates, their head in the queue."""
+        """Hash: what the owner's slots hold, the rates of their creates, their head in the queue."""
         return f"{self._prefix}usage:{quote(owner, safe='')}"
 
     def tokens_of(self, owner: str) -> str:

@@ -49,6 +49,8 @@ class Wish(NamedTuple):
     pick: Pick
     ttl_ms: int
     quota: Quota = Quota()
+    # How many commands of the owner's are admitted in a minute, whatever they ask for.
+    commands_per_minute: int | None = None
     key: Key | None = None
     waiting: Waiting | None = None
     # How free the regions were a moment ago; read by the act where it needs them and has none.
@@ -60,6 +62,7 @@ Outcome = Literal[
     "full",
     "quota",
     "rate",
+    "command_rate",
     "queue_full",
     "owner_queue_full",
     "keys_full",
@@ -159,6 +162,8 @@ class Placing(Acting):
             "quota": wish.quota.bounds(),
             "of": len(wish.offers),
         }
+        if wish.commands_per_minute is not None:
+            ask["commands_per_minute"] = wish.commands_per_minute
         if key:
             mark = f"{key.digest}:{key.body}"
             told = {"digest": key.digest, "body": key.body, "mark": mark}
