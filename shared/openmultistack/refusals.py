@@ -63,7 +63,10 @@ class Refusals:
                 detail = f"at most {most} of one owner's instances may wait"
                 return _over_a_bound(f"{detail}; nothing was made")
             case "keys_full":
-                detail = f"at most {KEYS_MAX} idempotency keys of one owner are remembered"
+                detail = (
+                    f"at most {KEYS_MAX} idempotency keys of one owner are remembered, each counted"
+                    " once for every ten of its instances"
+                )
                 return _over_a_bound(f"{detail}; nothing was made")
             case "rate":
                 rate = self._wish.quota.creates_per_minute

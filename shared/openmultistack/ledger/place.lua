@@ -4,7 +4,7 @@
 --       for each instance: record (hash), events (list)
 --       due (zset: id by epoch ms), queue (zset: member by epoch ms), usage (hash: the owner's),
 --       idempotency key (hash: body, 1..n -> id), shares (string), heads, the owner's line (zsets),
---       orders (hash), keyed (zset: digest of the owner's keys by when it is forgotten), then the
+--       orders (hash), keyed (zset: the owner's keys by when each is forgotten, see _keyed), then the
 --       indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
 --         commands_per_minute: of the owner's, if that is bounded,
@@ -45,7 +45,8 @@ end
 
 if ask.key then
   redis.call('ZREMRANGEBYSCORE', KEYS[due + 8], '-inf', now)
-  if redis.call('ZCARD', KEYS[due + 8]) >= ask.key.max then return answer('keys_full') end
+  local many = redis.call('ZCARD', KEYS[due + 8]) + #counted_as(ask.key.digest, wanted)
+  if many > ask.key.max then return answer('keys_full') end
 end
 
 local commands, command_paid = ask.commands_per_minute, nil
@@ -131,7 +132,9 @@ if ask.key then
   for i = 1, #regions do push(stands_for, i, ask.ids[i]) end
   redis.call('HSET', key, 'body', ask.key.body, unpack(stands_for))
   redis.call('PEXPIRE', key, ask.key.keep_ms)
-  redis.call('ZADD', KEYS[due + 8], now + ask.key.keep_ms, ask.key.digest)
+  for _, member in ipairs(counted_as(ask.key.digest, #regions)) do
+    redis.call('ZADD', KEYS[due + 8], now + ask.key.keep_ms, member)
+  end
   redis.call('PEXPIRE', KEYS[due + 8], ask.key.keep_ms)
 end
 if rate then redis.call('HSET', usage, 'starts_at_ms', paid) end

@@ -18,7 +18,8 @@ ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy"
 
 # How long an idempotency key stands for what it made.
 KEEP_KEY_MS = 24 * 3600 * 1000
-# None of them is forgotten before that; of one owner's so many at once are remembered.
+# None of them is forgotten before that; of one owner's so many at once are remembered, where one
+# counts once for every ten of its instances.
 KEYS_MAX = 100_000
 
 
