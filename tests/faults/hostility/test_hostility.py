@@ -10,7 +10,8 @@ from openmultistack.ledger.keys import Keys
 Stack = Any  # conftest's own; test modules do not import one another
 FLEET, EVIL, OTHER = "besieged", "mallory", "ada"
 ATTACK_S, PATIENCE_S = 10.0, 120.0
-CREATES = 10
+# So many that three slow ones, as this machine has without any attack, are not the p90.
+CREATES = 30
 # What is meant is one second. Where this machine is slow without any attack, that counts.
 WITHIN_S, TIMES_AS_LONG = 1.0, 5
 # Of fleet.yaml, for the hostile owner.
@@ -29,6 +30,7 @@ def p90_of_creates(stack: Stack) -> float:
         (made,) = stack.ask("POST", "/instances", OTHER, TINY)["instances"]
         took.append(time.monotonic() - began)
         stack.ask("DELETE", f"/instances/{made['id']}", OTHER)
+    print("took", [round(it, 2) for it in sorted(took)])
     return quantiles(took, n=10)[-1]
 
 
