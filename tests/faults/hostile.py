@@ -116,7 +116,7 @@ class Hostile:
         return [it["id"] for it in document.get("instances", []) if "expires_at" in it]
 
     def _wait(self, http: httpx.Client, number: int) -> None:
-        """The same command again and again: that is counted by no rate, and waits each time."""
+        """The same command again and again, counted by no rate; once it is ACTIVE nothing waits."""
         headers = {"Prefer": f"wait={WAIT_S}", "Idempotency-Key": f"wait-{self._name}-{number}"}
         self._create(http, "wait", headers=headers)
 
