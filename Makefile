@@ -10,7 +10,7 @@ $(foreach it,PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_F
 
 # Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
 # two at a time.
-ALONE := tests/clouds tests/faults/churn tests/faults/soak tests/e2e
+ALONE := tests/clouds tests/faults/churn tests/faults/hostility tests/faults/soak tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test long soak bench check format lock clean

@@ -58,11 +58,13 @@ def ground(home: Path, regions: int) -> Iterator[Ground]:
         cap = Resources(instances=ROOM, vcpus=ROOM, ram_mb=ROOM * 1000)
         for name in names:
             ledger.survey(f"p1/{name}", cap=cap, foreign=Resources(), catalogue=catalogue())
+        (home / "fleet.yaml").write_text(yaml.safe_dump(stage.UNBOUND))
         token = issue_token(home / "keys" / "signing.pem", owner="bench", scopes=SCOPES, ttl_s=3600)
         yield Ground(
             {
                 "OMS_REDIS_URL": url,
                 "OMS_ISSUERS_FILE": str(home / "issuers.yaml"),
+                "OMS_FLEET_FILE": str(home / "fleet.yaml"),
                 "OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"),
             },
             token,

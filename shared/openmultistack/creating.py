@@ -111,6 +111,7 @@ class Creating:
             pick=STRATEGIES[command.strategy].pick,
             ttl_ms=ttl * 1000,
             quota=quota,
+            commands_per_minute=rule.commands_per_minute,
             key=_key(key, command) if key else None,
             waiting=Waiting(rule.priority, queue.max, queue.max_wait * 1000, queue.of_owner)
             if command.on_full == "queue"

@@ -63,12 +63,23 @@ class Refusals:
                 detail = f"at most {most} of one owner's instances may wait"
                 return _over_a_bound(f"{detail}; nothing was made")
             case "keys_full":
-                detail = f"at most {KEYS_MAX} idempotency keys of one owner are remembered"
+                detail = (
+                    f"at most {KEYS_MAX} idempotency keys of one owner are remembered, each counted"
+                    " once for every ten of its instances"
+                )
                 return _over_a_bound(f"{detail}; nothing was made")
             case "rate":
                 rate = self._wish.quota.creates_per_minute
                 retry_s = math.ceil(admitted.retry_ms / 1000)
                 return self._quota(f"at most {rate} may be created in a minute", retry_s)
+            case "command_rate":
+                rate = self._wish.commands_per_minute or 0
+                return OwnerQuotaExceeded(
+                    f"at most {rate} creates of one owner are taken in a minute; nothing was made",
+                    quota={"commands_per_minute": rate},
+                    used={},
+                    retry_after_s=math.ceil(admitted.retry_ms / 1000),
+                )
             case "quota":
                 return self._quota(f"{count} more would be over the owner's quota", QUOTA_RETRY_S)
         return self._no_room()

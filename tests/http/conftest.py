@@ -52,6 +52,7 @@ owners:
   bea: {quota: {creates_per_minute: 3}}
   cleo: {quota: {instances: 0}}
   dora: {priority: -5}
+  eli: {commands_per_minute: 2}
 queue: {max: 4, max_per_owner: 3, max_wait: 900}
 """
 

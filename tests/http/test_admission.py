@@ -210,6 +210,22 @@ def test_creates_faster_than_allowed_are_429_and_told_when(
     answers.refused(create(QUEUE | {"count": 4}, "bea"), 429, "owner-quota-exceeded")
 
 
+def test_an_owners_commands_are_bounded_and_repeats_are_none(
+    books: Books, create: Create, answers: Any
+) -> None:
+    books.open(REGION, instances=0)
+    made = create(QUEUE | {"count": 2}, "eli", key="one")
+    assert len(ids(made)) == 2
+    assert create(QUEUE, "eli", key="two").status_code == 202
+    answer = create(QUEUE, "eli", key="three")
+    problem = answers.refused(answer, 429, "owner-quota-exceeded")
+    assert "at most 2 creates" in problem["detail"]
+    assert problem["quota"] == {"commands_per_minute": 2}
+    assert 1 <= int(answer.headers["retry-after"]) <= 30
+    assert ids(create(QUEUE | {"count": 2}, "eli", key="one")) == ids(made)
+    assert create(QUEUE, "alice").status_code == 202
+
+
 def test_what_never_fits_a_quota_does_not_even_wait(
     books: Books, create: Create, answers: Any
 ) -> None:

@@ -1,5 +1,6 @@
 """What one owner can make the ledger hold is bounded."""
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -127,3 +128,76 @@ def test_a_key_that_is_given_back_is_not_counted(
     ids = [it.instance_id for it in desk.place(A, key=key).attempts]
     desk.ledger.give_key_back("alice", key, ids)
     assert desk.place(A, key=Key("two", "b")).outcome == "placed"
+
+
+def test_a_key_counts_once_for_every_ten_of_its_instances(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "KEYS_MAX", 4)
+    many, one = Key("many", "b"), Key("one", "b")
+    assert desk.place(A, count=41, key=many).outcome == "keys_full"
+    ids = [it.instance_id for it in desk.place(A, count=31, key=many).attempts]
+    assert desk.place(A, key=one).outcome == "keys_full"
+    assert desk.place(A, count=31, key=many).outcome == "repeated"
+    desk.ledger.give_key_back("alice", many, ids)
+    assert desk.redis.zcard(desk.keys.keyed("alice")) == 0
+    assert desk.place(A, key=one).outcome == "placed"
+
+
+# What SECURITY.md says of one owner's: an instance that lives, one that ended, a key for each ten.
+LIVING_BYTES, GONE_BYTES, KEY_BYTES = 150_000, 12_000, 700
+MANY = 20
+
+
+@pytest.fixture
+def worst(desk: Desk) -> list[Any]:
+    """Instances whose order, labels and stories are as long as an owner can make them."""
+    before = size(desk)
+    order = {
+        "labels": {f"{n:02}" + "k" * 61: "v" * 63 for n in range(16)},
+        "user_data": "x" * 49_000,
+        "ssh_public_key": ssh_key(16_000),
+        "regions": [f"{n:02}" + "*" * 253 for n in range(64)],
+    }
+    made = [desk.placed(A, ids=[f"i-{n:026}"], **order) for n in range(MANY)]
+    for it in made:
+        for _ in range(50):
+            desk.ledger.renew(it.instance_id, 3_600_000)
+    taken = size(desk) - before
+    print(f"{taken / MANY:.0f} bytes for each that lives")
+    assert taken < MANY * LIVING_BYTES
+    return made
+
+
+def ssh_key(chars: int) -> str:
+    """Return a public key with a comment, so many characters in all."""
+    name = b"ssh-ed25519"
+    blob = len(name).to_bytes(4, "big") + name + (32).to_bytes(4, "big") + bytes(32)
+    return f"ssh-ed25519 {b64encode(blob).decode()} ".ljust(chars, "c")
+
+
+def test_an_instance_that_ended_occupies_no_more_than_the_documents_say(
+    desk: Desk, worst: list[Any]
+) -> None:
+    for it in worst:
+        release(desk, it)
+    found = [it for it in desk.redis.scan_iter() if any(i.instance_id in it for i in worst)]
+    taken = sum(desk.redis.memory_usage(it, samples=0) for it in found)
+    print(f"{taken / MANY:.0f} bytes for each that ended")
+    assert orders(desk) == {}
+    assert taken < MANY * GONE_BYTES
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 100])
+def test_a_key_occupies_no_more_than_the_documents_say(desk: Desk, count: int) -> None:
+    keys = [Key(f"{n:032}", "b" * 32) for n in range(MANY)]
+    for n, key in enumerate(keys):
+        ids = [f"i-{n:013}{i:013}" for i in range(count)]
+        desk.place(A, ids=ids, key=key, waiting=placing.Waiting(0, 9999, 1000, 9999))
+    keyed = desk.keys.keyed("alice")
+    names = [keyed, *(desk.keys.idempotency("alice", it.digest) for it in keys)]
+    taken = sum(desk.redis.memory_usage(it, samples=0) for it in names)
+    counted = desk.redis.zcard(keyed)
+    print(f"{taken / counted:.0f} bytes for each that counts")
+    assert counted == MANY * -(-count // 10)
+    assert taken < counted * KEY_BYTES

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.ledger import Admitted, Waiting
+from openmultistack.ledger import Admitted, Key, Waiting
 from openmultistack.models import Quota, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
@@ -144,6 +144,70 @@ def test_what_an_owner_holds_is_never_forgotten(desk: Desk) -> None:
     assert desk.redis.pttl(desk.keys.usage("alice")) == -1
 
 
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("starts_at_ms", {"quota": Quota(creates_per_minute=2)}),
+        ("commands_at_ms", {"commands_per_minute": 2}),
+    ],
+)
+def test_a_clock_that_went_back_shuts_nobody_out_for_longer_than_the_rate(
+    desk: Desk, field: str, more: dict[str, Any]
+) -> None:
+    desk.placed(A, **more)
+    desk.later(desk.keys.usage("alice"), field, -3_600_000)
+    refused = desk.place(A, **more)
+    assert refused.attempts == ()
+    assert refused.retry_ms == 30_000
+    desk.redis.hset(desk.keys.usage("alice"), field, desk.ledger.now_ms() - 30_000)
+    assert desk.placed(A, **more)
+
+
+# ------------------------------------------------------------------ commands a minute
+
+
+@pytest.mark.parametrize("instances", [0, 50], ids=["waits", "placed"])
+def test_commands_count_whatever_they_ask_for_and_those_that_wait_as_well(
+    desk: Desk, instances: int
+) -> None:
+    desk.open(A, instances=instances)
+    for count in (20, 1):
+        made = desk.place(A, count=count, waiting=WAITING, commands_per_minute=2)
+        assert made.outcome == "placed"
+    refused = desk.place(A, waiting=WAITING, commands_per_minute=2)
+    assert (refused.outcome, refused.attempts, refused.queued) == ("command_rate", (), ())
+    assert 0 < refused.retry_ms <= 30_000
+    assert desk.place(A, waiting=WAITING, commands_per_minute=2, owner="bob").outcome == "placed"
+    assert desk.place(A, waiting=WAITING).outcome == "placed", "no rate is kept"
+    desk.later(desk.keys.usage("alice"), "commands_at_ms", 30_000)
+    assert desk.place(A, waiting=WAITING, commands_per_minute=2).outcome == "placed"
+    assert desk.place(A, waiting=WAITING, commands_per_minute=2).outcome == "command_rate"
+
+
+def test_a_repeat_is_no_command_more_and_is_answered_beyond_the_rate(desk: Desk) -> None:
+    key, ids = Key("one", "b"), desk.new_ids(1)
+    desk.place(A, key=key, ids=ids, commands_per_minute=2)
+    for _ in range(5):
+        assert desk.place(A, key=key, commands_per_minute=2).outcome == "repeated"
+        assert desk.place(A, ids=ids, commands_per_minute=2).outcome == "placed", "an answer lost"
+    assert desk.place(A, key=Key("two", "b"), commands_per_minute=2).outcome == "placed"
+    assert desk.place(A, key=Key("three", "b"), commands_per_minute=2).outcome == "command_rate"
+    assert desk.place(A, key=key, commands_per_minute=2).outcome == "repeated"
+
+
+def test_what_was_refused_is_no_command(desk: Desk) -> None:
+    desk.open(A, instances=1)
+    for _ in range(3):
+        assert desk.place(A, count=2, commands_per_minute=1).outcome == "full"
+    assert desk.place(A, commands_per_minute=1).outcome == "placed"
+
+
+def test_the_rate_of_commands_is_remembered_when_nothing_is_held_any_more(desk: Desk) -> None:
+    desk.end(desk.placed(A, commands_per_minute=1))
+    assert 60_000 <= desk.redis.pttl(desk.keys.usage("alice")) <= 600_000
+    assert desk.place(A, commands_per_minute=1).outcome == "command_rate"
+
+
 # ------------------------------------------------------------------ races
 
 
@@ -191,3 +255,9 @@ def test_racers_of_one_owner_create_no_faster_than_they_may(desk: Desk) -> None:
     admitted = race(desk, Quota(creates_per_minute=1))
     assert sum(len(it.attempts) for it in admitted) == 1
     assert {it.outcome for it in admitted} == {"placed", "rate"}
+
+
+def test_racers_of_one_owner_command_no_faster_than_they_may(desk: Desk) -> None:
+    admitted = race(desk, Quota(), commands_per_minute=1, waiting=WAITING)
+    assert [it.outcome for it in admitted].count("placed") == 1
+    assert {it.outcome for it in admitted} == {"placed", "command_rate"}

@@ -96,6 +96,16 @@ def test_an_owner_has_their_own_rule_or_the_default_or_ours(load: Load) -> None:
     assert load({}).file.owner_rule("alice") == OwnerRule(default_ttl=3600, max_ttl=86400)
 
 
+@pytest.mark.parametrize(
+    ("rule", "rate"),
+    [({}, 300), ({"commands_per_minute": 7}, 7), ({"commands_per_minute": None}, None)],
+)
+def test_the_rate_of_commands_has_a_default_and_can_be_switched_off(
+    load: Load, rule: dict[str, int | None], rate: int | None
+) -> None:
+    assert load({"owners": {"ci": rule}}).file.owner_rule("ci").commands_per_minute == rate
+
+
 def test_owners_quotas_and_the_queue_are_bounded_as_told_and_else_boundless(load: Load) -> None:
     quota = {"instances": 4, "creates_per_minute": 30}
     fleet = load(

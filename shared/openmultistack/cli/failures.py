@@ -52,7 +52,12 @@ _BY_SLUG = {
 }
 # The gateway's status when no function took the request: nothing was done.
 _NOBODY = 503
-_WORDS = {"vcpus": "vCPUs", "ram_mb": "MB of RAM", "creates_per_minute": "creates a minute"}
+_WORDS = {
+    "vcpus": "vCPUs",
+    "ram_mb": "MB of RAM",
+    "creates_per_minute": "creates a minute",
+    "commands_per_minute": "commands a minute",
+}
 
 
 class CommandError(Exception):

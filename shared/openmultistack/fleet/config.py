@@ -71,6 +71,10 @@ class OwnerRule(Frozen):
     default_ttl: int = Field(default=3600, ge=1)
     max_ttl: int = Field(default=86400, ge=1)
     quota: OwnerQuota = OwnerQuota()
+    # So many creates are taken in a minute, each one whatever its count; None: any number. As many
+    # at once pass the largest matrix of a CI run (256 jobs), and are what GitHub registers in a
+    # minute of one organisation's runners.
+    commands_per_minute: int | None = Field(default=300, ge=1)
     # Of their instances that wait; lower goes first.
     priority: int = Field(default=0, ge=-1000, le=1000)
 

@@ -110,7 +110,7 @@ class Keys:
         return f"{self._prefix}line:{quote(owner, safe='')}"
 
     def usage(self, owner: str) -> str:
-        """Hash: what the owner's slots hold, the rate of their creates, their head in the queue."""
+        """Hash: what the owner's slots hold, their creates' rates, their head in the queue."""
         return f"{self._prefix}usage:{quote(owner, safe='')}"
 
     def tokens_of(self, owner: str) -> str:
@@ -122,7 +122,7 @@ class Keys:
         return f"{self._prefix}key:{quote(owner, safe='')}:{quote(digest, safe='')}"
 
     def keyed(self, owner: str) -> str:
-        """Sorted set: digests of the owner's idempotency keys, by when they are forgotten."""
+        """Sorted set: the owner's idempotency keys, by when they are forgotten; see _keyed.lua."""
         return f"{self._prefix}keyed:{quote(owner, safe='')}"
 
     def shelf(self, name: str) -> str:

@@ -4,9 +4,10 @@
 --       for each instance: record (hash), events (list)
 --       due (zset: id by epoch ms), queue (zset: member by epoch ms), usage (hash: the owner's),
 --       idempotency key (hash: body, 1..n -> id), shares (string), heads, the owner's line (zsets),
---       orders (hash), keyed (zset: digest of the owner's keys by when it is forgotten), then the
+--       orders (hash), keyed (zset: the owner's keys by when each is forgotten, see _keyed), then the
 --       indices that list the instances (zsets)
 -- ARGV  1 JSON {pick, partial, lease_ms, ttl_ms, fields, ids, quota,
+--         commands_per_minute: of the owner's, if that is bounded,
 --         key: {digest, body, mark, keep_ms, max: so many an owner has} if there is one,
 --         queue: {members, max, max_of_owner, wait_ms, fields} if it may wait,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
@@ -14,8 +15,9 @@
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
 --         `short` (these candidates have too little room, and there are others), `full`, `quota`,
---         `rate` (retry_ms), `queue_full`, `owner_queue_full`, `keys_full`, `conflict` (another body with the
---         same key), `repeated` (ids: the instances that the key stands for)
+--         `rate`, `command_rate` (retry_ms), `queue_full`, `owner_queue_full`, `keys_full`,
+--         `conflict` (another body with the same key), `repeated` (ids: the instances that the key
+--         stands for)
 -- Safe to repeat: a command whose first record exists gets the answer it got.
 local ask = cjson.decode(ARGV[1])
 local now, wanted, regions = now_ms(), #ask.ids, {}
@@ -43,9 +45,16 @@ end
 
 if ask.key then
   redis.call('ZREMRANGEBYSCORE', KEYS[due + 8], '-inf', now)
-  if redis.call('ZCARD', KEYS[due + 8]) >= ask.key.max then return answer('keys_full') end
+  local many = redis.call('ZCARD', KEYS[due + 8]) + #counted_as(ask.key.digest, wanted)
+  if many > ask.key.max then return answer('keys_full') end
 end
 
+local commands, command_paid = ask.commands_per_minute, nil
+if commands then
+  local left
+  left, command_paid = starts_left(redis.call('HGET', usage, 'commands_at_ms'), commands, commands, now)
+  if left < 1 then return answer('command_rate', {retry_ms = math.ceil(command_paid - now)}) end
+end
 local rate, paid = ask.quota.creates_per_minute, nil
 if rate then
   paid = redis.call('HGET', usage, 'starts_at_ms')
@@ -123,8 +132,11 @@ if ask.key then
   for i = 1, #regions do push(stands_for, i, ask.ids[i]) end
   redis.call('HSET', key, 'body', ask.key.body, unpack(stands_for))
   redis.call('PEXPIRE', key, ask.key.keep_ms)
-  redis.call('ZADD', KEYS[due + 8], now + ask.key.keep_ms, ask.key.digest)
+  for _, member in ipairs(counted_as(ask.key.digest, #regions)) do
+    redis.call('ZADD', KEYS[due + 8], now + ask.key.keep_ms, member)
+  end
   redis.call('PEXPIRE', KEYS[due + 8], ask.key.keep_ms)
 end
 if rate then redis.call('HSET', usage, 'starts_at_ms', paid) end
+if commands then redis.call('HSET', usage, 'commands_at_ms', command_paid) end
 return answer('placed', {free = free})

@@ -18,7 +18,8 @@ ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy"
 
 # How long an idempotency key stands for what it made.
 KEEP_KEY_MS = 24 * 3600 * 1000
-# None of them is forgotten before that; of one owner's so many at once are remembered.
+# None of them is forgotten before that; of one owner's so many at once are remembered, where one
+# counts once for every ten of its instances.
 KEYS_MAX = 100_000
 
 
@@ -49,6 +50,8 @@ class Wish(NamedTuple):
     pick: Pick
     ttl_ms: int
     quota: Quota = Quota()
+    # How many commands of the owner's are admitted in a minute, whatever they ask for.
+    commands_per_minute: int | None = None
     key: Key | None = None
     waiting: Waiting | None = None
     # How free the regions were a moment ago; read by the act where it needs them and has none.
@@ -60,6 +63,7 @@ Outcome = Literal[
     "full",
     "quota",
     "rate",
+    "command_rate",
     "queue_full",
     "owner_queue_full",
     "keys_full",
@@ -159,6 +163,8 @@ class Placing(Acting):
             "quota": wish.quota.bounds(),
             "of": len(wish.offers),
         }
+        if wish.commands_per_minute is not None:
+            ask["commands_per_minute"] = wish.commands_per_minute
         if key:
             mark = f"{key.digest}:{key.body}"
             told = {"digest": key.digest, "body": key.body, "mark": mark}

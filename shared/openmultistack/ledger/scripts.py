@@ -31,7 +31,7 @@ FOREIGN = (RedisError, RedisClusterException)
 _TO_COUNT = ("_fields", "_shares", "_queue", "_slots")
 _TO_PLACE = ("_pace", "_breaker", "_rooms", "_quota", "_choice", *_TO_COUNT, "_start")
 _PARTS = {
-    "place": (*_TO_PLACE, "_orders"),
+    "place": (*_TO_PLACE, "_orders", "_keyed"),
     "move": (*_TO_PLACE, "_drop", "_orders"),
     "serve": _TO_PLACE,
     "hold": (*_TO_COUNT, "_drop", "_past"),
@@ -39,6 +39,7 @@ _PARTS = {
     "destroy": ("_fields", "_queue"),
     "commit": ("_breaker", "_shares", "_past"),
     "prolong": ("_past",),
+    "unkey": ("_keyed",),
     "report": ("_breaker", "_shares"),
     "observe": ("_shares", "_orders"),
     "fail": ("_orders",),

@@ -9,5 +9,5 @@ if redis.call('HGET', KEYS[2], '1') ~= ARGV[2] then return 0 end
 for i = 3, #KEYS do
   if ARGV[3] ~= 'even' and redis.call('HEXISTS', KEYS[i], 'promised') == 1 then return 0 end
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[1], unpack(counted_as(ARGV[1], #KEYS - 2)))
 return redis.call('DEL', KEYS[2])

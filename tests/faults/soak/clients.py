@@ -59,13 +59,17 @@ class Api:
 
     def call(self, method: str, path: str, **more: Any) -> tuple[int, dict[str, Any]]:
         """Return an answer's status and document; 0 if none came."""
-        headers = {"Authorization": f"Bearer {self._bearer()}"} | more.pop("headers", {})
+        headers = self.headers() | more.pop("headers", {})
         try:
             answer = self._http.request(method, path, headers=headers, **more)
             document = answer.json() if "json" in answer.headers.get("content-type", "") else {}
         except (httpx.HTTPError, ValueError):
             return 0, {}
         return answer.status_code, document
+
+    def headers(self) -> dict[str, str]:
+        """Return what says who calls."""
+        return {"Authorization": f"Bearer {self._bearer()}"}
 
     def listed(self) -> tuple[int, list[Shown]]:
         """Return all of the owner's instances, page by page."""

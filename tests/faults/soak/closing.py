@@ -20,9 +20,13 @@ DESTROYED = 8
 class Closing:
     """Fills every slot, looks whether each that comes free is used again, and takes stock."""
 
-    def __init__(self, stage: Stage, owners: Sequence[Api], operator: Api, journal: Journal):
+    def __init__(
+        self, stage: Stage, owners: Sequence[Api], guest: Api, operator: Api, journal: Journal
+    ) -> None:
         self._stage = stage
         self._owners = owners
+        # Whose things are gone by the end, and were counted until then.
+        self._guest = guest
         self._operator = operator
         self._journal = journal
         self.troubles: list[str] = []
@@ -31,6 +35,7 @@ class Closing:
     def play(self) -> None:
         """Go through all of it; what does not come right is told in `troubles`."""
         self._stage.wait_until_all_run()
+        self._end_guest()
         calm_since = time.monotonic()
         self._demand()
         self._fill("at once", LEASE_S + SETTLED_WITHIN_S)
@@ -62,6 +67,12 @@ class Closing:
             if time.monotonic() > until:
                 raise RuntimeError(f"{method} {path} is still answered {status}: {document}")
             time.sleep(0.5)
+
+    def _end_guest(self) -> None:
+        """Destroy all that the guest has."""
+        while self._guest.listed() != (200, []):
+            self._do("guest", self._guest, "DELETE", "/instances?label=by:hostile")
+            time.sleep(0.2)
 
     def _demand(self) -> None:
         """Want more than fits, whatever is there already."""
@@ -125,7 +136,7 @@ class Closing:
             time.sleep(0.2)
 
     def _listed(self) -> dict[str, list[Shown]]:
-        return {api.owner: api.listed()[1] for api in self._owners}
+        return {api.owner: api.listed()[1] for api in (*self._owners, self._guest)}
 
     def take_stock(self, fullest: Mapping[str, Mapping[str, Any]]) -> End:
         """Return what there is, at a moment in which nothing changes."""

@@ -28,6 +28,7 @@ most servers at once: {_counts(summary["highest"])}
 every slot filled within (s): {_counts(summary["filled_in_s"])}
 longest queue: {summary["longest_queue"]}
 longest that a slot was free while someone suited waited (s): {_counts(summary["longest_idle_s"])}
+a hostile owner was answered: {_counts(summary["hostile"])}
 instances in ERROR: {summary["in_error"]}
 violations: {len(summary["violations"])}
 {_lines(summary["violations"])}"""

@@ -23,9 +23,10 @@ from chaos import Chaos
 from clients import Api, Client, Journal
 from closing import Closing
 from history import End, violations
+from hostile import Hostile
 from ports import claim_base, claim_block
 from report import answers, text
-from stage import FLEET, LEASE_S, ROOT, Stage
+from stage import FLEET, HOSTILE, LEASE_S, ROOT, Stage
 from watch import Watch
 
 OWNERS = ("ada", "bob", "eve")
@@ -54,12 +55,16 @@ class Soak:
         self._stage = stage
         self._told = told
         self._journal = Journal()
-        self._apis = {it: Api(stage.url, stage.signing_key, it) for it in (*OWNERS, "operator")}
+        self._apis = {
+            it: Api(stage.url, stage.signing_key, it) for it in (*OWNERS, HOSTILE, "operator")
+        }
         self._operator = self._apis["operator"]
         self._chaos = Chaos(stage, self._operator, told.seed)
         self._watch = Watch(stage.stack.redis_url, FLEET, LEASE_S)
         owners = [self._apis[it] for it in OWNERS]
-        self._closing = Closing(stage, owners, self._operator, self._journal)
+        guest = self._apis[HOSTILE]
+        self._hostile = Hostile(stage.url, guest.headers)
+        self._closing = Closing(stage, owners, guest, self._operator, self._journal)
 
     def run(self) -> dict[str, Any]:
         """Load, closing act, judgement; return the summary."""
@@ -81,7 +86,7 @@ class Soak:
 
     def _load(self) -> None:
         stop = threading.Event()
-        with ThreadPoolExecutor(self._told.clients) as pool:
+        with ThreadPoolExecutor(self._told.clients) as pool, self._hostile.attacking():
             runs = [pool.submit(self._client(it, stop).run) for it in range(self._told.clients)]
             try:
                 self._chaos.start()
@@ -130,6 +135,7 @@ class Soak:
             "filled_in_s": self._closing.filled_in_s,
             "longest_queue": self._watch.longest_queue,
             "longest_idle_s": {k: round(v, 1) for k, v in self._watch.longest_idle_s.items()},
+            "hostile": self._hostile.summary(),
             "in_error": sum(it.status == "ERROR" for them in end.listed.values() for it in them),
             "violations": found,
         }

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[3]
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 STACK = ROOT / "infra" / "local" / "stack.py"
 FLEET = "soak"
+# An owner who means ill, beside the usual ones.
+HOSTILE = "mallory"
 LEASE_S = 45
 REAP_EVERY_S = 3
 PROVIDERS, REGIONS_EACH, CAP = 2, 2, 20
@@ -34,8 +36,11 @@ FLEET_FILE = {
         "ubuntu-24.04": {"*": {"os_distro": "ubuntu", "os_version": "24.04"}},
     },
     "sizes": {"tiny": {"vcpus": 1, "ram_mb": 512}, "small": {"vcpus": 1, "ram_mb": 2048}},
-    "owners": {"default": {"default_ttl": 7200, "max_ttl": 86400}},
-    "queue": {"max": 400, "max_per_owner": 400, "max_wait": 14400},
+    "owners": {
+        "default": {"default_ttl": 7200, "max_ttl": 86400, "commands_per_minute": None},
+        HOSTILE: {"default_ttl": 7200, "max_ttl": 86400, "commands_per_minute": 60},
+    },
+    "queue": {"max": 600, "max_per_owner": 150, "max_wait": 14400},
 }
 
 

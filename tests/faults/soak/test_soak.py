@@ -46,8 +46,8 @@ def ended(command):
 def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsys):
     """No create over a limit, no double, no leak, nothing lost, no idle slot while someone waits.
 
-    12 clients of three owners, three replicas of each function; functions killed, clouds that
-    fail in every way, a ledger that stands still.
+    12 clients of three owners and a hostile one beside them, three replicas of each function;
+    functions killed, clouds that fail in every way, a ledger that stands still.
     """
     summary_file = tmp_path / "summary.json"
     command = [sys.executable, str(RUN), f"--seed={SEED}", f"--seconds={LOAD_S}"]
@@ -62,6 +62,9 @@ def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsy
     assert summary["refused_quota"] == 0
     assert code == 0
     assert summary["operations"] >= OPERATIONS
+    hostile = summary["hostile"]
+    assert all(hostile.get(it) for it in ("wait 202", "fill 202", "churn 202", "odd 422")), hostile
+    assert hostile.get("churn 429"), "it met its bounds"
     assert summary["acts"]["kill"] >= 5
     assert {"faults", "outage", "conduct", "drain", "open", "pause"} <= set(summary["acts"])
     assert set(summary["met"]) >= KINDS_OF_FAULT

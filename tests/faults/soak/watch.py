@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -28,6 +29,7 @@ class Watch:
         self._close = client.close
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
+        self._patterns: dict[str, Sequence[str]] = {}
         self._idle_since: dict[str, float] = {}
         self.longest_idle_s: dict[str, float] = {}
         self.longest_queue = self.looks = self.blind = 0
@@ -76,17 +78,27 @@ class Watch:
     def _judge(self, state: RegionState, waiting: list[Instance]) -> None:
         now = time.monotonic()
         room = state.state == "up" and state.free().instances > 0
-        if not room or not any(suits(state.region, it) for it in waiting):
+        if not room or not any(suits(state.region, it, self._wanted(it)) for it in waiting):
             self._idle_since.pop(state.region, None)
             return
         idle_s = now - self._idle_since.setdefault(state.region, now)
         longest = self.longest_idle_s.get(state.region, 0.0)
         self.longest_idle_s[state.region] = max(longest, idle_s)
 
+    def _wanted(self, instance: Instance) -> Sequence[str]:
+        """Return the patterns of an instance's regions; a long order is read once."""
+        if instance.id not in self._patterns:
+            order = self._ledger.order_of(instance)
+            self._patterns[instance.id] = _regions_of(order) if order else ()
+        return self._patterns[instance.id]
 
-def suits(region: str, instance: Instance) -> bool:
+
+def _regions_of(order: str) -> Sequence[str]:
+    return CreateInstances.model_validate_json(order).regions
+
+
+def suits(region: str, instance: Instance, wanted: Sequence[str]) -> bool:
     """Whether somebody who waits would go to a region."""
-    if instance.status != "QUEUED" or instance.order is None or region in instance.tried:
+    if instance.status != "QUEUED" or region in instance.tried:
         return False
-    wanted = CreateInstances.model_validate_json(instance.order).regions
     return any(fnmatchcase(region, pattern) for pattern in wanted)
