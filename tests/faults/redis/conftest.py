@@ -362,12 +362,13 @@ def new_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
 @pytest.fixture
 def new_house() -> Iterator[Callable[..., House]]:
-    """Return a maker of fleets over the Redis at a URL, swept once."""
+    """Return a maker of fleets over the Redis at a URL, swept once if nothing else is said."""
     houses: list[House] = []
 
-    def make(url: str, **more: Any) -> House:
+    def make(url: str, *, swept: bool = True, **more: Any) -> House:
         houses.append(House(url, **more))
-        houses[-1].reaping.reap()
+        if swept:
+            houses[-1].reaping.reap()
         return houses[-1]
 
     yield make
