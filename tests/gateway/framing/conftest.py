@@ -45,7 +45,9 @@ def handle(request):
     return came["path"], status
 """
 # A request that is legitimate where it is one, and a theft where it is a part of another.
-HIDDEN = b"POST /v1/reap HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer <ann>\r\nContent-Length: 0\r\n\r\n"
+HIDDEN = (
+    b"POST /v1/reap HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer <ann>\r\nContent-Length: 0\r\n\r\n"
+)
 
 
 class Arrival(NamedTuple):
@@ -92,9 +94,9 @@ class Wire:
         assert found, head
         if found[1] == b"100":
             return self.answer()
-        length = re.search(rb"\r\ncontent-length: (\d+)", head, re.I)
+        length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
         assert length, head
-        closes = re.search(rb"\r\nconnection: close", head, re.I) is not None
+        closes = re.search(rb"\r\nconnection: close", head, re.IGNORECASE) is not None
         return Answer(int(found[1]), closes, self._take(int(length[1])))
 
     def rest(self) -> list[Answer]:

@@ -119,8 +119,6 @@ def test_what_a_chunk_holds_is_no_request(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_request_in_a_chunk_is_a_body(
-    judge: Callable[..., None], scene: Any, door: str
-) -> None:
+def test_a_request_in_a_chunk_is_a_body(judge: Callable[..., None], scene: Any, door: str) -> None:
     sent = HEAD + b"<hex>\r\n" + HIDDEN + b"\r\n0\r\n\r\n" + HIDDEN
     judge(door, sent, read(scene.hidden.decode()), "kept")

@@ -75,7 +75,9 @@ def test_a_body_that_is_missing_takes_nobody_elses_request_for_it(
 def test_the_body_of_who_is_refused_is_no_request(scene: Any, refused: bytes) -> None:
     """Refused before the body is there: what comes of it later is not taken for a request."""
     before = len(scene.arrived("ann"))
-    head = b"POST /v1/instances HTTP/1.1\r\nHost: a\r\n" + refused + b"Content-Length: <len>\r\n\r\n"
+    head = (
+        b"POST /v1/instances HTTP/1.1\r\nHost: a\r\n" + refused + b"Content-Length: <len>\r\n\r\n"
+    )
     for pieces in ([head + HIDDEN], [head, HIDDEN]):
         with scene.wire("gateway") as wire:
             for it in pieces:

@@ -129,9 +129,7 @@ def test_a_coding_other_than_chunked_alone_is_refused(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_name_with_an_underscore_frames_nothing(
-    judge: Callable[..., None], door: str
-) -> None:
+def test_a_name_with_an_underscore_frames_nothing(judge: Callable[..., None], door: str) -> None:
     """The gateway refuses all such; a function leaves them out, and goes by the length."""
     sent = post(b"Transfer_Encoding: chunked", b"Content-Length: 5", body=NO_CHUNKS)
     read = [(*FIRST[:3], NO_CHUNKS.decode()), SECOND]
@@ -148,9 +146,7 @@ def test_what_has_one_reading_is_two_requests(
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("sent", LINES.values(), ids=LINES)
-def test_a_head_that_is_none_is_refused(
-    judge: Callable[..., None], door: str, sent: bytes
-) -> None:
+def test_a_head_that_is_none_is_refused(judge: Callable[..., None], door: str, sent: bytes) -> None:
     judge(door, sent, *NONE)
 
 
