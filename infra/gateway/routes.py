@@ -94,7 +94,7 @@ def _forward(route: Route, timeout_s: float) -> Json:
 
 
 def _refused_hosts() -> Json:
-    """Return the refusal of several `Host` (RFC 9112, 3.2), of which Envoy makes one with commas."""
+    """Return the refusal of several `Host` (RFC 9112, 3.2), which Envoy joins with commas."""
     several = {"name": ":authority", "string_match": {"contains": ","}}
     return {"match": {"prefix": "/", "headers": [several]}, "direct_response": {"status": 400}}
 

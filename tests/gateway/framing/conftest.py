@@ -236,7 +236,7 @@ def scene(
         owner: issue_token(key, owner=owner, scopes=["any"], ttl_s=900) for owner in ("ann", "bob")
     }
     door, came = witness
-    functions = dict.fromkeys(FUNCTIONS, [door])
+    functions = {name: [door] for name in FUNCTIONS}
     # Who was refused may read it for a second before Envoy ends the connection: too long for many.
     with run_gateway(functions=functions, manager={"delayed_close_timeout": "0.05s"}) as gateway:
         it = Scene(gateway, door, came, tokens)

@@ -1,4 +1,4 @@
-"""HTTP/2 with prior knowledge is not spoken: none of its games begins, whatever is sent after it."""
+"""HTTP/2 with prior knowledge is not spoken: none of its games begins, whatever is sent."""
 
 import struct
 from collections.abc import Mapping
