@@ -43,7 +43,9 @@ def _typed(name: str, type_name: str, config: Json) -> Json:
 def _reading() -> Json:
     """Return how a request is understood: nothing that a client says about itself is believed."""
     return {
-        "codec_type": "AUTO",
+        # HTTP/1 alone: no client of ours speaks HTTP/2, and what ends TLS in front speaks HTTP/1 to
+        # what is behind it. So resets, CONTINUATION and HPACK are games that nobody can play here.
+        "codec_type": "HTTP1",
         "use_remote_address": True,
         "early_header_mutation_extensions": [_forget_client_headers()],
         "normalize_path": True,
@@ -53,7 +55,11 @@ def _reading() -> Json:
         # A client's own id leads through all logs, wherever it calls from.
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
-        "http_protocol_options": {"accept_http_10": False},
+        "http_protocol_options": {
+            "accept_http_10": False,
+            # No other protocol is spoken; RFC 9110, 7.8 lets the offer be passed over.
+            "ignore_http_11_upgrade": [{"safe_regex": {"regex": ".*"}}],
+        },
     }
 
 
@@ -79,12 +85,6 @@ def _bounds() -> Json:
             "max_headers_count": HEADERS_MAX,
             "max_stream_duration": STREAM_MAX_DURATION,
             "headers_with_underscores_action": "REJECT_REQUEST",
-        },
-        # What Envoy advises for one that faces the internet.
-        "http2_protocol_options": {
-            "max_concurrent_streams": 100,
-            "initial_stream_window_size": 65_536,
-            "initial_connection_window_size": 1_048_576,
         },
     }
 

@@ -27,6 +27,9 @@ Json = dict[str, Any]
 Address = clusters.Address
 
 CONNECTIONS_MAX = 10_000
+# Else Envoy passes over what stands between a chunk's end and its line's, and whoever reads the
+# same bytes in front of it may have seen a request there.
+STRICT = {"envoy.reloadable_features.strict_chunk_parsing": True}
 _CONNECTIONS = (
     "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
     ".DownstreamConnectionsConfig"
@@ -60,6 +63,7 @@ def bootstrap(
             "listeners": [listener.listener(listen, jwt_rules.gate(issuers_file), table)],
             "clusters": [clusters.cluster(name, where) for name, where in functions.items()],
         },
+        "layered_runtime": {"layers": [{"name": "strict", "static_layer": STRICT}]},
         "overload_manager": {"resource_monitors": [_connections()]},
     }
 

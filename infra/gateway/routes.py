@@ -35,6 +35,7 @@ ROUTES = (
     Route("GET", "/v1/healthz", "list", public=True),
     Route("GET", "/v1/openapi.json", "list", public=True),
 )
+_UNBUFFERED = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 FUNCTIONS = {route.function for route in ROUTES}
 
 # Nothing was executed when one of these happened, so another replica may be asked, for a POST too.
@@ -75,7 +76,7 @@ def route_config(timeouts_s: Mapping[str, float]) -> Json:
     host = {
         "name": "api",
         "domains": ["*"],
-        "routes": [*forwarded, *_refused_methods()],
+        "routes": [_refused_hosts(), *forwarded, *_refused_methods(), _refused_tunnels()],
         "response_headers_to_remove": ["server"],
     }
     return {"name": "api", "virtual_hosts": [host]}
@@ -89,6 +90,21 @@ def _forward(route: Route, timeout_s: float) -> Json:
             "timeout": f"{timeout_s}s",
             "retry_policy": _RETRY,
         },
+    }
+
+
+def _refused_hosts() -> Json:
+    """Return the refusal of several `Host` (RFC 9112, 3.2), which Envoy joins with commas."""
+    several = {"name": ":authority", "string_match": {"contains": ","}}
+    return {"match": {"prefix": "/", "headers": [several]}, "direct_response": {"status": 400}}
+
+
+def _refused_tunnels() -> Json:
+    """Return the refusal of CONNECT at once: what follows it has no end to wait for."""
+    return {
+        "match": {"connect_matcher": {}},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": {"body": {"@type": _UNBUFFERED, "disabled": True}},
     }
 
 

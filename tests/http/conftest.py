@@ -118,12 +118,25 @@ def _base64(text: bytes) -> bytes:
     return base64.urlsafe_b64encode(text).rstrip(b"=")
 
 
-class Door:
+class Way:
+    """A function as it is reached at a URL: its own, or the gateway's."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name, self.url = name, url
+
+    def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
+        """Call the function."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= more.pop("headers", {})
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            return client.request(method, "/v1" + path, headers=headers, **more)
+
+
+class Door(Way):
     """One function's process."""
 
     def __init__(self, name: str, port: int, home: Path, environment: Mapping[str, str]) -> None:
-        self.name = name
-        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(name, f"http://127.0.0.1:{port}")
         self._out, self._err = home / f"{name}-{port}.out", home / f"{name}-{port}.err"
         command = [sys.executable, "-m", "openmultistack.launch", "--bind", f"127.0.0.1:{port}"]
         command += ["--source", f"{ROOT}/functions/{name}.py"]
@@ -131,13 +144,6 @@ class Door:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=out, stderr=err, cwd=home
             )
-
-    def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
-        """Call the function directly."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        headers |= more.pop("headers", {})
-        with httpx.Client(base_url=self.url, timeout=60) as client:
-            return client.request(method, "/v1" + path, headers=headers, **more)
 
     def until_up(self) -> "Door":
         """Wait until it answers."""
@@ -332,6 +338,57 @@ def running(house: House, free_port: Callable[[], int]) -> Callable[..., Any]:
             door.stop()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_gateway(
+    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Any]:
+    """Return what runs a real gateway before functions: (doors, issuers file) -> its URL."""
+
+    @contextmanager
+    def run(doors: Mapping[str, Door], issuers_file: Path) -> Iterator[str]:
+        folder, port = tmp_path_factory.mktemp("envoy"), free_port()
+        render = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
+        render += ["--issuers", str(issuers_file), "--listen", f"127.0.0.1:{port}"]
+        render += ["--admin", f"unix:{folder / 'admin'}"]
+        for name, door in doors.items():
+            render += ["--function", f"{name}={httpx.URL(door.url).netloc.decode()}"]
+        file = folder / "envoy.json"
+        file.write_bytes(subprocess.run(render, check=True, stdout=subprocess.PIPE).stdout)
+        envoy = [str(BIN / "envoy"), "-c", str(file), "--disable-hot-restart"]
+        with (folder / "envoy.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*envoy, "--concurrency", "1", "--log-level", "warn"], stdout=log, stderr=log
+            )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_it_answers(url, process)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+    return run
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"{url}/v1/healthz", timeout=5).raise_for_status()
+        except httpx.HTTPError:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def ways() -> Callable[[str], dict[str, Way]]:
+    """Return how all functions are reached through a gateway at a URL."""
+    return lambda url: {name: Way(name, url) for name in DOORS}
 
 
 @pytest.fixture

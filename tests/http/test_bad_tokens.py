@@ -3,9 +3,6 @@
 import contextlib
 import http.client
 import json
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,46 +62,10 @@ def make(kinds: ModuleType, signer: Signer) -> Any:
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    doors: dict[str, Door],
-    signer: Signer,
-    free_port: Callable[[], int],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
+def gateway(doors: dict[str, Door], signer: Signer, run_gateway: Any) -> Iterator[str]:
     """The URL of a real gateway before the real functions."""
-    folder, port = tmp_path_factory.mktemp("envoy"), free_port()
-    render = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
-    render += ["--issuers", str(signer.issuers_file), "--listen", f"127.0.0.1:{port}"]
-    render += ["--admin", f"127.0.0.1:{free_port()}"]
-    for name, door in doors.items():
-        render += ["--function", f"{name}={httpx.URL(door.url).netloc.decode()}"]
-    file = folder / "envoy.json"
-    file.write_bytes(subprocess.run(render, check=True, stdout=subprocess.PIPE).stdout)
-    envoy = [str(Path(sys.executable).parent / "envoy"), "-c", str(file), "--disable-hot-restart"]
-    with (folder / "envoy.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*envoy, "--concurrency", "1", "--log-level", "warn"], stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_it_answers(url, process)
+    with run_gateway(doors, signer.issuers_file) as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-
-
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/v1/healthz", timeout=5).raise_for_status()
-        except httpx.HTTPError:
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        else:
-            return
 
 
 def assert_all_refused(url: str, functions: list[str], kinds: ModuleType, make: Any) -> None:

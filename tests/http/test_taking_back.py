@@ -9,10 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from jose import jwt
 
 from openmultistack.principal import SCOPES, issue_token, make_signing_key
 
-House = Door = Books = Any  # conftest's own; test modules do not import one another
+House = Door = Way = Books = Any  # conftest's own; test modules do not import one another
 # What the issue allows.
 IN_FORCE_WITHIN_S = 30.0
 CI = "https://ci.example"
@@ -48,6 +49,10 @@ class Trust:
         """Replace the CI's keys by others."""
         self._replace(self.home / "ci/jwks.json", (self.home / "next/jwks.json").read_text())
 
+    def revoke(self, token: str) -> None:
+        """Replace the issuers file by one that revokes a token of the CI."""
+        self.write(revoked=[jwt.get_unverified_claims(token)["jti"]])
+
     def token(self, key: str, issuer: str = CI) -> str:
         """Return a token signed with a key."""
         pem = self.home / key / "signing.pem"
@@ -64,6 +69,20 @@ class Trust:
 def trust(tmp_path: Path) -> Trust:
     """Return the files."""
     return Trust(tmp_path)
+
+
+def revoke_at_gateway(ways: Mapping[str, Way], token: str) -> None:
+    """Have the owner of a token take it back by the API."""
+    named = jwt.get_unverified_claims(token)["jti"]
+    assert ways["destroy"].call("DELETE", f"/tokens/{named}", token).is_success
+
+
+# How a token is taken back: (files, functions behind the gateway, token).
+TAKE_BACK: Mapping[str, Callable[[Trust, Mapping[str, Way], str], None]] = {
+    "its key is taken out": lambda trust, _, __: trust.take_key_out(),
+    "its issuer's entry revokes it": lambda trust, _, token: trust.revoke(token),
+    "its owner revokes it": lambda _, ways, token: revoke_at_gateway(ways, token),
+}
 
 
 @pytest.fixture
@@ -116,6 +135,14 @@ class Clients:
             assert time.monotonic() < until, f"{what}: {last}"
             time.sleep(0.02)
 
+    def wait_for_more(self, count: int) -> None:
+        """Wait until every function has answered so often again."""
+        wanted = {name: len(told) + count for name, told in self.answers.items()}
+        until = time.monotonic() + IN_FORCE_WITHIN_S
+        while any(len(self.answers[name]) < it for name, it in wanted.items()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """End them."""
         self._end.set()
@@ -154,6 +181,36 @@ def test_fail_closed_under_load_a_key_taken_out_lets_nobody_in_anywhere_and_othe
     for name, told in other.answers.items():
         assert {status for _, status in told} == {CALLS[name][3]}, name
     for name, told in new.answers.items():
+        assert {status for _, status in told} == {CALLS[name][3]}, name
+
+
+@pytest.mark.parametrize("take_back", TAKE_BACK.values(), ids=TAKE_BACK)
+def test_fail_closed_under_load_at_the_gateway_a_token_taken_back_passes_no_function(
+    trusting: dict[str, Door], trust: Trust, run_gateway: Any, ways: Any, take_back: Any
+) -> None:
+    """The gateway is not told, and passes it on; ten clients use it, and five another."""
+    token, other = trust.token("ci"), trust.token("own", "urn:own")
+    with run_gateway(trusting, trust.file) as url:
+        functions = ways(url)
+        losing = [Clients(functions, token), Clients(functions, token)]
+        beside = Clients(functions, other)
+        try:
+            for each in (*losing, beside):
+                each.wait_for(is_let_in, "let in at first")
+            take_back(trust, functions, token)
+            for each in losing:
+                each.wait_for(lambda _, status: status == 401, "refused")
+            refused_at = time.monotonic()
+            for each in losing:
+                each.wait_for_more(5)
+        finally:
+            for each in (*losing, beside):
+                each.stop()
+    for each in losing:
+        for name, told in each.answers.items():
+            assert {status for _, status in told} == {CALLS[name][3], 401}, name
+            assert {status for began, status in told if began > refused_at} == {401}, name
+    for name, told in beside.answers.items():
         assert {status for _, status in told} == {CALLS[name][3]}, name
 
 

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gunicorn.http import errors
 
@@ -37,6 +37,25 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, errors.ParseException) and not isinstance(error, own):
         return MALFORMED
     return INTERNAL
+
+
+def demand_one_reading(request: Any) -> None:  # noqa: ANN401  gunicorn has no types
+    """Refuse what gunicorn takes, and what somebody else may read in another way.
+
+    Raises:
+        errors.ParseException: another version than HTTP/1.0 and 1.1, a tunnel, no `Host`, or a
+            coding of the body that is not `chunked` alone.
+    """
+    if request.version not in ((1, 0), (1, 1)):
+        raise errors.InvalidHTTPVersion(request.version)
+    if request.method == "CONNECT":
+        raise errors.InvalidRequestMethod(request.method)
+    names = [name for name, _ in request.headers]
+    if "HOST" not in names and request.version == (1, 1):
+        raise errors.InvalidHeader("HOST", req=request)
+    codings = [value for name, value in request.headers if name == "TRANSFER-ENCODING"]
+    if codings and [it.lower() for it in codings] != ["chunked"]:
+        raise errors.UnsupportedTransferCoding(", ".join(codings))
 
 
 def answer(refusal: Refusal) -> bytes:

@@ -18,7 +18,14 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from openmultistack.bounds import BODY_MAX_BYTES
 from openmultistack.launch.connection import Connection, Places
-from openmultistack.launch.refusing import HEADERS_TOO_LARGE, INTERNAL, Refusal, answer, refusal_of
+from openmultistack.launch.refusing import (
+    HEADERS_TOO_LARGE,
+    INTERNAL,
+    Refusal,
+    answer,
+    demand_one_reading,
+    refusal_of,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -111,6 +118,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def handle_request(self, req: Any, conn: TConn) -> bool:  # noqa: ANN401  gunicorn's
         """Answer a request; a connection ends with one that is not going to be read to its end."""
+        demand_one_reading(req)
         if getattr(req.body.reader, "length", 0) > BODY_MAX_BYTES:
             req.force_close()
         return bool(super().handle_request(req, conn))
