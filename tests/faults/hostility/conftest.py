@@ -25,7 +25,7 @@ sizes:
   tiny: {vcpus: 1, ram_mb: 512}
 owners:
   default: {quota: {instances: 20}, commands_per_minute: 40}
-  ada: {quota: {instances: 40}}
+  ada: {quota: {instances: 60}}
 queue: {max: 40}
 """
 

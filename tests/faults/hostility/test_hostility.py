@@ -46,6 +46,7 @@ def until_all_is_tried(hostile: Any) -> None:
         (
             time.monotonic() > began + ATTACK_S,
             hostile.met("wait", 202),
+            hostile.met("answered without waiting"),
             hostile.met("churn-end"),
             hostile.met("list", 200),
             hostile.met("odd", 413, 422),
@@ -85,9 +86,11 @@ def test_a_hostile_owner_keeps_nobody_out_and_takes_no_more_than_their_part(
 ) -> None:
     """They wait, fill the queue, create in a loop, list in a loop, send slowly, send nonsense."""
     ledger, redis = stack.open_ledger()
+    full = stack.ask("GET", "/regions", OTHER)["regions"][-1]["region"]
+    stack.ask("POST", "/instances", OTHER, TINY | {"count": 20, "regions": [full]})
     p90_of_creates(stack)  # the first ones log in
     calm_s, before = p90_of_creates(stack), size(redis)
-    hostile = hostile_module.Hostile(stack.url, lambda: stack.headers(EVIL), weight=2)
+    hostile = hostile_module.Hostile(stack.url, lambda: stack.headers(EVIL), weight=2, full=full)
     began = time.monotonic()
     with redis, hostile.attacking():
         until_all_is_tried(hostile)
