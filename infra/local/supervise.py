@@ -18,6 +18,7 @@ from ports import HOST, STACK_MARK
 from watchers import BIN, NAME_MARK, circus_configuration, upstreams, watched
 
 from openmultistack.fleet import load_fleet
+from openmultistack.keyring import read_keyring
 from openmultistack.principal import load_issuers
 
 sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
@@ -40,6 +41,7 @@ def refuse_bad_files(stack: Stack) -> None:
     load_fleet(stack.clouds_file, stack.fleet_file)
     for issuer in load_issuers(stack.issuers_file).values():
         _ = issuer.keys
+    read_keyring(stack.marks_keys_file)
     _configuration(stack)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.fleet import Fleet, FleetFile
     from openmultistack.http import Handler
     from openmultistack.instances import Destroying
+    from openmultistack.keyring import Keyring, KeyringFile
     from openmultistack.leaving import Leaving
     from openmultistack.ledger import Address, Ledger
     from openmultistack.principal import Callers, Issuer
@@ -101,6 +102,26 @@ def regions() -> Mapping[str, tuple[str, str]]:
     from openmultistack.files import load_regions
 
     return load_regions(clouds_file())
+
+
+@cache
+def keyring_file() -> "KeyringFile":
+    """Return the keys that servers' marks are signed with.
+
+    Raises:
+        ConfigurationError: this function was not given any, or they are not as they must be.
+    """
+    from openmultistack.keyring import NO_KEYS, KeyringFile
+
+    path = settings().marks_keys_file
+    if path is None:
+        raise ConfigurationError("environment", "OMS_MARKS_KEYS_FILE", NO_KEYS)
+    return KeyringFile(path)
+
+
+def keyring() -> "Keyring":
+    """Return the keys of now."""
+    return keyring_file().now()
 
 
 @cache
@@ -220,7 +241,7 @@ def create() -> "Handler":
         from openmultistack import creating as _  # noqa: F401  at start, not later
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, fleet)
+        refuse_bad_configuration(redis_address, issuers, fleet, keyring)
         return http.door("create", endpoints.create_endpoints(creating), callers())
 
 
@@ -229,7 +250,7 @@ def destroy() -> "Handler":
     with lean_imports():
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, regions)
+        refuse_bad_configuration(redis_address, issuers, regions, keyring)
         return http.door("destroy", endpoints.destroy_endpoints(destroying, ledger), callers())
 
 
@@ -256,7 +277,7 @@ def reap() -> "Handler":
     with lean_imports():
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, fleet)
+        refuse_bad_configuration(redis_address, issuers, fleet, keyring)
         return http.door("reap", endpoints.reap_endpoints(reaping, draining), callers())
 
 
