@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.principal import Callers, Issuer
     from openmultistack.reaper import Reaping
     from openmultistack.serving import Serving
+    from openmultistack.vouching import Vouching
 
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
@@ -136,7 +137,9 @@ def clouds() -> "Clouds":
         # The sdk logs addresses and its own retries; what failed is in our own line.
         for name in ("openstack", "keystoneauth"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        return OpenStackClouds(clouds_file(), regions(), fleet=settings().fleet, shelf=ledger())
+        return OpenStackClouds(
+            clouds_file(), regions(), fleet=settings().fleet, keys=keyring, shelf=ledger()
+        )
 
     return LateClouds(list(regions()), opened)
 
@@ -181,7 +184,7 @@ def destroying() -> "Destroying":
     """Return the use case destroy."""
     from openmultistack.instances import Destroying
 
-    return Destroying(ledger(), clouds(), settings().fleet, leaving())
+    return Destroying(ledger(), clouds(), leaving())
 
 
 @cache
@@ -224,6 +227,14 @@ def draining() -> "Draining":
     from openmultistack.draining import Draining
 
     return Draining(ledger(), fleet(), serving())
+
+
+@cache
+def vouching() -> "Vouching":
+    """Return the use case of operators who adopt what nothing proves, and end copies."""
+    from openmultistack.vouching import Vouching
+
+    return Vouching(ledger(), fleet(), clouds(), reaping())
 
 
 @cache
@@ -278,7 +289,7 @@ def reap() -> "Handler":
         from openmultistack import endpoints, http
 
         refuse_bad_configuration(redis_address, issuers, fleet, keyring)
-        return http.door("reap", endpoints.reap_endpoints(reaping, draining), callers())
+        return http.door("reap", endpoints.reap_endpoints(reaping, draining, vouching), callers())
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:
