@@ -41,6 +41,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.vouching import Vouching
 from openmultistack.waiting import WaitingRoom
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -214,6 +215,12 @@ class House:
             serving=self.serving,
             leaving=self.leaving,
         )
+
+    @property
+    def vouching(self) -> Vouching:
+        """Return what operators do about servers that nothing proves."""
+        fakes = FakeClouds(dict(self.clouds))
+        return Vouching(self.ledger, self.fleet, fakes, self.reaping)
 
     def another(self, **more: Any) -> "House":
         """Return the same fleet as another process has it: what they share is ledger and clouds."""

@@ -14,6 +14,7 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, identity_of, metadata_of, name_of
+from openmultistack.errors import Invalid, NotFound
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import list_instances
 from openmultistack.keyring import Keyring, MarksKey
@@ -461,7 +462,7 @@ def test_with_key_and_ledger_lost_nothing_is_adopted_until_the_operator_says_so(
     house.come_to_rest()
     assert strangers(house, A) == {made.server_id: "unverified"}
     assert house.ledger.get([made.id]) == []
-    (swept,) = house.reaping.adopt([A])
+    (swept,) = house.vouching.adopt([A])
     assert (swept["outcome"], swept["actions"]["adopted"]) == ("swept", 1)
     house.come_to_rest()
     assert (house.get(made).status, house.get(made).owner) == (Status.ACTIVE, "alice")
@@ -481,3 +482,55 @@ def test_of_several_that_nothing_proves_the_operator_adopts_the_oldest(
     assert house.get(made).server_id == made.server_id
     assert strangers(house, A) == {planted: "copy"} or planted in strangers(house, A)
     assert house.state(A).foreign == NEED
+
+
+# ---------------------------------------------------------------- operators
+
+
+def test_an_operator_ends_a_copy_and_nothing_else(house: House, made: Instance) -> None:
+    copy = plant(house, A, metadata(house, made))
+    unproven = plant(house, B, metadata(house, made))
+    house.sweep()
+    for server_id, error in ((made.server_id, NotFound), ("s-none", NotFound), (unproven, Invalid)):
+        with pytest.raises(error):
+            house.vouching.end([copy, server_id])
+    assert "delete" not in house.clouds[A].calls + house.clouds[B].calls
+    (ended,) = house.vouching.end([copy])
+    assert ended == {"server": copy, "region": A, "instance": made.id}
+    house.come_to_rest()
+    assert (copy in house.clouds[A].servers, made.server_id in house.clouds[A].servers) == (
+        False,
+        True,
+    )
+    assert (house.get(made), house.state(A).foreign) == (made, Resources())
+    with pytest.raises(NotFound):
+        house.vouching.end([copy])
+
+
+def test_a_copy_that_became_an_instances_own_is_not_ended(house: House, made: Instance) -> None:
+    """As when the ledger was lost since: what a sweep told is checked anew."""
+    copy = plant(house, A, metadata(house, made))
+    house.sweep()
+    kept = house.ledger.strangers(A)
+    house.redis.flushdb()
+    del house.clouds[A].servers[made.server_id]
+    house.come_to_rest()
+    assert house.get(made).server_id == copy
+    house.ledger.note_strangers(A, kept)
+    with pytest.raises(NotFound, match="own by now"):
+        house.vouching.end([copy])
+    assert "delete" not in house.clouds[A].calls
+
+
+def test_where_a_regions_endpoint_moves_its_servers_stay_known_and_are_signed_for_it(
+    house: House, made: Instance
+) -> None:
+    cloud = house.clouds[A]
+    cloud.is_at = cloud.is_at._replace(endpoint="moved")
+    copy = plant(house, A, {}, claim=cloud.show(made.server_id).claim)
+    house.come_to_rest()
+    assert (house.get(made).status, house.get(made).server_id) == (Status.ACTIVE, made.server_id)
+    assert cloud.show(made.server_id).claim is None
+    assert strangers(house, A) == {copy: "unverified"}
+    assert house.state(A).foreign == NEED
+    assert "delete" not in cloud.calls
