@@ -347,7 +347,9 @@ def test_a_removed_region_says_what_can_be_done(oms, stub):
 def test_regions_tells_of_servers_that_say_they_are_ours(oms, stub):
     stub.regions = [region("beta/One", foreign=3, strangers={"unverified": 1, "copy": 2})]
     (remark,) = [it for it in oms("regions").stdout.splitlines() if it.startswith("beta/One:")]
-    assert remark == "beta/One: say they are ours and are not: 2 copy, 1 unverified"
+    assert remark == (
+        "beta/One: foreign, and say they are ours: 2 copy, 1 unverified; see `oms doctor`"
+    )
 
 
 def test_adopt_names_regions_and_needs_to_be_meant(oms, stub):

@@ -174,9 +174,9 @@ def test_a_list_is_read_to_its_last_page_whatever_host_its_links_name(
 
 
 def test_of_what_is_active_nova_sends_nothing_else(
-    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, signing: Signing
 ) -> None:
-    stub.answers[DETAIL] = listing(stub_module, shown("s-1", order.marks, status="ACTIVE"))
+    stub.answers[DETAIL] = listing(stub_module, shown("s-1", order.marks, signing, status="ACTIVE"))
     assert [(it.id, it.marks) for it in connect(stub).active()] == [("s-1", order.marks)]
     assert stub.queries[DETAIL] == ["status=ACTIVE"]
 
