@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import stage
 import yaml
 
+from openmultistack.keyring import make_keyring
 from openmultistack.principal import SCOPES, issue_token, make_signing_key
 
 HERE = Path(__file__).parent
@@ -61,6 +62,7 @@ class Ground(NamedTuple):
 def ground(home: Path) -> Iterator[Ground]:
     """Give a fleet of four regions that a sweep has seen, and where a create has been."""
     make_signing_key(home / "keys")
+    make_keyring(home / "marks.keys")
     issuer = {
         "issuer": "urn:openmultistack:local", "audience": "openmultistack",
         "algorithms": ["ES256"], "jwks_file": "keys/jwks.json",
@@ -73,6 +75,7 @@ def ground(home: Path) -> Iterator[Ground]:
         environment = {
             "OMS_REDIS_URL": url,
             "OMS_ISSUERS_FILE": str(home / "issuers.yaml"),
+            "OMS_MARKS_KEYS_FILE": str(home / "marks.keys"),
             "OMS_FLEET_FILE": str(fleet_file),
             "OS_CLIENT_CONFIG_FILE": str(sim.clouds_file),
         }

@@ -24,6 +24,7 @@ from report import Report, Table, Target, parser, publish
 
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import CONNECT_TIMEOUT_S, OpenStackClouds
 from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
@@ -70,13 +71,13 @@ class Side:
     def use(self, clouds_file: Path) -> None:
         """Reach the clouds as a clouds.yaml says, from now on."""
         regions = {it.name: (it.provider, it.region) for it in self._fleet.regions.values()}
-        clouds = OpenStackClouds(clouds_file, regions, fleet=self.name)
+        clouds = OpenStackClouds(clouds_file, regions, fleet=self.name, keys=lambda: KEYRING)
         of_fleet = (self._ledger, self._fleet, self.name)
         arriving = Arriving(self._ledger, clouds)
         attempts = Attempts(self._ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
         serving = Serving(*of_fleet, attempts)
         leaving = Leaving(self._ledger, clouds, serving.serve)
-        self._destroying = Destroying(self._ledger, clouds, self.name, leaving)
+        self._destroying = Destroying(self._ledger, clouds, leaving)
         room = WaitingRoom(64)
         self._creating = Creating(*of_fleet, arriving, attempts, self._destroying, room)
         self.reaping = Reaping(

@@ -27,6 +27,7 @@ from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.fleet import load_fleet
 from openmultistack.instances import Destroying
@@ -78,13 +79,16 @@ class Reaper:
         fleet = load_fleet(sim.clouds_file, None)
         self.ledger = Ledger(redis, name, lease_ms=LEASE_MS)
         regions = {it.name: (it.provider, it.region) for it in fleet.regions.values()}
-        clouds = OpenStackClouds(sim.clouds_file, regions, fleet=name, shelf=self.ledger)
+        clouds = OpenStackClouds(
+            sim.clouds_file, regions, fleet=name, keys=lambda: KEYRING, shelf=self.ledger
+        )
+        self._clouds = clouds
         of_fleet = (self.ledger, fleet, name)
         arriving = Arriving(self.ledger, clouds)
         attempts = Attempts(self.ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
         serving = Serving(*of_fleet, attempts)
         leaving = Leaving(self.ledger, clouds, serving.serve)
-        destroying = Destroying(self.ledger, clouds, name, leaving)
+        destroying = Destroying(self.ledger, clouds, leaving)
         self.regions = len(regions)
         self.sky = sky
         self.spent: dict[str, list[Spent]] = {it: [] for it in KINDS}
@@ -95,7 +99,7 @@ class Reaper:
 
     def prepare(self) -> None:
         """Fill the clouds and the ledger, and have every connection made."""
-        self.sky.fill(self.ledger)
+        self.sky.fill(self.ledger, lambda region: self._clouds.region(region).place().id)
         self._reap()
 
     def lose(self) -> None:

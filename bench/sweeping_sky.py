@@ -1,6 +1,6 @@
 """A fleet's clouds to sweep: what is in them, what the ledger knows of it, what changes there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -8,7 +8,8 @@ import stage
 from ulid import ULID
 
 from openmultistack.clouds import Marks
-from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing, metadata_of, name_of
 from openmultistack.commands import CreateInstances
 from openmultistack.ledger import Ledger, Wish
 from openmultistack.models import (
@@ -47,24 +48,28 @@ class Sky:
         # Of each region its servers: instance id and server id.
         self.servers: dict[str, list[tuple[str, str]]] = {}
 
-    def fill(self, ledger: Ledger) -> None:
+    def fill(self, ledger: Ledger, place_of: Callable[[str], str]) -> None:
         """Give every region twenty instances whose creates are not proven in the ledger yet.
 
         The last server of each is still being built.
         """
         with ThreadPoolExecutor(FILLED_AT_ONCE) as pool:
             regions = list(self.sim.ask("stats")["regions"])
-            made = pool.map(lambda it: self._fill(ledger, it), regions)
+            made = pool.map(lambda it: self._fill(ledger, it, place_of(it)), regions)
             self.servers = dict(zip(regions, made, strict=True))
 
-    def _fill(self, ledger: Ledger, region: str) -> list[tuple[str, str]]:
+    def _fill(self, ledger: Ledger, region: str, place: str) -> list[tuple[str, str]]:
         offer_all(ledger, [region])
         instances = [f"i-{ULID()}" for _ in range(INSTANCES)]
         offer = Offer(region=region, flavor=FLAVOR, image=IMAGE, network=NETWORK)
         wish = Wish(OWNER, COMMAND, instances, [offer], "first", ttl_ms=DAY_S * 1000)
         placed = ledger.place(wish)
         marks = [self._marks(it.instance_id, placed.created_at_ms) for it in placed.attempts]
-        asked = [{"name": it.server_name, "metadata": metadata_of(it)} for it in marks]
+        signing = Signing(KEYRING, self._fleet, place)
+        asked = [
+            {"name": name_of(signing, it.attempted), "metadata": metadata_of(it, signing)}
+            for it in marks
+        ]
         answer = self._control.post(self._of(region), json=asked).raise_for_status()
         servers = [it["id"] for it in answer.json()]
         self._change(region, built=servers[:-1])

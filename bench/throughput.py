@@ -21,6 +21,7 @@ from load import Load, load
 from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 
+from openmultistack.keyring import make_keyring
 from openmultistack.ledger import Ledger
 from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.principal import SCOPES, issue_token, make_signing_key
@@ -45,6 +46,7 @@ class Ground(NamedTuple):
 def ground(home: Path, regions: int) -> Iterator[Ground]:
     """Prepare a fleet of so many regions, as a first sweep would leave it."""
     make_signing_key(home / "keys")
+    make_keyring(home / "marks.keys")
     names = [f"R{it:02}" for it in range(regions)]
     clouds = {"p1": {"auth": {"auth_url": "http://127.0.0.1:9/v3"}, "regions": names}}
     issuer = {
@@ -65,6 +67,7 @@ def ground(home: Path, regions: int) -> Iterator[Ground]:
                 "OMS_REDIS_URL": url,
                 "OMS_ISSUERS_FILE": str(home / "issuers.yaml"),
                 "OMS_FLEET_FILE": str(home / "fleet.yaml"),
+                "OMS_MARKS_KEYS_FILE": str(home / "marks.keys"),
                 "OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"),
             },
             token,

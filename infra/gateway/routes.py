@@ -32,6 +32,8 @@ ROUTES = (
     Route("POST", "/v1/regions/drain", "reap"),
     Route("POST", "/v1/regions/open", "reap", 120),
     Route("POST", "/v1/regions/forget", "reap", 120),
+    Route("POST", "/v1/regions/adopt", "reap", 180),
+    Route("POST", "/v1/copies/destroy", "reap", 120),
     Route("GET", "/v1/healthz", "list", public=True),
     Route("GET", "/v1/openapi.json", "list", public=True),
 )

@@ -120,8 +120,15 @@ def refuse_to_leave(stacks: Sequence[Stack]) -> None:
         )
 
 
-def forget(stack: Stack) -> None:
-    """Remove what `up` made in the home of a stack that has ended.
+def keeps_marks_keys(stack: Stack) -> bool:
+    """Whether servers may still carry signatures of the stack's keys; ask before it is ended."""
+    if stack.uses_lab or not stack.marks_keys_file.exists():
+        return False
+    return not (stack.home / "valkey").is_dir() or going_on(stack) is not None
+
+
+def forget(stack: Stack, *, but_keys: bool = False) -> None:
+    """Remove what `up` made in the home of a stack that has ended; `but_keys`: not its marks.keys.
 
     Raises:
         StackError: something of it still runs; nothing is removed then.
@@ -136,16 +143,23 @@ def forget(stack: Stack) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    if not but_keys:
+        stack.marks_keys_file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         stack.home.rmdir()
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove `.oms*` of a folder; return what is left, as git has it in its care."""
+    """Remove `.oms*` of a folder; return what is left, as git has it in its care.
+
+    Keys that servers may carry signatures of stay.
+    """
     kept = []
     for path in folder.glob(".oms*"):
         if _tracked(path):
             kept.append(path)
+        elif (path / "marks.keys").exists():
+            continue
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

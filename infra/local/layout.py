@@ -118,6 +118,11 @@ class Stack:
         """Whose tokens are believed."""
         return self.home / "issuers.yaml"
 
+    @property
+    def marks_keys_file(self) -> Path:
+        """Keys that servers' marks are signed with: they outlive the other data, see `clean`."""
+        return self.home / "marks.keys"
+
     def ports(self) -> dict[str, int]:
         """All ports of the stack but the laboratory's."""
         return {"envoy": self.port_base}

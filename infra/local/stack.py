@@ -33,6 +33,7 @@ from supervise import LAB, bring_about, refuse_bad_files, refuse_taken_ports
 from watchers import watched
 
 from openmultistack.errors import ConfigurationError
+from openmultistack.keyring import make_keyring
 from openmultistack.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
@@ -119,6 +120,7 @@ def _put_long_logs_aside(stack: Stack) -> None:
 
 def _write_keys(stack: Stack) -> None:
     make_signing_key(stack.keys)
+    make_keyring(stack.marks_keys_file)
     if stack.issuers_file.exists():
         return
     issuer = {
@@ -152,6 +154,7 @@ def _write_env(stack: Stack) -> None:
         "OS_CLIENT_CONFIG_FILE": stack.clouds_file,
         "OMS_FLEET_FILE": stack.fleet_file or "",
         "OMS_FLEET": stack.fleet_name,
+        "OMS_MARKS_KEYS_FILE": stack.marks_keys_file,
         "OMS_SIGNING_KEY": key,
         "OMS_ISSUERS_FILE": stack.issuers_file,
         "OMS_REDIS_URL": stack.redis_url,
@@ -194,14 +197,17 @@ def clean(folder: Path) -> None:
     """End every stack below a folder, and forget its data."""
     stacks = homes.stacks_below(folder)
     left = [said for it in stacks if (said := homes.going_on(it))]
+    keys = {it.home for it in stacks if homes.keeps_marks_keys(it)}
     if not os.environ.get("FORCE"):
         homes.refuse_to_leave(stacks)
     for it in stacks:
         say(f"ended {homes.end(it)} processes of {it.home}")
     for it in stacks:
-        homes.forget(it)
+        homes.forget(it, but_keys=it.home in keys)
     for said in left:
         say(f"{said}, and are forgotten")
+    for home in sorted(keys):
+        say(f"{home / 'marks.keys'} stays: with it `make up` knows servers that go on for its own")
     for path in homes.remove_leftovers(folder):
         say(f"{path.name} stays: git has it in its care")
 

@@ -20,6 +20,7 @@ from watchers import BIN, NAME_MARK, circus_configuration, upstreams, watched
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.errors import ConfigurationError
 from openmultistack.fleet import load_fleet
+from openmultistack.keyring import read_keyring
 from openmultistack.principal import load_issuers
 
 sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
@@ -45,6 +46,7 @@ def refuse_bad_files(stack: Stack) -> None:
             raise ConfigurationError(str(stack.clouds_file), where, f"{what}; {mend}")
     for issuer in load_issuers(stack.issuers_file).values():
         _ = issuer.keys
+    read_keyring(stack.marks_keys_file)
     _configuration(stack)
 
 

@@ -83,6 +83,8 @@ def _functions(stack: Stack) -> list[Watched]:
         if "clouds" in function.secrets:
             environment["OS_CLIENT_CONFIG_FILE"] = str(stack.clouds_file)
             reads["clouds.yaml"] = (stack.clouds_file, *_beside(stack.clouds_file))
+        if "marks" in function.secrets:
+            environment["OMS_MARKS_KEYS_FILE"] = str(stack.marks_keys_file)
         for replica in range(stack.replicas):
             name = f"{function.name}-{replica + 1}"
             at = stack.socket(name)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.fleet import Fleet, FleetFile
     from openmultistack.http import Handler
     from openmultistack.instances import Destroying
+    from openmultistack.keyring import Keyring, KeyringFile
     from openmultistack.leaving import Leaving
     from openmultistack.ledger import Address, Ledger
     from openmultistack.principal import Callers, Issuer
     from openmultistack.reaper import Reaping
     from openmultistack.serving import Serving
+    from openmultistack.vouching import Vouching
 
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
@@ -104,6 +106,26 @@ def regions() -> Mapping[str, tuple[str, str]]:
 
 
 @cache
+def keyring_file() -> "KeyringFile":
+    """Return the keys that servers' marks are signed with.
+
+    Raises:
+        ConfigurationError: this function was not given any, or they are not as they must be.
+    """
+    from openmultistack.keyring import NO_KEYS, KeyringFile
+
+    path = settings().marks_keys_file
+    if path is None:
+        raise ConfigurationError("environment", "OMS_MARKS_KEYS_FILE", NO_KEYS)
+    return KeyringFile(path)
+
+
+def keyring() -> "Keyring":
+    """Return the keys of now."""
+    return keyring_file().now()
+
+
+@cache
 def clouds() -> "Clouds":
     """Return the regions' clouds; openstacksdk is imported when the first one is called."""
     from openmultistack.clouds import LateClouds
@@ -115,7 +137,9 @@ def clouds() -> "Clouds":
         # The sdk logs addresses and its own retries; what failed is in our own line.
         for name in ("openstack", "keystoneauth"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        return OpenStackClouds(clouds_file(), regions(), fleet=settings().fleet, shelf=ledger())
+        return OpenStackClouds(
+            clouds_file(), regions(), fleet=settings().fleet, keys=keyring, shelf=ledger()
+        )
 
     return LateClouds(list(regions()), opened)
 
@@ -160,7 +184,7 @@ def destroying() -> "Destroying":
     """Return the use case destroy."""
     from openmultistack.instances import Destroying
 
-    return Destroying(ledger(), clouds(), settings().fleet, leaving())
+    return Destroying(ledger(), clouds(), leaving())
 
 
 @cache
@@ -206,6 +230,14 @@ def draining() -> "Draining":
 
 
 @cache
+def vouching() -> "Vouching":
+    """Return the use case of operators who adopt what nothing proves, and end copies."""
+    from openmultistack.vouching import Vouching
+
+    return Vouching(ledger(), fleet(), clouds(), reaping())
+
+
+@cache
 def callers() -> "Callers":
     """Return who names callers; nothing is opened before the first token."""
     from openmultistack.principal import Callers
@@ -220,7 +252,7 @@ def create() -> "Handler":
         from openmultistack import creating as _  # noqa: F401  at start, not later
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, fleet)
+        refuse_bad_configuration(redis_address, issuers, fleet, keyring)
         return http.door("create", endpoints.create_endpoints(creating), callers())
 
 
@@ -229,7 +261,7 @@ def destroy() -> "Handler":
     with lean_imports():
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, regions)
+        refuse_bad_configuration(redis_address, issuers, regions, keyring)
         return http.door("destroy", endpoints.destroy_endpoints(destroying, ledger), callers())
 
 
@@ -256,8 +288,8 @@ def reap() -> "Handler":
     with lean_imports():
         from openmultistack import endpoints, http
 
-        refuse_bad_configuration(redis_address, issuers, fleet)
-        return http.door("reap", endpoints.reap_endpoints(reaping, draining), callers())
+        refuse_bad_configuration(redis_address, issuers, fleet, keyring)
+        return http.door("reap", endpoints.reap_endpoints(reaping, draining, vouching), callers())
 
 
 def refuse_bad_configuration(*read: Callable[[], object]) -> None:

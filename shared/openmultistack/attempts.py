@@ -12,7 +12,7 @@ from threading import BoundedSemaphore
 from typing import Literal, NamedTuple
 
 from openmultistack.arriving import Arriving
-from openmultistack.clouds import Cloud, Clouds, Marks, ServerOrder, keypair_name
+from openmultistack.clouds import Cloud, Clouds, Marks, ServerOrder
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import (
     AccountBroken,
@@ -584,7 +584,7 @@ class _Chase:
         asked, failed = "", ""
         try:
             cloud = reach(self._ledger, self._clouds, attempt.region, self._place)
-            asked = cloud.delete(server_id, marks.keypair)
+            asked = cloud.delete(server_id, marks.attempted if marks.has_keypair else None)
         except CloudError as error:
             self._ledger.report(self._place, str(error), "")
             asked, failed = error.cloud_request_id, str(error)
@@ -615,7 +615,6 @@ def _run(chases: Sequence[_Chase]) -> list[Ending]:
 def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:
     """Return the order for an attempt's server, with the marks that make it known for ours."""
     command = wanted.command
-    keypair = keypair_name(wanted.fleet, attempt.instance_id, attempt.number)
     marks = Marks(
         fleet=wanted.fleet,
         instance_id=attempt.instance_id,
@@ -625,7 +624,7 @@ def server_order(attempt: Attempt, offer: Offer, wanted: Wanted) -> ServerOrder:
         labels=command.labels,
         created_at_ms=wanted.created_at_ms,
         expires_at_ms=wanted.expires_at_ms,
-        keypair=keypair if command.ssh_public_key else None,
+        has_keypair=command.ssh_public_key is not None,
         idempotency=wanted.idempotency.get(attempt.instance_id, ""),
     )
     return ServerOrder(

@@ -2,6 +2,11 @@
 
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
+# What names of instances, keys and values of labels are of, and how long each may be.
+NAME_PATTERN, VALUE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[A-Za-z0-9._:/@+ -]*"
+LABEL_CHARS = 63
+# An owner is written into Nova metadata, whose values end at 255 characters.
+OWNER_CHARS = 200
 # How many requests a process serves at once, if `THREADS` says nothing else: they wait nearly all
 # the time, for clouds and the ledger.
 THREADS = 64

@@ -16,12 +16,12 @@ from pydantic import (
     model_validator,
 )
 
+from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, VALUE_PATTERN
 from openmultistack.models import Quota
 
 # Nova takes user_data as base64 of at most this many characters (API schema, `maxLength`).
 USER_DATA_MAX_BASE64_CHARS = 65535
 # Metadata values are bounded by Nova to 255 characters; keys of ours take a prefix off that.
-LABEL_CHARS = 63
 # With our own marks this stays far below Nova's default of 128 metadata items.
 LABELS_MAX = 16
 INSTANCES_MAX = 100
@@ -99,15 +99,9 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LABEL_CHARS)
-]
-LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LABEL_CHARS)
-]
-LabelValue = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@+ -]*$", max_length=LABEL_CHARS)
-]
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=LABEL_CHARS)]
+LabelKey = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=LABEL_CHARS)]
+LabelValue = Annotated[str, StringConstraints(pattern=f"^{VALUE_PATTERN}$", max_length=LABEL_CHARS)]
 Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_labels)]
 
 
@@ -193,6 +187,22 @@ class ForgetRegions(Frozen):
     """The command of `POST /regions/forget`."""
 
     regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        min_length=1, max_length=64
+    )
+
+
+class AdoptUnverified(Frozen):
+    """The command of `POST /regions/adopt`."""
+
+    regions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
+        min_length=1, max_length=64
+    )
+
+
+class DestroyCopies(Frozen):
+    """The command of `POST /copies/destroy`."""
+
+    servers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = Field(
         min_length=1, max_length=64
     )
 

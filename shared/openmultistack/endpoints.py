@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a function has only its own use case
     from openmultistack.instances import Destroying
     from openmultistack.ledger import Ledger
     from openmultistack.reaper import Reaping
+    from openmultistack.vouching import Vouching
 
 PAGE_MAX = 1000
 PAGE_DEFAULT = 100
@@ -97,10 +98,19 @@ def renew_endpoints(
 
 
 def reap_endpoints(
-    reaping: "Callable[[], Reaping]", draining: "Callable[[], Draining]"
+    reaping: "Callable[[], Reaping]",
+    draining: "Callable[[], Draining]",
+    vouching: "Callable[[], Vouching]",
 ) -> list[Endpoint]:
     """`POST /reap`, and what else is the operators'."""
-    from openmultistack.commands import DrainRegions, ForgetRegions, OpenRegions, Reap
+    from openmultistack.commands import (
+        AdoptUnverified,
+        DestroyCopies,
+        DrainRegions,
+        ForgetRegions,
+        OpenRegions,
+        Reap,
+    )
 
     def reap(call: Call) -> Reply:
         reaped = reaping().reap(now=parse(Reap, call.body or b"{}").now)
@@ -116,8 +126,16 @@ def reap_endpoints(
     def forget(call: Call) -> Reply:
         return _regions(draining().forget(parse(ForgetRegions, call.body).regions))
 
+    def adopt(call: Call) -> Reply:
+        return Reply(200, {"regions": vouching().adopt(parse(AdoptUnverified, call.body).regions)})
+
+    def end(call: Call) -> Reply:
+        return Reply(200, {"copies": vouching().end(parse(DestroyCopies, call.body).servers)})
+
     return [
         Endpoint("POST", "/reap", "fleet:reap", reap),
+        Endpoint("POST", "/regions/adopt", "fleet:reap", adopt),
+        Endpoint("POST", "/copies/destroy", "fleet:reap", end),
         Endpoint("POST", "/regions/drain", "fleet:drain", drain),
         Endpoint("POST", "/regions/open", "fleet:drain", open_),
         Endpoint("POST", "/regions/forget", "fleet:drain", forget),
@@ -278,6 +296,7 @@ def _region(state: RegionState) -> dict[str, Any]:
         "last_error": state.last_error,
         "last_error_at": _at(state.last_error_at_ms),
         "swept_at": _at(state.swept_at_ms),
+        "strangers": dict(state.strangers),
     }
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from openmultistack.clouds import Clouds, keypair_name
+from openmultistack.clouds import Attempted, Clouds
 from openmultistack.errors import (
     CloudError,
     Invalid,
@@ -43,10 +43,9 @@ class Page(NamedTuple):
 class Destroying:
     """The use case destroy."""
 
-    def __init__(self, ledger: Ledger, clouds: Clouds, fleet_name: str, leaving: Leaving) -> None:
+    def __init__(self, ledger: Ledger, clouds: Clouds, leaving: Leaving) -> None:
         self._ledger = ledger
         self._clouds = clouds
-        self._fleet_name = fleet_name
         self._leaving = leaving
 
     def destroy_ids(self, owner: str, instance_ids: Sequence[str]) -> list[Instance]:
@@ -100,12 +99,11 @@ class Destroying:
 
     def _ask(self, instance: Instance, server_id: str, why: str) -> None:
         attempt = Attempt(instance.id, instance.attempt, instance.region)
-        keypair = keypair_name(self._fleet_name, instance.id, instance.attempt)
+        its_keypair = Attempted(instance.id, instance.attempt) if instance.has_keypair else None
         asked, failed = "", ""
         try:
-            asked = reach(self._ledger, self._clouds, instance.region).delete(
-                server_id, keypair if instance.has_keypair else None
-            )
+            cloud = reach(self._ledger, self._clouds, instance.region)
+            asked = cloud.delete(server_id, its_keypair)
         except (NotConfigured, PlaceMoved) as error:
             failed = str(error)  # this process has older files, or the next sweep tells of it
         except CloudError as error:

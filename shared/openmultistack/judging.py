@@ -1,9 +1,9 @@
 """What follows from what ledger and cloud each show of one slot; nothing is asked or done here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from openmultistack.clouds import Server
+from openmultistack.clouds import Attempted, Server
 from openmultistack.ledger import Slot
 from openmultistack.models import Instance, Status
 
@@ -172,12 +172,11 @@ def has_taken_over(instance: Instance, present: Server | None, other: Server) ->
 
     Nothing is deleted for one that may still come to nothing, or is leaving.
     """
-    if present is None or present.id == other.id or present.marks is None:
+    if present is None or present.id == other.id:
         return False
-    its_own = (present.marks.instance_id, present.marks.attempt) == (instance.id, instance.attempt)
-    return its_own and STAGE.get(present.status, -1) >= STAGE.get(
-        other.status, STAGE[Status.ACTIVE]
-    )
+    return present.is_of(Attempted(instance.id, instance.attempt)) and STAGE.get(
+        present.status, -1
+    ) >= STAGE.get(other.status, STAGE[Status.ACTIVE])
 
 
 class Marked(NamedTuple):
@@ -188,23 +187,36 @@ class Marked(NamedTuple):
 
 
 def sort_marked(
-    servers: Iterable[Server], slots: Iterable[Slot], instances: Mapping[str, Instance]
+    region: str,
+    servers: Iterable[Server],
+    slots: Iterable[Slot],
+    instances: Mapping[str, Instance],
+    known: Container[str] = (),
 ) -> Marked:
-    """Tell an attempt's server from copies of it: it is the ledger's, else the oldest."""
-    held = {it.server_id for it in slots} | {it.server_id for it in instances.values()}
+    """Tell an attempt's server from copies of it: it is the ledger's, else the oldest.
+
+    `known`: ids of what was a copy before; it stays one.
+    """
+    # Since an old copy of the ledger came back an attempt elsewhere may have the same number.
+    its_own = {
+        (it.id, it.attempt): it.server_id
+        for it in instances.values()
+        if it.server_id and it.region == region
+    }
+    its_own |= {it[:2]: it.server_id for it in slots if it.server_id}
     chosen: dict[tuple[str, int], Server] = {}
     copies = []
-    for it in sorted(servers, key=lambda it: _rank(it, held)):
+    for it in sorted(servers, key=_age):
         if it.marks is None:
             continue
-        key = (it.marks.instance_id, it.marks.attempt)
-        if key in chosen:
+        key = it.marks.attempted
+        is_copy = its_own[key] != it.id if key in its_own else it.id in known
+        if is_copy or key in chosen:
             copies.append(it)
         else:
             chosen[key] = it
     return Marked(chosen, tuple(copies))
 
 
-def _rank(server: Server, held: set[str | None]) -> tuple[bool, bool, str, str]:
-    gone = server.status == Status.DELETED
-    return server.id not in held, gone, server.created_at, server.id
+def _age(server: Server) -> tuple[bool, str, str]:
+    return server.status == Status.DELETED, server.created_at, server.id

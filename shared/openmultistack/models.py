@@ -188,6 +188,8 @@ class RegionState(NamedTuple):
     last_error: str | None = None
     last_error_at_ms: int | None = None
     swept_at_ms: int | None = None
+    # Of the foreign servers how many say that they are the fleet's, by kind.
+    strangers: Mapping[str, int] = {}
 
     @property
     def provider(self) -> str:

@@ -5,7 +5,9 @@ from typing import Any, get_args
 
 from openmultistack import errors
 from openmultistack.commands import (
+    AdoptUnverified,
     CreateInstances,
+    DestroyCopies,
     DrainRegions,
     ForgetRegions,
     OpenRegions,
@@ -92,6 +94,12 @@ _SCHEMAS: Mapping[str, Json] = {
         last_error=_maybe(_TEXT),
         last_error_at=_maybe(_TIME),
         swept_at=_maybe(_TIME),
+        strangers={
+            "type": "object",
+            "additionalProperties": _COUNT,
+            "description": "of the foreign servers those that say they are the fleet's: how many"
+            " are a `copy`, `unsigned` or `unverified`",
+        },
     ),
     "Sweep": _object(
         region=_TEXT,
@@ -271,6 +279,19 @@ def _regions() -> Json:
                 body="ForgetRegions",
             )
         },
+        "/regions/adopt": {
+            "post": _operation(
+                "Sweep regions, and adopt servers whose marks nothing proves", "fleet:reap",
+                (200, _object(regions=_list(_ref("Sweep")))), *_BAD_BODY, body="AdoptUnverified",
+            )
+        },
+        "/copies/destroy": {
+            "post": _operation(
+                "Delete servers that are copies of an instance's", "fleet:reap",
+                (200, _object(copies=_list(_object(server=_TEXT, region=_TEXT, instance=_TEXT)))),
+                *_BAD_BODY, errors.NotFound, body="DestroyCopies",
+            )
+        },
     }  # fmt: skip
 
 
@@ -320,10 +341,16 @@ def _paths() -> Json:
     }  # fmt: skip
 
 
+_COMMANDS = (
+    CreateInstances, RenewInstance, DrainRegions, OpenRegions, ForgetRegions, AdoptUnverified,
+    DestroyCopies, Reap,
+)  # fmt: skip
+
+
 def document() -> Json:
     """Return the whole document."""
     schemas = dict(_SCHEMAS)
-    for model in (CreateInstances, RenewInstance, DrainRegions, OpenRegions, ForgetRegions, Reap):
+    for model in _COMMANDS:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NewType
 
+from openmultistack.bounds import OWNER_CHARS
 from openmultistack.errors import InsufficientScope, Unauthenticated
 from openmultistack.issuers import Issuer, load_issuers
 from openmultistack.keys import PublicKey
@@ -42,8 +43,6 @@ SCOPES = (
     "tokens:own",
     "fleet:tokens",
 )
-# An owner is written into Nova metadata, whose values end at 255 characters.
-OWNER_CHARS = 200
 # Of a token's `jti` so much is shown.
 JTI_CHARS = 255
 # Tokens that a process remembers as proven.

@@ -126,7 +126,11 @@ class Reaping:
             why = "it waited in vain for a slot" if waited else "its time is up"
             self._destroying.mark(instance, why=why, only_if="due", ended="expired")
 
-    def sweep(self, region: str) -> dict[str, Any]:
+    def adopt(self, regions: Sequence[str]) -> list[dict[str, Any]]:
+        """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat."""
+        return [self.sweep(it, adopt_unverified=True) for it in regions]
+
+    def sweep(self, region: str, *, adopt_unverified: bool = False) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
         began = time.monotonic()
         sweep = Sweep(
@@ -136,6 +140,7 @@ class Reaping:
             fleet_name=self._fleet_name,
             clouds=self._clouds,
             leaving=self._leaving,
+            adopt_unverified=adopt_unverified,
         )
         try:
             outcome, error = self._swept(region, sweep)

@@ -23,6 +23,8 @@ class Settings(NamedTuple):
     fleet_file: Path | None = None
     # OS_CLIENT_CONFIG_FILE, as openstacksdk names it.
     clouds_file: Path | None = None
+    # Keys that servers' marks are signed with; without any nothing is asked of a cloud.
+    marks_keys_file: Path | None = None
     # How long an attempt may stay unproven; a POST alone may take 35 s of it.
     lease_s: int = 120
     # How many requests a process serves at once: functions-framework's own variable.
@@ -60,6 +62,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "issuers_file": ("OMS_ISSUERS_FILE", Path),
     "fleet_file": ("OMS_FLEET_FILE", Path),
     "clouds_file": ("OS_CLIENT_CONFIG_FILE", Path),
+    "marks_keys_file": ("OMS_MARKS_KEYS_FILE", Path),
     "lease_s": ("OMS_LEASE_S", _lease_s),
     "threads": ("THREADS", _threads),
 }

@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from functools import partial
 
 from openmultistack.attempts import Pursuit, wanted_again
-from openmultistack.clouds import Clouds, Server, Survey, keypair_attempt
+from openmultistack.clouds import Attempted, Clouds, Server, Survey
 from openmultistack.clouds.meanings import is_quota
 from openmultistack.errors import CloudError, RateLimited, Unreachable
 from openmultistack.fleet import Fleet
-from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted, sort_marked
+from openmultistack.judging import Act, Case, Marked, judge, may_be_adopted
 from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.logs import tell_deletion
+from openmultistack.marking import Marking, instances_told_of
 from openmultistack.models import Instance, Resources, Status
+from openmultistack.recognizing import Recognized
 from openmultistack.yielding import Yielding
 
 # What a region offers changes rarely; what proves stale is read again at once.
@@ -41,6 +43,7 @@ class Sweep:
         fleet_name: str,
         clouds: Clouds,
         leaving: Leaving,
+        adopt_unverified: bool = False,
     ) -> None:
         self._region = region
         self._ledger = ledger
@@ -48,6 +51,15 @@ class Sweep:
         self._rule = fleet.configured[region].rule
         self._fleet_name = fleet_name
         self._cloud = clouds.region(region)
+        self._marking = Marking(
+            region,
+            self._cloud,
+            ledger,
+            fleet,
+            fleet_name,
+            self._one_of_many,
+            adopt_unverified=adopt_unverified,
+        )
         self._yielding = Yielding(region, ledger, clouds)
         self._leaving = leaving
         self._leavers: list[Leaver] = []
@@ -67,18 +79,22 @@ class Sweep:
         if not self._bind():
             return
         survey = self._seen(self._cloud.survey())
-        ids = {it.marks.instance_id for it in survey.servers if it.marks}
+        ids = instances_told_of(survey)
         # Read after the cloud: what the ledger has gained meanwhile is not taken for missing.
         view = self._ledger.view(self._region, ids)
-        marked = sort_marked(survey.servers, view.slots, view.instances)
+        recognized, marked = self._marking.recognize(survey, view)
+        survey = survey._replace(servers=recognized.servers)
         self._reach_again(view)
         if self._hold_unknown(view, marked, started_ms):
             view = self._ledger.view(self._region, ids)
         # Only when all that is there is counted: the region may be used from here on.
-        unread = self._take(survey, view, marked)
+        unread = self._take(survey, view, marked, recognized)
         cases = list(self._judged(survey, view, marked, started_ms))
         self._do_all(cases)
-        self._forget_keypairs(survey, view)
+        gone = {it.server_id for it in self._leavers}
+        to_sign = recognized.to_sign - gone
+        self._marking.sign([it for it in marked.by_attempt.values() if it.id in to_sign])
+        self._marking.forget_keypairs(survey, view)
         self._delete_outdone(survey, [it for it in cases if it.act.what == "yield"])
         self._see_them_gone()
         if unread:
@@ -124,7 +140,9 @@ class Sweep:
             return None
         return self._cloud.show(slot.server_id)
 
-    def _take(self, survey: Survey, view: View, marked: Marked) -> CloudError | None:
+    def _take(
+        self, survey: Survey, view: View, marked: Marked, recognized: Recognized
+    ) -> CloudError | None:
         """Write down caps, foreign usage and, when it is old, the catalogue.
 
         Copies of an attempt's server hold no slot of ours: they count as foreign. Returns why the
@@ -134,6 +152,7 @@ class Sweep:
         ours = {slot.server_id for slot in view.slots}
         others = [it for it in survey.servers if it.marks is None and it.id not in ours]
         others += marked.copies
+        marks_seen = self._marking.note(view, recognized, marked)
         age_ms = self._ledger.catalogue_age_ms(self._region)
         old = age_ms is None or age_ms > CATALOGUE_MAX_AGE_MS
         try:
@@ -150,6 +169,7 @@ class Sweep:
             max_building=self._rule.max_building,
             starts_per_minute=self._rule.starts_per_minute,
             retiring=not self._rule.enabled,
+            marks_seen=marks_seen,
         )
         return None
 
@@ -259,8 +279,9 @@ class Sweep:
 
     def _is_certain(self, slot: Slot, server: Server) -> bool:
         """Whether the cloud shows a server as this very attempt's: else it may be anybody's."""
-        marks = server.marks
-        certain = marks is not None and (marks.instance_id, marks.attempt) == slot[:2]
+        attempted = Attempted(slot.instance_id, slot.attempt)
+        marked = server.marks is not None and server.marks.attempted == attempted
+        certain = marked or (server.id == slot.server_id and server.is_of(attempted))
         if not certain:
             said = f"server {server.id} lacks the marks of {slot.instance_id}/{slot.attempt}"
             self._ledger.report(self._region, f"{said}: it is not deleted", "")
@@ -282,7 +303,9 @@ class Sweep:
             why=why,
         )
         try:
-            asked = self._cloud.delete(server.id, server.marks.keypair if server.marks else None)
+            keyed = server.marks is None or server.marks.has_keypair
+            its_keypair = Attempted(slot.instance_id, slot.attempt) if keyed else None
+            asked = self._cloud.delete(server.id, its_keypair)
         except CloudError as error:
             tell(cloud_request_id=error.cloud_request_id, failed=str(error))
             raise
@@ -325,21 +348,6 @@ class Sweep:
                 with self._one_of_many():
                     self._delete(it.slot, it.instance, it.server, it.act.why)
 
-    def _forget_keypairs(self, survey: Survey, view: View) -> None:
-        """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
-        needed = {(slot.instance_id, slot.attempt) for slot in view.slots}
-        needed |= {(it.marks.instance_id, it.marks.attempt) for it in survey.servers if it.marks}
-        for name in survey.keypairs:
-            if keypair_attempt(name, self._fleet_name) not in needed:
-                with self._one_of_many():
-                    asked = self._cloud.forget_keypair(name)
-                    tell_deletion(
-                        region=self._region,
-                        keypair=name,
-                        why="its server is gone",
-                        cloud_request_id=asked,
-                    )
-
     def _see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""
         until = time.monotonic() + GONE_WITHIN_S
@@ -380,6 +388,6 @@ def _found(region: str, server: Server) -> Instance:
         attempt=marks.attempt,
         created_at_ms=marks.created_at_ms,
         expires_at_ms=marks.expires_at_ms,
-        has_keypair=marks.keypair is not None,
+        has_keypair=marks.has_keypair,
         idempotency=marks.idempotency,
     )

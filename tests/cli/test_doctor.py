@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from openmultistack.cli import clouds_entries, doctor
+from openmultistack.clouds import Claim, Marks, Server
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.errors import AccountBroken, NoSuchRegion, Unreachable
 from openmultistack.fleet import Fleet, Region
-from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources
+from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources, Status
 
 CATALOGUE = Catalogue(
     flavors=(Flavor(id="1", name="m1.small", vcpus=1, ram_mb=2048, disk_gb=20),),
@@ -51,6 +52,12 @@ def clouds(monkeypatch):
     made = {name: FakeCloud(CATALOGUE, quota) for name in ("alpha/One", "alpha/Two")}
     monkeypatch.setattr(doctor, "_clouds", lambda *_: made.__getitem__)
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch):
+    """Nothing of the machine's own stack takes part."""
+    monkeypatch.delenv("OMS_MARKS_KEYS_FILE", raising=False)
 
 
 @pytest.fixture
@@ -230,7 +237,7 @@ def test_private_addresses_alone_are_worth_a_note_and_nothing_to_mend(clouds):
     for address, noted in (("10.0.0.2", True), ("8.8.8.8", False)):
         here = (Address(address, 4, "net"),)
         cloud.servers[server.id] = server._replace(addresses=here)
-        told = [it for it in doctor._region(*region_of(cloud)) if it.note]  # noqa: SLF001  one region
+        told = [it for it in doctor._region(*region_of(cloud), {}) if it.note]  # noqa: SLF001  one region
         assert bool(told) is noted
 
 
@@ -290,3 +297,67 @@ def test_a_wrong_region_name_is_mended_by_one_of_the_catalogues(examine, clouds,
     code, ((where, what, how),) = examine(FLEET)
     assert (code, where, how) == (1, "alpha/Two", mend)
     assert what.startswith("the service catalog has no compute service for region Tow; it has")
+
+
+# ---------------------------------------------------------------- marks
+
+ONE = Marks("default", "i-" + "0" * 26, 1, "alice", "ci", {}, 0, 1)
+
+
+def marked(server_id, **more):
+    need = Resources(instances=1, vcpus=1, ram_mb=1)
+    return Server(server_id, Status.ACTIVE, "small", "i", need, **more)
+
+
+@pytest.fixture
+def said(clouds_file, capsys, monkeypatch, tmp_path):
+    """Examine with two keys; returns what is said of each."""
+    file = tmp_path / "marks.keys"
+    file.write_text(f"new:{'A' * 43}\nold:{'A' * 42}E\n")
+    monkeypatch.setenv("OMS_MARKS_KEYS_FILE", str(file))
+
+    def examine():
+        doctor.examine(clouds_file, None, as_json=True)
+        found = json.loads(capsys.readouterr().out)["findings"]
+        return {(it["where"], it["what"]) for it in found}
+
+    return examine
+
+
+def test_each_key_is_told_with_the_servers_that_carry_it(said, clouds):
+    carried = "key old verifies only: {} servers carry it"
+    clouds["alpha/One"].servers = {
+        "s-1": marked("s-1", marks=ONE, signed_by="new"),
+        "s-2": marked("s-2", marks=ONE._replace(attempt=2), signed_by="old"),
+    }
+    found = said()
+    assert ("marks", "keys: new, old") in found
+    assert ("marks", "key new signs: 1 servers carry it") in found
+    assert ("marks", carried.format(1)) in found
+    del clouds["alpha/One"].servers["s-2"]
+    assert ("marks", carried.format(0) + "; it may leave the file") in said()
+
+
+def test_an_old_key_is_not_said_to_be_free_while_a_region_does_not_answer(said, clouds):
+    clouds["alpha/Two"].fault = lambda _: Unreachable("away")
+    told = [what for where, what in said() if where == "marks" and "old verifies" in what]
+    assert told == ["key old verifies only: 0 servers carry it; not every region was seen"]
+
+
+def test_servers_that_say_they_are_ours_are_named(said, clouds):
+    clouds["alpha/Two"].servers = {
+        "s-1": marked("s-1", marks=ONE, signed_by="new"),
+        "s-2": marked("s-2", marks=ONE, signed_by="new"),
+        "s-3": marked("s-3", claim=Claim(ONE, "unsigned")),
+        "s-4": marked("s-4", claim=Claim(ONE, "unverified")),
+    }
+    told = {what for where, what in said() if where == "alpha/Two"}
+    for part in ("unsigned servers: s-3;", "unverified servers: s-4;", "same marks on s-1, s-2;"):
+        assert any(part in it for it in told), told
+
+
+def test_a_file_of_keys_that_is_no_good_is_to_mend_and_never_shown(said, tmp_path):
+    (tmp_path / "marks.keys").write_text("k1:SECRET")
+    found = said()
+    assert ("marks", "the keys are no good") in found
+    assert "k1:SECRET" not in str(found)

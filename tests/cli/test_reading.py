@@ -11,7 +11,7 @@ def region(name: str, *, state: str = "up", held: int = 0, foreign: int = 0, **m
         "region": name, "provider": name.partition("/")[0], "state": state, **counts,
         "resources": {"instances": counts, "vcpus": vcpus, "ram_mb": vcpus},
         "building": 0, "max_building": None, "drained": None, "resting_s": 0,
-        "last_error": None, "last_error_at": None, "swept_at": None,
+        "last_error": None, "last_error_at": None, "swept_at": None, "strangers": {},
     } | more  # fmt: skip
 
 
@@ -339,3 +339,39 @@ def test_a_removed_region_says_what_can_be_done(oms, stub):
         "beta/One: is out of reach: its provider was taken out of clouds.yaml: put it back, under"
         " any name, or `oms regions forget beta/One --yes`"
     )
+
+
+# ---------------------------------------------------------------- servers that nothing proves
+
+
+def test_regions_tells_of_servers_that_say_they_are_ours(oms, stub):
+    stub.regions = [region("beta/One", foreign=3, strangers={"unverified": 1, "copy": 2})]
+    (remark,) = [it for it in oms("regions").stdout.splitlines() if it.startswith("beta/One:")]
+    assert remark == (
+        "beta/One: foreign, and say they are ours: 2 copy, 1 unverified; see `oms doctor`"
+    )
+
+
+def test_adopt_names_regions_and_needs_to_be_meant(oms, stub):
+    assert "--unverified" in oms("adopt", "alpha/*", code=2).stderr
+    assert "name the regions" in oms("adopt", "--unverified", code=2).stderr
+    assert stub.asked == []
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("swept", 0), ("busy", 1), ("failed", 1)])
+def test_adopt_asks_for_it_and_shows_what_came_of_it(oms, stub, outcome, code):
+    document = {"regions": [swept("alpha/RegionOne", outcome, adopted=2)]}
+    stub.instead["POST", "/v1/regions/adopt"] = [(200, document, {})] * 2
+    assert "2 adopted" in oms("adopt", "alpha/*", "--unverified", code=code).stdout
+    assert oms.json("adopt", "alpha/*", "--unverified", code=code) == document
+    assert [it.body for it in stub.asked] == [{"regions": ["alpha/*"]}] * 2
+
+
+def test_a_copy_is_ended_by_its_servers_id_alone(oms, stub):
+    ended = {"server": "s-1", "region": "alpha/RegionOne", "instance": "i-1"}
+    stub.instead["POST", "/v1/copies/destroy"] = [(200, {"copies": [ended]}, {})] * 2
+    shown = oms("destroy", "--copy", "s-1").stdout
+    assert shown == "s-1 in alpha/RegionOne goes; it was a copy of i-1's server\n"
+    assert oms.json("destroy", "--copy", "s-1") == {"copies": [ended]}
+    assert [it.body for it in stub.asked] == [{"servers": ["s-1"]}] * 2
+    assert "alone" in oms("destroy", "--copy", "s-1", "i-1", code=2).stderr

@@ -22,6 +22,7 @@ REGION: Mapping[str, Any] = {
     "region": EVIL, "provider": EVIL, "state": "down", **COUNTS, "building": 0,
     "resources": {"instances": COUNTS, "vcpus": COUNTS, "ram_mb": COUNTS}, "max_building": None,
     "drained": EVIL, "resting_s": 5, "last_error": EVIL, "last_error_at": AT, "swept_at": AT,
+    "strangers": {EVIL: 1},
 }  # fmt: skip
 SWEEP = {"region": EVIL, "outcome": "failed", "error": EVIL, "actions": {EVIL: 1}, "duration_ms": 1}
 EVENT = {"at": AT, "what": EVIL, "region": EVIL, "attempt": 1, "why": EVIL}
@@ -38,6 +39,10 @@ ANSWERS: Mapping[tuple[str, str], object] = {
     ("POST", "/v1/regions/drain"): {"regions": [REGION]},
     ("POST", "/v1/regions/open"): {"regions": [REGION]},
     ("POST", "/v1/regions/forget"): {"regions": [REGION]},
+    ("POST", "/v1/regions/adopt"): {"regions": [SWEEP]},
+    ("POST", "/v1/copies/destroy"): {
+        "copies": [{"server": EVIL, "region": EVIL, "instance": EVIL}],
+    },
     ("POST", "/v1/reap"): {"regions": [SWEEP], "expired": 1, "forgotten": 1},
 }  # fmt: skip
 COMMANDS = (
@@ -45,6 +50,7 @@ COMMANDS = (
     ("renew", ID, "--ttl", "1h"), ("destroy", ID), ("create", "--image", "i", "--size", "s"),
     ("create", "--image", "i", "--size", "s", "--wait"), ("regions",), ("drain", "a"),
     ("open", "a"), ("regions", "forget", "a", "--yes"), ("reap",),
+    ("adopt", "a", "--unverified"), ("destroy", "--copy", "s-1"),
 )  # fmt: skip
 
 
@@ -63,7 +69,7 @@ def assert_printable(shown: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_writes_what_is_not_printable(oms: Any, evil: Any, command: Any) -> None:
     assert evil
-    done = oms(*command, code=1 if command == ("reap",) else 0)
+    done = oms(*command, code=1 if command[0] in ("reap", "adopt") else 0)
     assert done.stdout
     assert_printable(done.stdout)
     assert_printable(done.stderr)

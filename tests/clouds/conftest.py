@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.models import Flavor, Image, Network, Offer
 
@@ -49,10 +51,21 @@ def connect(tmp_path: Path) -> Callable[[Any], Any]:
     def cloud(stub: Any) -> Any:
         file = tmp_path / "clouds.yaml"
         file.write_text(stub.clouds_yaml())
-        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet=FLEET)
+        clouds = OpenStackClouds(
+            file, {REGION: ("stub", "RegionOne")}, fleet=FLEET, keys=lambda: KEYRING
+        )
         return clouds.region(REGION)
 
     return cloud
+
+
+@pytest.fixture
+def signing(stub: Any, connect: Callable[[Any], Any]) -> Signing:
+    """Return what marks of servers in the stub's region are signed with, and for."""
+    place = connect(stub).place().id
+    stub.requests.clear()
+    stub.bodies.clear()
+    return Signing(KEYRING, FLEET, place)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import openstack
 import pytest
 from ulid import ULID
 
-from openmultistack.clouds import Cloud, Marks, Server, ServerOrder
-from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds import Attempted, Cloud, Marks, Server, ServerOrder
+from openmultistack.clouds.fake import KEYRING, FakeCloud
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.errors import (
     CatalogueStale,
@@ -90,7 +90,9 @@ class OpenStackGround:
         self.names = names
         provider, region = label.split("/")
         regions = {label: (provider, region)}
-        self.cloud = OpenStackClouds(clouds_file, regions, fleet=self.fleet).region(label)
+        self.cloud = OpenStackClouds(
+            clouds_file, regions, fleet=self.fleet, keys=lambda: KEYRING
+        ).region(label)
         config = openstack.config.OpenStackConfig(
             config_files=[str(clouds_file)], load_envvars=False
         )
@@ -120,11 +122,11 @@ class OpenStackGround:
 
     def clean(self) -> None:
         """Delete what the test made, also if it failed."""
-        left = [it.id for it in self.compute.servers() if it.name.startswith("oms-i-contract-")]
+        left = [it.id for it in self.compute.servers() if it.name.startswith(f"oms-{self.fleet}-")]
         for server_id in [*left, *self._foreign]:
             self.compute.delete_server(server_id, ignore_missing=True)
         for name in self.keypairs():
-            if name.startswith("oms-i-contract-"):
+            if name.startswith(f"oms-{self.fleet}-"):
                 self.compute.delete_keypair(name, ignore_missing=True)
 
 
@@ -170,7 +172,7 @@ def order_of(ground: Ground, offer: Offer, **more: Any) -> ServerOrder:
     """Return an order for a server of an instance of its own."""
     fields = {
         "fleet": ground.fleet,
-        "instance_id": f"i-contract-{ULID()}",
+        "instance_id": f"i-{ULID()}",
         "attempt": 3,
         "owner": "repo:müller/x, y",
         "name": "ci",
@@ -208,10 +210,11 @@ def test_a_region_tells_its_security_groups_by_their_ids(ground: Ground) -> None
 def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer) -> None:
     """One server for the whole life, as each costs the laboratory seconds."""
     order = order_of(ground, offer)
-    marks = order.marks._replace(keypair=order.marks.server_name)
+    marks = order.marks._replace(has_keypair=True)
     order = order._replace(marks=marks, ssh_public_key=SSH_KEY, user_data="#!/bin/sh\n")
     server_id = ground.cloud.create(order)
-    assert marks.keypair in ground.keypairs()
+    name = f"oms-{ground.fleet}-{marks.instance_id}-{marks.attempt}-"
+    assert any(it.startswith(name) for it in ground.keypairs())
 
     seen = until(ground, lambda: found(ground, server_id))
     assert seen.marks == marks
@@ -230,11 +233,11 @@ def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer
     ground.cloud.mark(server_id, later)
     assert until(ground, lambda: found(ground, server_id)).marks == later
 
-    ground.cloud.delete(server_id, marks.keypair)
+    ground.cloud.delete(server_id, marks.attempted)
     until(ground, lambda: ground.cloud.show(server_id) is None)
     assert found(ground, server_id) is None
-    assert marks.keypair not in ground.keypairs()
-    ground.cloud.delete(server_id, marks.keypair)  # gone is no error
+    assert not any(it.startswith(name) for it in ground.keypairs())
+    ground.cloud.delete(server_id, marks.attempted)  # gone is no error
     with pytest.raises(CloudError) as refusal:
         ground.cloud.mark(server_id, later)
     assert not isinstance(refusal.value, Unreachable)  # nor is it an outage
@@ -249,7 +252,7 @@ def test_a_server_can_be_deleted_while_it_is_built(ground: Ground, offer: Offer)
 
 def test_what_never_was_is_not_shown_and_may_be_deleted(ground: Ground) -> None:
     assert ground.cloud.show(NOWHERE) is None
-    ground.cloud.delete(NOWHERE, "oms-no-such-keypair")
+    ground.cloud.delete(NOWHERE, Attempted("i-none", 1))
 
 
 # ---------------------------------------------------------------- others
@@ -287,12 +290,12 @@ def test_what_is_offered_no_more_is_refused_as_stale(
 ) -> None:
     gone = getattr(offer, what)._replace(id=NOWHERE)
     order = order_of(ground, offer._replace(**{what: gone}))
-    marks = order.marks._replace(keypair=order.marks.server_name)
+    marks = order.marks._replace(has_keypair=True)
     order = order._replace(marks=marks, ssh_public_key=SSH_KEY)
     with pytest.raises(CatalogueStale):
         ground.cloud.create(order)
     assert not _made(ground, order)
-    assert marks.keypair not in ground.keypairs()
+    assert not any(marks.instance_id in it for it in ground.keypairs())
 
 
 @pytest.fixture(params=["fake", "sim"])
@@ -300,11 +303,11 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """A region that allows no keypair, and no label beside our own marks."""
     if request.param == "fake":
         made = FakeGround()
-        made.fake.keypair_quota, made.fake.metadata_items = 0, 9
+        made.fake.keypair_quota, made.fake.metadata_items = 0, 3
         yield made
         return
     with request.getfixturevalue("start_sim")(
-        request.getfixturevalue("tmp_path"), "--keypairs", "0", "--metadata-items", "9"
+        request.getfixturevalue("tmp_path"), "--keypairs", "0", "--metadata-items", "3"
     ) as sim:
         yield OpenStackGround(sim.clouds_file, SIM_REGION, SIM_NAMES)
 
@@ -314,7 +317,7 @@ def test_an_order_of_a_kind_that_is_not_served_is_unsuitable_and_others_are_serv
 ) -> None:
     offer = offer_of(narrow, narrow.names.flavor)
     plain = order_of(narrow, offer, labels={})
-    marks = plain.marks._replace(keypair=plain.marks.server_name)
+    marks = plain.marks._replace(has_keypair=True)
     keyed = plain._replace(marks=marks, ssh_public_key=SSH_KEY)
     labelled = order_of(narrow, offer, labels={"a": "b"})
     for order, about in ((keyed, ("keyed",)), (labelled, ("metadata",))):

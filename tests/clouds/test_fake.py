@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds import ServerOrder
-from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds import Attempted, ServerOrder
+from openmultistack.clouds.fake import KEYRING, FakeCloud
+from openmultistack.clouds.marks import Signing, name_of
 from openmultistack.errors import Unreachable
 from openmultistack.models import Catalogue, Resources
 
 FLEET = "f"
-OURS = "oms-f-i-" + "0" * 26 + "-1"
+UNSIGNED = "oms-f-i-" + "0" * 26 + "-1"
 
 
 @pytest.fixture
@@ -67,18 +68,23 @@ def test_what_is_built_is_active_and_nothing_else_is(cloud: FakeCloud, order: Se
 
 
 def test_keypairs_of_this_fleet_are_surveyed_and_any_can_be_forgotten(cloud: FakeCloud) -> None:
-    cloud.keypairs |= {OURS, "laptop", OURS.replace("oms-f", "oms-g")}
-    assert cloud.survey().keypairs == {OURS}
-    cloud.forget_keypair(OURS)
-    cloud.forget_keypair(OURS)
-    assert cloud.survey().keypairs == frozenset()
-    assert len(cloud.keypairs) == 2
+    signing = Signing(KEYRING, FLEET, cloud.place().id)
+    ours = name_of(signing, Attempted("i-" + "0" * 26, 1))
+    forged = ours[:-12] + "A" * 12
+    cloud.keypairs |= {ours, "laptop", forged, UNSIGNED, UNSIGNED.replace("oms-f", "oms-g")}
+    found = {it.name: it.verified for it in cloud.survey().keypairs}
+    assert found == {ours: True, UNSIGNED: False}
+    for name in found:
+        cloud.forget_keypair(name)
+        cloud.forget_keypair(name)
+    assert cloud.survey().keypairs == ()
+    assert len(cloud.keypairs) == 3
 
 
 @pytest.mark.parametrize("call", ["find", "active", "present", "forget_keypair"])
 def test_each_call_is_noted_and_can_fail(cloud: FakeCloud, order: ServerOrder, call: str) -> None:
     cloud.fault = lambda name: Unreachable("away") if name == call else None
-    more = {"find": [order.marks], "forget_keypair": [OURS]}
+    more = {"find": [order.marks], "forget_keypair": [UNSIGNED]}
     with pytest.raises(Unreachable):
         getattr(cloud, call)(*more.get(call, []))
     assert cloud.calls == [call]

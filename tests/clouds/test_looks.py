@@ -1,32 +1,35 @@
 """Looks over real sockets: after a lost answer, after what is there, after left-over keypairs."""
 
 import json
+import re
 import time
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds import Attempted, Marks, ServerOrder
 from openmultistack.clouds import openstack as adapter
-from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing, metadata_of, name_of
 from openmultistack.errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another
 DETAIL, BRIEF = "GET /v2.1/servers/detail", "GET /v2.1/servers"
 KEYPAIRS = "GET /v2.1/os-keypairs"
+ANYWHERE = Signing(KEYRING, "stub-fleet", "p-anywhere")
 OURS = "oms-stub-fleet-i-" + "0" * 26 + "-1"
 
 
-def shown(server_id: str, marks: Marks, **more: Any) -> dict[str, Any]:
+def shown(server_id: str, marks: Marks, signing: Signing = ANYWHERE, **more: Any) -> dict[str, Any]:
     """Return a server as Nova shows it."""
     fields = {
         "id": server_id,
-        "name": marks.server_name,
+        "name": name_of(signing, marks.attempted),
         "status": "BUILD",
-        "metadata": metadata_of(marks),
+        "metadata": metadata_of(marks, signing),
         "addresses": {},
         "flavor": {"original_name": "small", "vcpus": 1, "ram": 512},
         "image": {"id": "i"},
@@ -40,17 +43,21 @@ def listing(stub_module: ModuleType, *servers: dict[str, Any]) -> Any:
 
 
 def test_a_server_is_found_by_its_marks_and_not_by_its_name(
-    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, signing: Signing
 ) -> None:
     marks = order.marks
     later = marks._replace(attempt=11)
     others = marks._replace(fleet="another")
+    name = name_of(signing, marks.attempted)
+    elsewhere = metadata_of(marks, signing._replace(place="p-elsewhere"))
     stub.answers[DETAIL] = listing(
         stub_module,
-        shown("s-later", later, name=marks.server_name),
-        shown("s-others", others),
-        shown("s-bare", marks, metadata={}),
-        shown("s-mine", marks),
+        shown("s-later", later, signing, name=name, created="1"),
+        shown("s-others", others, signing._replace(fleet="another"), created="1"),
+        shown("s-bare", marks, signing, metadata={}, created="1"),
+        shown("s-elsewhere", marks, signing, metadata=elsewhere, created="1"),
+        shown("s-copy", marks, signing, created="3"),
+        shown("s-mine", marks, signing, created="2"),
     )
     found = connect(stub).find(marks)
     assert (found.id, found.marks) == ("s-mine", marks)
@@ -69,7 +76,23 @@ def test_nova_is_asked_for_the_whole_name_and_once(
     stub.answer = noting
     assert connect(stub).find(order.marks) is None
     assert stub.requests.count(DETAIL) == 1
-    assert paths[-1].endswith("name=%5Eoms-i-1-1%24")
+    (asked,) = parse_qs(urlsplit(paths[-1]).query)["name"]
+    assert re.search(asked, "oms-stub-fleet-i-1-1-abcdefgh_-12")
+    assert re.search(asked, "oms-i-1-1")  # as it was before names were signed
+    for other in ("oms-i-1-11", "oms-stub-fleet-i-1-11-abcdefgh_-12", "my-oms-i-1-1", "oms-i-1-1x"):
+        assert not re.search(asked, other)
+
+
+def test_a_server_whose_create_was_under_way_before_marks_were_signed_is_found(
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, signing: Signing
+) -> None:
+    unsigned = {
+        "oms_fleet": "stub-fleet", "oms_instance": "i-1", "oms_attempt": "1", "oms_owner": "alice",
+        "oms_name": "ci", "oms_created_at_ms": "0", "oms_expires_at_ms": "1",
+    }  # fmt: skip
+    there = shown("s-1", order.marks, signing, name="oms-i-1-1", metadata=unsigned)
+    stub.answers[DETAIL] = listing(stub_module, there)
+    assert connect(stub).find(order.marks).id == "s-1"
 
 
 ODD_IDS = ["../os-keypairs/x", "a/b", "a?b", "a#b", "%2e%2e/x", "a b", "a;b"]
@@ -151,9 +174,9 @@ def test_a_list_is_read_to_its_last_page_whatever_host_its_links_name(
 
 
 def test_of_what_is_active_nova_sends_nothing_else(
-    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType
+    stub: Stub, connect: Any, order: ServerOrder, stub_module: ModuleType, signing: Signing
 ) -> None:
-    stub.answers[DETAIL] = listing(stub_module, shown("s-1", order.marks, status="ACTIVE"))
+    stub.answers[DETAIL] = listing(stub_module, shown("s-1", order.marks, signing, status="ACTIVE"))
     assert [(it.id, it.marks) for it in connect(stub).active()] == [("s-1", order.marks)]
     assert stub.queries[DETAIL] == ["status=ACTIVE"]
 
@@ -169,12 +192,17 @@ def test_a_rate_limit_comes_through_on_lists(
 
 
 def test_a_survey_names_this_fleets_keypairs_only(
-    stub: Stub, connect: Any, stub_module: ModuleType
+    stub: Stub, connect: Any, stub_module: ModuleType, signing: Signing
 ) -> None:
-    named = [OURS, OURS.replace("stub-fleet", "another"), "laptop", "oms-stub-fleet", OURS + "-x"]
+    signed = name_of(signing, Attempted("i-" + "0" * 26, 1))
+    copied = name_of(signing._replace(place="p-elsewhere"), Attempted("i-" + "0" * 26, 1))
+    forged = f"{OURS}-{'A' * 12}"
+    others = [OURS.replace("stub-fleet", "another"), "laptop", "oms-stub-fleet", OURS + "-x"]
+    named = [OURS, signed, copied, forged, *others]
     keypairs = [{"keypair": {"name": it, "type": "ssh"}} for it in named]
     stub.answers[KEYPAIRS] = stub_module.Answer(200, json.dumps({"keypairs": keypairs}))
-    assert connect(stub).survey().keypairs == {OURS}
+    found = {it.name: it.verified for it in connect(stub).survey().keypairs}
+    assert found == {OURS: False, signed: True}
 
 
 def test_a_keypair_that_is_gone_already_is_no_error_and_a_refusal_is(

@@ -1,101 +1,209 @@
-"""Marks go into Nova's metadata and come out again as they were."""
+"""Marks go into Nova's metadata and names and come out again as they were, or not at all."""
+
+import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from openmultistack.clouds import Marks
+from openmultistack.bounds import LABEL_CHARS, OWNER_CHARS
+from openmultistack.clouds import Attempted, Marks
 from openmultistack.clouds.marks import (
     LAST_MS,
-    keypair_attempt,
-    keypair_name,
-    marks_of,
+    Signing,
+    identity_of,
+    is_ours,
     metadata_of,
+    name_of,
+    named,
+    pattern_of,
     tag_of,
+    unsigned_keypair,
+    verifies,
 )
 from openmultistack.commands import LABELS_MAX
+from openmultistack.keyring import Keyring, MarksKey
 
+OLD, NEW, OTHER = (MarksKey(it, it.encode() * 8) for it in ("old1", "new1", "theirs1"))
+FLEET_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", fullmatch=True)
 KEY = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 VALUE = st.from_regex(r"[A-Za-z0-9._:/@+ -]{0,63}", fullmatch=True)
 MS = st.integers(min_value=0, max_value=LAST_MS)
+# A ULID's alphabet, as our ids have it.
+ID = st.from_regex(r"i-[0-9A-HJKMNP-TV-Z]{26}", fullmatch=True)
+ATTEMPT = st.integers(min_value=1, max_value=10_000)
 MARKS = st.builds(
     Marks,
-    fleet=KEY,
-    instance_id=KEY,
+    fleet=FLEET_NAME,
+    instance_id=ID,
     attempt=st.integers(min_value=1, max_value=99),
-    owner=st.text(min_size=1, max_size=200),
+    owner=st.text(min_size=1, max_size=OWNER_CHARS).filter(str.isprintable),
     name=KEY,
     labels=st.dictionaries(KEY, VALUE, max_size=LABELS_MAX),
     created_at_ms=MS,
     expires_at_ms=MS,
-    keypair=st.none() | KEY,
-    idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]\d?", fullmatch=True),
+    has_keypair=st.booleans(),
+    idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]", fullmatch=True),
 )
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machine
 ODD_NUMBERS = [
-    "soon", "", "-1", "1e20", "1.0", "nan", "inf", "9" * 400, "٣", " 3", "3\n", "0x3", "1_0",
+    "soon", "", "-1", "+1", "1e20", "1.0", "nan", "inf", "9" * 400, "1" * 16, "٣", " 3", "3\n",
+    "0x3", "1_0", "\uff13", "1,000", "¹", "None", "true", "\x003",
 ]  # fmt: skip
-# A ULID's alphabet, as our ids have it.
-ID = st.from_regex(r"i-[0-9A-HJKMNP-TV-Z]{26}", fullmatch=True)
-ATTEMPT = st.integers(min_value=1, max_value=10_000)
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine is shared
-@given(MARKS)
-def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
-    metadata = metadata_of(marks)
-    assert marks_of(metadata, marks.fleet) == marks
-    assert len(metadata) <= 128
-    assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
-    assert marks_of(metadata, marks.fleet + "x") is None
-
-
+ODD_IDS = ["", "..", "../os-keypairs/x", "i-1/2", "i 1", "i-1\n", "i" * 65, "í-1"]
 ONE = Marks(
     fleet="f",
-    instance_id="i-1",
+    instance_id="i-" + "0" * 26,
     attempt=1,
     owner="alice",
     name="ci",
-    labels={},
+    labels={"job": "7"},
     created_at_ms=1,
     expires_at_ms=2,
 )
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "oms_fleet",
-        "oms_instance",
-        "oms_attempt",
-        "oms_owner",
-        "oms_name",
-        "oms_created_at_ms",
-        "oms_expires_at_ms",
-    ],
-)
-def test_marks_that_are_not_whole_are_none(key: str) -> None:
-    metadata = metadata_of(ONE)
-    del metadata[key]
-    assert marks_of(metadata, "f") is None
+def by(*keys: MarksKey, fleet: str = "f", place: str = "p-1") -> Signing:
+    """Return what marks are signed with, and for."""
+    return Signing(Keyring(keys or (NEW,)), fleet, place)
 
 
-@pytest.mark.parametrize("key", ["oms_attempt", "oms_created_at_ms", "oms_expires_at_ms"])
-@pytest.mark.parametrize(
-    "text",
-    ["soon", "", "-1", "1e20", "1.0", "nan", "inf", "9" * 400, "٣", " 3", "3\n", "0x3", "1_0"],
-)
-def test_marks_with_a_number_that_is_none_are_none(key: str, text: str) -> None:
-    assert marks_of(metadata_of(ONE) | {key: text}, "f") is None
+def told(metadata: dict[str, str], signing: Signing) -> Marks | None:
+    """Return the marks of a server that are proven."""
+    return identity_of(metadata, "", signing).marks
 
 
-@pytest.mark.parametrize("text", ["", "..", "../os-keypairs/x", "i-1/2", "i 1", "i-1\n", "i" * 65])
-def test_marks_with_an_id_that_is_none_are_none(text: str) -> None:
-    assert marks_of(metadata_of(ONE) | {"oms_instance": text}, "f") is None
+# ---------------------------------------------------------------- signed
+
+
+@RELAXED
+@given(MARKS)
+def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
+    signing = by(fleet=marks.fleet)
+    metadata = metadata_of(marks, signing)
+    found = identity_of(metadata, name_of(signing, marks.attempted), signing)
+    assert found == (marks, "new1", None, marks.attempted)
+    assert len(metadata) - len(marks.labels) <= 4
+    assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
+    assert identity_of(metadata, "", by(fleet=marks.fleet + "x")) == (None, "", None, None)
+
+
+def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
+    """docs/marks.md: which field is in which item, and how long each is at most."""
+    longest = Marks(
+        fleet="f" * 48,
+        instance_id="i-" + "0" * 26,
+        attempt=10_000,
+        owner="o" * OWNER_CHARS,
+        name="n" * LABEL_CHARS,
+        labels={str(it).rjust(LABEL_CHARS, "k"): "v" * LABEL_CHARS for it in range(LABELS_MAX)},
+        created_at_ms=LAST_MS,
+        expires_at_ms=LAST_MS,
+        has_keypair=True,
+        idempotency=f"{'a' * 32}:{'b' * 32}:1000",
+    )
+    signing = by(MarksKey("k" * 16, bytes(32)), fleet=longest.fleet)
+    items = metadata_of(longest, signing)
+    lengths = {key: len(it) for key, it in items.items() if not key.startswith("oms_label:")}
+    assert lengths == {"oms_marks": 190, "oms_owner": 200, "oms_seal": 124}
+    assert all(len(key) <= 255 and len(it) <= 255 for key, it in items.items())
+    assert told(items, signing) == longest
+    assert len(name_of(signing, longest.attempted)) == 100
+
+
+CHANGED: dict[str, Any] = {
+    "fleet": "g",
+    "instance_id": "i-" + "1" * 26,
+    "attempt": 2,
+    "owner": "bob",
+    "name": "other",
+    "labels": {"job": "8"},
+    "created_at_ms": 0,
+    "expires_at_ms": 3,
+    "has_keypair": True,
+    "idempotency": f"{'a' * 32}:{'b' * 32}:1",
+}
+
+
+@pytest.mark.parametrize("field", Marks._fields)
+def test_each_field_is_signed(field: str) -> None:
+    """A field that a new version adds must be named in CHANGED, and be signed."""
+    changed = ONE._replace(**{field: CHANGED[field]})
+    seal = metadata_of(ONE, by())["oms_seal"].split(" ")
+    forged = metadata_of(changed, by(fleet=changed.fleet))
+    name = forged["oms_seal"].split(" ")[2]
+    found = identity_of({**forged, "oms_seal": f"{seal[0]} {seal[1]} {name}"}, "", by())
+    assert found.marks is None
+    if field != "fleet":
+        assert found.claim
+        assert (found.claim.marks, found.claim.how) == (changed, "unverified")
+
+
+def test_a_label_that_somebody_adds_or_takes_away_spoils_the_signature() -> None:
+    metadata = metadata_of(ONE, by())
+    assert told(metadata | {"oms_label:more": "1"}, by()) is None
+    del metadata["oms_label:job"]
+    assert told(metadata, by()) is None
+
+
+def test_marks_prove_nothing_in_another_place() -> None:
+    metadata, name = metadata_of(ONE, by()), name_of(by(), ONE.attempted)
+    found = identity_of(metadata, name, by(place="p-2"))
+    assert (found.marks, found.named) == (None, None)
+    assert found.claim
+    assert found.claim.how == "unverified"
+    assert verifies(found.claim, by(place="p-2"), "p-1")
+    assert not verifies(found.claim, by(place="p-2"), "p-2")
+
+
+def test_a_key_that_is_not_ours_proves_nothing_even_under_our_keys_id() -> None:
+    assert told(metadata_of(ONE, by(OTHER)), by()) is None
+    posing = MarksKey("new1", OTHER.sign(b""))
+    assert told(metadata_of(ONE, by(posing)), by()) is None
+    assert told(metadata_of(ONE, by()), Signing(Keyring(), "f", "p-1")) is None
+
+
+def test_the_first_key_signs_and_all_verify() -> None:
+    before = metadata_of(ONE, by(OLD))
+    both = by(NEW, OLD)
+    assert identity_of(before, name_of(by(OLD), ONE.attempted), both)[1:] == (
+        "old1", None, ONE.attempted,
+    )  # fmt: skip
+    assert identity_of(metadata_of(ONE, both), "", both).signed_by == "new1"
+    assert told(before, by(NEW)) is None
 
 
 def test_what_others_write_beside_our_marks_does_not_matter() -> None:
-    assert marks_of(metadata_of(ONE) | {"cost-centre": "7"}, "f") == ONE
-    assert marks_of({}, "f") is None
+    assert told(metadata_of(ONE, by()) | {"cost-centre": "7"}, by()) == ONE
+    assert identity_of({}, "", by()) == (None, "", None, None)
+    assert not is_ours("cost-centre")
+    assert all(map(is_ours, metadata_of(ONE, by())))
+
+
+@pytest.mark.parametrize("key", ["oms_marks", "oms_owner", "oms_seal"])
+@pytest.mark.parametrize("text", ["", " ", "x", "\n", "é" * 300, "1 " * 7, None, 7, "\ud800"])
+def test_items_that_are_anything_at_all_are_no_marks(key: str, text: Any) -> None:
+    found = identity_of(metadata_of(ONE, by()) | {key: text}, "é" * 255, by())
+    assert found.marks is None
+
+
+@pytest.mark.parametrize("position", [3, 4, 5], ids=["attempt", "created", "expires"])
+@pytest.mark.parametrize("text", ODD_NUMBERS)
+def test_marks_with_a_number_that_is_none_are_none(position: int, text: str) -> None:
+    metadata = metadata_of(ONE, by())
+    fields = metadata["oms_marks"].split(" ")
+    fields[position] = text
+    found = identity_of(metadata | {"oms_marks": " ".join(fields)}, "", by())
+    assert (found.marks, found.claim) == (None, None)
+
+
+@pytest.mark.parametrize("text", ODD_IDS)
+def test_marks_with_an_id_that_is_none_are_none(text: str) -> None:
+    metadata = metadata_of(ONE, by())
+    forged = metadata["oms_marks"].replace(ONE.instance_id, text)
+    found = identity_of(metadata | {"oms_marks": forged}, "", by())
+    assert (found.marks, found.claim) == (None, None)
 
 
 def test_a_tag_is_within_novas_sixty_characters() -> None:
@@ -103,41 +211,104 @@ def test_a_tag_is_within_novas_sixty_characters() -> None:
     assert len(tag_of("f" * 48)) <= 60
 
 
+# ---------------------------------------------------------------- as they were before
+
+UNSIGNED = {
+    "oms_fleet": "f",
+    "oms_instance": ONE.instance_id,
+    "oms_attempt": "1",
+    "oms_owner": "alice",
+    "oms_name": "ci",
+    "oms_created_at_ms": "1",
+    "oms_expires_at_ms": "2",
+    "oms_keypair": "",
+    "oms_idempotency": "",
+    "oms_label:job": "7",
+}
+
+
+def test_unsigned_marks_are_a_claim_and_prove_nothing() -> None:
+    found = identity_of(UNSIGNED, "oms-i-1-1", by())
+    assert found.marks is None
+    assert found.claim
+    assert (found.claim.marks, found.claim.how) == (ONE, "unsigned")
+    assert all(map(is_ours, UNSIGNED))
+
+
 def test_marks_of_a_server_from_before_keys_were_written_are_whole() -> None:
-    metadata = metadata_of(ONE)
-    del metadata["oms_idempotency"], metadata["oms_keypair"]
-    assert marks_of(metadata, "f") == ONE
+    older = {k: v for k, v in UNSIGNED.items() if k not in ("oms_idempotency", "oms_keypair")}
+    assert identity_of(older, "", by()).claim == identity_of(UNSIGNED, "", by()).claim
 
 
-# ---------------------------------------------------------------- keypairs
+@pytest.mark.parametrize("key", list(UNSIGNED)[:7])
+def test_unsigned_marks_that_are_not_whole_are_none(key: str) -> None:
+    assert identity_of({k: v for k, v in UNSIGNED.items() if k != key}, "", by()).claim is None
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(KEY, ID, ATTEMPT)
-def test_a_keypairs_name_tells_whose_attempt_it_is(
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [(key, text) for key in list(UNSIGNED) if key.endswith("_ms") for text in ODD_NUMBERS]
+    + [("oms_attempt", text) for text in ODD_NUMBERS]
+    + [("oms_instance", text) for text in ODD_IDS]
+    + [("oms_owner", text) for text in ("", "a\nb", "o" * 201)]
+    + [("oms_name", text) for text in ("", "a b", "n" * 64, "é")]
+    + [("oms_label:job", text) for text in ("é", "v" * 64, "a\nb")]
+    + [("oms_label:é", "1"), ("oms_label:", "1"), ("oms_idempotency", "a:b:c")],
+)
+def test_unsigned_marks_of_what_no_command_may_say_are_none(key: str, text: str) -> None:
+    assert identity_of(UNSIGNED | {key: text}, "", by()).claim is None
+
+
+@pytest.mark.parametrize("name", ["laptop", "oms-f-i-1-1", "oms-i-" + "0" * 26 + "-1"])
+def test_a_keypair_that_unsigned_marks_name_is_theirs_only_if_they_imply_it(name: str) -> None:
+    implied = f"oms-f-{ONE.instance_id}-1"
+    for keypair, ours in ((name, False), (implied, True)):
+        claim = identity_of(UNSIGNED | {"oms_keypair": keypair}, "", by()).claim
+        assert claim
+        assert claim.marks.has_keypair is ours
+
+
+# ---------------------------------------------------------------- names
+
+
+@RELAXED
+@given(FLEET_NAME, ID, ATTEMPT)
+def test_a_name_tells_whose_attempt_it_is_in_characters_that_clouds_allow(
     fleet: str, instance_id: str, attempt: int
 ) -> None:
-    name = keypair_name(fleet, instance_id, attempt)
-    assert len(name) <= 255
-    assert keypair_attempt(name, fleet) == (instance_id, attempt)
+    signing, attempted = by(fleet=fleet), Attempted(instance_id, attempt)
+    name = name_of(signing, attempted)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,255}", name)
+    assert named(name, signing) == attempted
+    assert re.search(pattern_of(fleet, attempted), name)
+    assert re.search(pattern_of(fleet, attempted), f"oms-{instance_id}-{attempt}")
+    assert not re.search(pattern_of(fleet, attempted._replace(attempt=attempt + 1)), name)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(KEY, KEY, ID, ATTEMPT)
-def test_no_other_fleets_keypair_is_ours(
+@RELAXED
+@given(FLEET_NAME, FLEET_NAME, ID, ATTEMPT)
+def test_no_other_fleets_name_is_ours(
     fleet: str, other: str, instance_id: str, attempt: int
 ) -> None:
     assume(fleet != other)
-    assert keypair_attempt(keypair_name(other, instance_id, attempt), fleet) is None
+    attempted = Attempted(instance_id, attempt)
+    for their in (other, f"{fleet}-{other}", f"{other}-{fleet}"):
+        assert named(name_of(by(fleet=their), attempted), by(fleet=fleet)) is None
+        assert unsigned_keypair(f"oms-{their}-{instance_id}-{attempt}", fleet) is None
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(KEY, KEY, ID, ATTEMPT)
-def test_a_fleet_whose_name_begins_with_ours_is_another(
-    fleet: str, more: str, instance_id: str, attempt: int
-) -> None:
-    for other in (f"{fleet}-{more}", f"{more}-{fleet}"):
-        assert keypair_attempt(keypair_name(other, instance_id, attempt), fleet) is None
+def test_fleets_whose_names_look_alike_in_a_name_are_told_apart() -> None:
+    name = name_of(by(fleet="a.b"), ONE.attempted)
+    assert name.startswith("oms-a_b-")
+    assert named(name, by(fleet="a.b")) == ONE.attempted
+    assert named(name, by(fleet="a_b")) is None
+
+
+def test_a_name_verifies_by_any_key_and_in_its_place_only() -> None:
+    name = name_of(by(OLD), ONE.attempted)
+    assert named(name, by(NEW, OLD)) == ONE.attempted
+    assert named(name, by(NEW)) is None
+    assert named(name, by(OLD, place="p-2")) is None
 
 
 @pytest.mark.parametrize(
@@ -158,10 +329,6 @@ def test_a_fleet_whose_name_begins_with_ours_is_another(
     ],
 )
 def test_what_a_person_named_is_no_keypair_of_ours(name: str) -> None:
-    assert keypair_attempt(name, "f") is None
-
-
-def test_the_dots_of_a_fleets_name_stand_for_themselves() -> None:
-    name = keypair_name("a.b", "i-" + "0" * 26, 1)
-    assert keypair_attempt(name, "a.b") is not None
-    assert keypair_attempt(name.replace("a.b", "a-b"), "a.b") is None
+    assert unsigned_keypair(name, "f") is None
+    assert named(name, by()) is None
+    assert named(f"{name}-{'A' * 12}", by()) is None

@@ -13,6 +13,7 @@ import pytest
 
 from openmultistack.clouds import ServerOrder, documents
 from openmultistack.clouds import openstack as adapter
+from openmultistack.clouds.marks import Signing, metadata_of, name_of
 from openmultistack.errors import (
     AccountBroken,
     CatalogueStale,
@@ -63,16 +64,17 @@ def failure(act: Callable[[], object], stub: Stub) -> CloudError:
 
 
 def test_a_create_is_one_post_with_marks_tag_and_what_was_ordered(
-    stub: Stub, connect: Any, order: ServerOrder
+    stub: Stub, connect: Any, order: ServerOrder, signing: Signing
 ) -> None:
     ordered = order._replace(user_data="#!/bin/sh\n# ä")
     assert connect(stub).create(ordered) == "server-1"
     assert stub.posts("/v2.1/servers") == 1
     sent = stub.bodies[stub.requests.index(SERVERS)]["server"]
-    assert (sent["name"], sent["flavorRef"], sent["imageRef"]) == ("oms-i-1-1", "f", "i")
+    name = name_of(signing, ordered.marks.attempted)
+    assert (sent["name"], sent["flavorRef"], sent["imageRef"]) == (name, "f", "i")
     assert sent["networks"] == [{"uuid": "n"}]
     assert sent["tags"] == ["oms-stub-fleet"]
-    assert sent["metadata"]["oms_instance"] == "i-1"
+    assert sent["metadata"] == metadata_of(ordered.marks, signing)
     assert base64.b64decode(sent["user_data"]).decode() == "#!/bin/sh\n# ä"
     assert not sent.keys() & {"key_name", "security_groups", "min_count", "max_count"}
 
@@ -270,7 +272,7 @@ def test_a_provider_that_asks_for_a_pause_made_nothing_and_is_not_asked_again(
 @pytest.fixture
 def keyed(order: ServerOrder) -> ServerOrder:
     """Return an order with a key of the client's."""
-    marks = order.marks._replace(keypair=order.marks.server_name)
+    marks = order.marks._replace(has_keypair=True)
     return order._replace(marks=marks, ssh_public_key=SSH_KEY)
 
 
@@ -293,20 +295,23 @@ def test_a_refused_keypair_means_that_no_server_is_made(
 
 
 def test_a_keypair_that_is_there_already_is_this_attempts_own(
-    stub: Stub, connect: Any, keyed: ServerOrder, stub_module: ModuleType
+    stub: Stub, connect: Any, keyed: ServerOrder, stub_module: ModuleType, signing: Signing
 ) -> None:
     stub.answers[KEYPAIRS] = stub_module.nova(409, "Key pair 'oms-i-1-1' already exists.")
     assert connect(stub).create(keyed) == "server-1"
-    assert stub.bodies[stub.requests.index(SERVERS)]["server"]["key_name"] == "oms-i-1-1"
+    name = name_of(signing, keyed.marks.attempted)
+    assert stub.bodies[stub.requests.index(KEYPAIRS)]["keypair"]["name"] == name
+    assert stub.bodies[stub.requests.index(SERVERS)]["server"]["key_name"] == name
 
 
 def test_the_keypair_of_a_refused_server_is_taken_back_and_of_a_doubtful_one_kept(
-    stub: Stub, connect: Any, keyed: ServerOrder, stub_module: ModuleType
+    stub: Stub, connect: Any, keyed: ServerOrder, stub_module: ModuleType, signing: Signing
 ) -> None:
     cloud = connect(stub)
     stub.answers[SERVERS] = stub_module.nova(403, "Quota exceeded for instances")
     assert type(failure(lambda: cloud.create(keyed), stub)) is RegionFull
-    assert "DELETE /v2.1/os-keypairs/oms-i-1-1" in stub.requests
+    name = name_of(signing, keyed.marks.attempted)
+    assert f"DELETE /v2.1/os-keypairs/{name}" in stub.requests
     stub.requests.clear()
     stub.answers[SERVERS] = stub_module.html(504)
     assert type(failure(lambda: cloud.create(keyed), stub)) is InDoubt

@@ -223,7 +223,7 @@ class Product:
         """Cloud and ledger agree exactly in every region: server by server, slot by slot."""
         for region in REGIONS:
             slots = self.ledger().view(region, []).slots
-            ours = {i for i, it in self.servers(region).items() if "oms_fleet" in it.metadata}
+            ours = {i for i, it in self.servers(region).items() if "oms_marks" in it.metadata}
             assert {slot.server_id for slot in slots} == ours, region
             assert len(slots) == len(ours), region
             assert self.regions()[region]["held"] == len(ours), region

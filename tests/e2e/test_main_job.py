@@ -49,7 +49,7 @@ def test_each_region_gets_its_own_flavor_image_and_network(product):
     for region, instance in shown.items():
         server = product.servers(region)[instance["server_id"]]
         assert server.metadata["oms_owner"] == "dev"
-        assert server.name == f"oms-{instance['id']}-1"
+        assert server.name.startswith(f"oms-default-{instance['id']}-1-")
 
 
 def test_a_requirement_and_an_exact_name_are_sizes_too(product):
@@ -67,7 +67,7 @@ def test_a_key_and_user_data_reach_the_server_and_the_keypair_goes_with_it(produ
     (made,) = product.create(ssh_public_key=key, user_data="#cloud-config\n")
     compute = product.cloud(made["region"]).compute
     server = product.servers(made["region"])[made["server_id"]]
-    assert server.key_name == f"oms-default-{made['id']}-1"
+    assert server.key_name == server.name
     product.call("DELETE", f"/instances/{made['id']}")
     product.until(lambda: made["server_id"] not in product.servers(made["region"]))
     assert [it.name for it in compute.keypairs()] == []

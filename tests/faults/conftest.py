@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.models import Flavor, Image, Network, Offer
 
@@ -95,7 +96,9 @@ def connect(fault_proxy: Any, proxied_file: Path) -> Callable[[], Any]:
 
     def cloud() -> Any:
         regions = {REGION: ("stub", "RegionOne")}
-        region = OpenStackClouds(proxied_file, regions, fleet=FLEET).region(REGION)
+        region = OpenStackClouds(proxied_file, regions, fleet=FLEET, keys=lambda: KEYRING).region(
+            REGION
+        )
         region.survey()
         return region
 

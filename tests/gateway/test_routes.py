@@ -22,6 +22,8 @@ ROUTES = [
     ("POST", "/v1/regions/drain", "reap"),
     ("POST", "/v1/regions/open", "reap"),
     ("POST", "/v1/regions/forget", "reap"),
+    ("POST", "/v1/regions/adopt", "reap"),
+    ("POST", "/v1/copies/destroy", "reap"),
     ("GET", "/v1/healthz", "list"),
     ("GET", "/v1/openapi.json", "list"),
 ]
@@ -36,6 +38,8 @@ ALLOWED = {
     "/v1/regions/drain": {"POST"},
     "/v1/regions/open": {"POST"},
     "/v1/regions/forget": {"POST"},
+    "/v1/regions/adopt": {"POST"},
+    "/v1/copies/destroy": {"POST"},
     "/v1/healthz": {"GET"},
     "/v1/openapi.json": {"GET"},
 }

@@ -63,6 +63,7 @@ def test_a_function_on_this_machine_is_given_its_secrets_and_no_others(local_env
         "fleet": "OMS_FLEET_FILE",
         "issuers": "OMS_ISSUERS_FILE",
         "redis": "OMS_REDIS_URL",
+        "marks": "OMS_MARKS_KEYS_FILE",
     }
     assert set(STACK[name]["secrets"]) <= set(given)
     for secret, variable in given.items():

@@ -28,6 +28,8 @@ PROTECTED = [
     ("POST", "/v1/regions/drain"),
     ("POST", "/v1/regions/open"),
     ("POST", "/v1/regions/forget"),
+    ("POST", "/v1/regions/adopt"),
+    ("POST", "/v1/copies/destroy"),
     ("GET", "/v1/metrics"),
     ("GET", "/metrics"),
     ("POST", "/v1/healthz"),

@@ -26,6 +26,7 @@ from redis import Redis
 from ulid import ULID
 
 from openmultistack.commands import CreateInstances
+from openmultistack.keyring import make_keyring
 from openmultistack.ledger import Attempt, Ledger, Wish
 from openmultistack.models import (
     Address,
@@ -257,6 +258,8 @@ class House:
         clouds = {"dead": {"auth": auth, "regions": ["RegionOne"]}}
         self.clouds_file.write_text(json.dumps({"clouds": clouds}))
         self.fleet_file.write_text(FLEET_YAML)
+        self.marks_keys_file = home / "marks.keys"
+        make_keyring(self.marks_keys_file)
         self.environment = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
             "PYTHONUNBUFFERED": "1",
@@ -266,6 +269,7 @@ class House:
             "OMS_REDIS_URL": redis_url,
             "OMS_ISSUERS_FILE": str(signer.issuers_file),
             "OMS_FLEET_FILE": str(self.fleet_file),
+            "OMS_MARKS_KEYS_FILE": str(self.marks_keys_file),
             "OS_CLIENT_CONFIG_FILE": str(self.clouds_file),
         }
 

@@ -104,6 +104,7 @@ def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
         ("OMS_LEASE_S", "long", "seconds"),
         ("OMS_FLEET", "a fleet", "letters"),
         ("OS_CLIENT_CONFIG_FILE", None, "expected a path"),
+        ("OMS_MARKS_KEYS_FILE", None, "python -m openmultistack.keyring FILE"),
     ],
 )
 def test_a_bad_variable_is_refused_at_start(

@@ -352,7 +352,7 @@ def test_openapi_tells_of_every_endpoint_and_of_no_other(doors: dict[str, Door])
         *endpoints.destroy_endpoints(nothing, nothing),
         *endpoints.list_endpoints(nothing),
         *endpoints.renew_endpoints(nothing, nothing),
-        *endpoints.reap_endpoints(nothing, nothing),
+        *endpoints.reap_endpoints(nothing, nothing, nothing),
     ]
     not_told = {("GET", "/metrics"), ("GET", "/openapi.json")}  # operators' own, and itself
     document = doors["list"].call("GET", "/openapi.json").json()

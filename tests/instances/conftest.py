@@ -15,8 +15,9 @@ from openmultistack import arriving, leaving, sweep
 from openmultistack import attempts as attempts_module
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
-from openmultistack.clouds import Server, ServerOrder
-from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.clouds import Attempted, Server, ServerOrder
+from openmultistack.clouds.fake import KEYRING, FakeCloud, FakeClouds
+from openmultistack.clouds.marks import Signing, name_of
 from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
 from openmultistack.draining import Draining
@@ -40,6 +41,7 @@ from openmultistack.models import (
 )
 from openmultistack.reaper import Reaping
 from openmultistack.serving import Serving
+from openmultistack.vouching import Vouching
 from openmultistack.waiting import WaitingRoom
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -183,6 +185,8 @@ class House:
         self.redis = redis
         self.name = fleet_name or f"t-{ULID()}"
         self.clouds = dict(clouds or {name: Sky(name, room) for name, room in regions.items()})
+        for cloud in self.clouds.values():
+            cloud.fleet = self.name
         known = {name: _region(name, file) for name in regions}
         self.fleet = Fleet(
             regions={name: it for name, it in known.items() if it.rule.enabled},
@@ -199,7 +203,7 @@ class House:
         of_fleet = (self.ledger, self.fleet, self.name)
         self.serving = Serving(*of_fleet, attempts)
         self.leaving = Leaving(self.ledger, fakes, self.serving.serve)
-        self.destroying = Destroying(self.ledger, fakes, self.name, self.leaving)
+        self.destroying = Destroying(self.ledger, fakes, self.leaving)
         self.room = WaitingRoom(threads=64)
         self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, self.room)
         self.draining = Draining(self.ledger, self.fleet, self.serving)
@@ -211,6 +215,12 @@ class House:
             serving=self.serving,
             leaving=self.leaving,
         )
+
+    @property
+    def vouching(self) -> Vouching:
+        """Return what operators do about servers that nothing proves."""
+        fakes = FakeClouds(dict(self.clouds))
+        return Vouching(self.ledger, self.fleet, fakes, self.reaping)
 
     def another(self, **more: Any) -> "House":
         """Return the same fleet as another process has it: what they share is ledger and clouds."""
@@ -318,6 +328,12 @@ class House:
     def server(self, instance: Instance) -> Server:
         """Return the server of an instance's attempt."""
         return self.clouds[instance.region].ours()[instance.id, instance.attempt]
+
+    def keypair(self, instance: Instance | str, attempt: int = 1, region: str = A) -> str:
+        """Return the name of an attempt's keypair in a region."""
+        instance_id = instance if isinstance(instance, str) else instance.id
+        signing = Signing(KEYRING, self.name, self.clouds[region].is_at.id)
+        return name_of(signing, Attempted(instance_id, attempt))
 
     def servers(self) -> int:
         """Return how many servers of ours there are."""

@@ -71,8 +71,8 @@ def test_a_server_carries_the_marks_from_which_its_instance_can_be_rebuilt(house
     assert (marks.owner, marks.name, marks.labels) == ("alice", "ci", {"job": "7"})
     assert marks.expires_at_ms - marks.created_at_ms == 600_000
     assert (marks.created_at_ms, marks.expires_at_ms) == (made.created_at_ms, made.expires_at_ms)
-    assert marks.server_name == f"oms-{made.id}-1"
-    assert marks.keypair == f"oms-{house.name}-{made.id}-1"
+    assert marks.has_keypair
+    assert house.clouds[made.region].keypairs == {house.keypair(made, region=made.region)}
 
 
 def test_each_region_gets_its_own_flavor_image_and_network(house: House) -> None:

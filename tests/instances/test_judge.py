@@ -331,12 +331,14 @@ def test_of_servers_of_one_attempt_the_ledgers_is_kept_else_the_oldest() -> None
     gone = server(Status.DELETED, id="s-0", created_at="0")
     foreign = server(id="s-f", marks=None)
     for servers in itertools.permutations([old, new, gone, foreign]):
-        unknown = sort_marked(servers, [], {})
+        unknown = sort_marked(HERE, servers, [], {})
         assert dict(unknown.by_attempt) == {("i-1", 1): old}
         assert {it.id for it in unknown.copies} == {new.id, gone.id}
-        held = sort_marked(servers, [slot()], {})
+        held = sort_marked(HERE, servers, [slot()], {})
         assert dict(held.by_attempt) == {("i-1", 1): new}
-        assert dict(sort_marked(servers, [], {"i-1": instance()}).by_attempt) == {("i-1", 1): new}
+        assert dict(sort_marked(HERE, servers, [], {"i-1": instance()}).by_attempt) == {
+            ("i-1", 1): new
+        }
 
 
 @pytest.mark.parametrize(("order", "what"), [("{}", "retry"), (None, None)])

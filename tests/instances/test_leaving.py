@@ -212,7 +212,7 @@ def test_a_keypair_whose_attempt_holds_a_slot_is_kept_though_no_server_is_seen(
     house.clouds[A].fails(InDoubt("no answer"), "create")
     made = house.one(regions=[A, B], strategy="priority", ssh_public_key=SSH_KEY)
     house.clouds[A].fails(None)
-    name = f"oms-{house.name}-{made.id}-1"
+    name = house.keypair(made)
     house.clouds[A].keypairs.add(name)
     house.sweep()
     assert house.clouds[A].keypairs == {name}
@@ -227,7 +227,7 @@ def test_a_keypair_whose_server_is_there_is_kept_though_the_ledger_was_lost(hous
     made = house.active(ssh_public_key=SSH_KEY)
     house.redis.flushdb()
     house.come_to_rest()
-    assert house.clouds[made.region].keypairs == {f"oms-{house.name}-{made.id}-1"}
+    assert house.clouds[made.region].keypairs == {house.keypair(made, region=made.region)}
 
 
 def test_a_keypair_that_its_cloud_keeps_hinders_nothing_else(house: House) -> None:
@@ -243,4 +243,4 @@ def test_a_keypair_that_its_cloud_keeps_hinders_nothing_else(house: House) -> No
     assert house.get(other).status == Status.ACTIVE
     cloud.fails(None)
     house.sweep(A)
-    assert cloud.keypairs == {f"oms-{house.name}-{other.id}-1"}
+    assert cloud.keypairs == {house.keypair(other)}

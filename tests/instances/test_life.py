@@ -207,7 +207,7 @@ def test_a_doubtful_create_of_a_destroyed_instance_goes_nowhere_else(house: Hous
 def test_a_keypair_goes_with_its_server(house: House) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
     made = house.active(ssh_public_key=key)
-    assert house.clouds[made.region].keypairs == {f"oms-{house.name}-{made.id}-1"}
+    assert house.clouds[made.region].keypairs == {house.keypair(made, region=made.region)}
     house.destroy(made)
     assert house.clouds[made.region].keypairs == set()
 

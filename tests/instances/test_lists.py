@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
 
 Stub = Any  # conftest's own; test modules do not import one another
@@ -50,7 +51,9 @@ def test_a_list_that_comes_round_takes_its_region_down(
     house = make_house({A: 1})
     file = tmp_path / "clouds.yaml"
     file.write_text(stub.clouds_yaml())
-    clouds = OpenStackClouds(file, {STUB: ("stub", "RegionOne")}, fleet=house.name)
+    clouds = OpenStackClouds(
+        file, {STUB: ("stub", "RegionOne")}, fleet=house.name, keys=lambda: KEYRING
+    )
     whole = house.changed({**house.clouds, STUB: clouds.region(STUB)})
     made = [stub.answer_of(200, json.dumps(page(field, *ids))) for ids in pages]
     stub.answers[asked] = lambda: made[(stub.requests.count(asked) - 1) % len(made)]

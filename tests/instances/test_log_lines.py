@@ -166,9 +166,8 @@ def test_the_reaper_tells_why_it_deletes(house: House, lines: Lines, how: str) -
 
 
 def test_a_keypair_that_is_left_over_is_told_when_it_goes(house: House, lines: Lines) -> None:
-    house.clouds[A].keypairs.add("oms-i-01JD0000000000000000000001-1")
+    name = house.keypair("i-01JD0000000000000000000001")
+    house.clouds[A].keypairs.add(name)
     house.sweep(A)
     (told,) = lines("deleted")
-    assert of(told, "keypair", "why") == (
-        "oms-i-01JD0000000000000000000001-1", "its server is gone",
-    )  # fmt: skip
+    assert of(told, "keypair", "why") == (name, "its server is gone")

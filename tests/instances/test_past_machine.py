@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from openmultistack import creating
-from openmultistack.clouds import Server
+from openmultistack.clouds import Attempted, Server
 from openmultistack.errors import (
     CapacityExhausted,
     NoRegionReady,
@@ -70,7 +70,7 @@ class Rollbacks(RuleBasedStateMachine):
     def watched(self, region: str, delete: Callable[..., None]) -> Callable[..., None]:
         """Return a cloud's delete, which must not take what lives and is the only one."""
 
-        def watched_delete(server_id: str, keypair: str | None = None) -> None:
+        def watched_delete(server_id: str, keypair_of: Attempted | None = None) -> None:
             server = self.house.clouds[region].servers.get(server_id)
             if server and server.marks and server.marks.instance_id not in self.ended:
                 others = [it for _, it in self.living(server.marks.instance_id)]
@@ -78,7 +78,7 @@ class Rollbacks(RuleBasedStateMachine):
                 assert server.status == Status.ERROR or any(
                     STAGE[it.status] >= STAGE[server.status] for it in worth
                 ), f"{server.marks.instance_id}: the only one that lives, in {region}"
-            delete(server_id, keypair)
+            delete(server_id, keypair_of)
 
         return watched_delete
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ulid import ULID
 
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.errors import Invalid, NoRegionReady
 from openmultistack.fleet import FleetFile
@@ -54,7 +55,9 @@ class Simulated:
         """Return a fleet over both; `rule` is what fleet.yaml says of the first."""
         names = {name: tuple(name.split("/")) for name in (ONE, TWO)}
         fleet = f"t-{ULID()}"
-        opened = OpenStackClouds(clouds_file or self._sim.clouds_file, names, fleet=fleet)
+        opened = OpenStackClouds(
+            clouds_file or self._sim.clouds_file, names, fleet=fleet, keys=lambda: KEYRING
+        )
         return self._make_house(
             {ONE: 0, TWO: 0},
             swept=swept,
@@ -105,14 +108,14 @@ class Refusal(NamedTuple):
 
 
 REFUSALS = {
-    "metadata items, 10 allowed": Refusal(
-        change={"metadata_items": 10},
+    "metadata items, 4 allowed": Refusal(
+        change={"metadata_items": 4},
         order={"labels": {"a": "1", "b": "2"}},
         other={"labels": {"a": "1"}},
-        said="403: Maximum number of metadata items exceeds 10 (fewer labels may do",
+        said="403: Maximum number of metadata items exceeds 4 (fewer labels may do",
     ),
-    "metadata items, 5 allowed": Refusal(
-        change={"metadata_items": 5}, said="403: Maximum number of metadata items exceeds 5"
+    "metadata items, 2 allowed": Refusal(
+        change={"metadata_items": 2}, said="403: Maximum number of metadata items exceeds 2"
     ),
     "key pair quota": Refusal(
         change={"keypairs": 0},

@@ -140,7 +140,7 @@ def test_a_sweep_that_is_rate_limited_pauses_its_region_and_does_not_call_it_dow
     wide.clouds[A].fails(Unreachable("refused"), "delete")
     for it in leaving:
         wide.destroy(it)
-    left_over = [f"oms-{wide.name}-i-{n:026}-1" for n in (1, 2)]
+    left_over = [wide.keypair(f"i-{n:026}") for n in (1, 2)]
     wide.clouds[A].keypairs |= set(left_over)
     wide.clouds[A].calls.clear()
     wide.clouds[A].fails(RateLimited("429: slow down", retry_after_s=60), call)

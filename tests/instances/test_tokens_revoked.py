@@ -11,8 +11,9 @@ import pytest
 import yaml
 from ulid import ULID
 
+from openmultistack.clouds import Attempted, pauses
 from openmultistack.clouds import logins as logins_module
-from openmultistack.clouds import pauses
+from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.errors import AccountBroken
 from openmultistack.ledger import Ledger
@@ -51,7 +52,9 @@ def opened(sim: Any, redis: "Redis[str]", fleet: str) -> Opened:
     def open_(file: Path | None = None, names: Any = NAMES) -> Any:
         regions = {name: tuple(name.split("/")) for name in names}
         shelf = Ledger(redis, fleet, lease_ms=60_000)
-        return OpenStackClouds(file or sim.clouds_file, regions, fleet=fleet, shelf=shelf)
+        return OpenStackClouds(
+            file or sim.clouds_file, regions, fleet=fleet, keys=lambda: KEYRING, shelf=shelf
+        )
 
     return open_
 
@@ -136,7 +139,8 @@ def test_whatever_is_asked_goes_on_when_tokens_are_revoked(
     (kept,) = house.ledger.get([made.id])
     for ask in (
         cloud.survey, cloud.present, cloud.catalogue, cloud.active,
-        lambda: cloud.show(kept.server_id), lambda: cloud.delete(kept.server_id, "not-there"),
+        lambda: cloud.show(kept.server_id),
+        lambda: cloud.delete(kept.server_id, Attempted("i-none", 1)),
         lambda: house.create(1, ssh_public_key=SSH_KEY, **SMALL),
     ):  # fmt: skip
         before = logins(http)

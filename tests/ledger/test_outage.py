@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Wish
+from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Stranger, Wish
 from openmultistack.models import (
     Catalogue,
     Flavor,
@@ -82,6 +82,8 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "promise": lambda it: it.promise("o", KEY, ["i-1"]),
     "leave": lambda it: it.leave("n", "t", for_ms=1000),
     "recall": lambda it: it.recall("n"),
+    "strangers": lambda it: it.strangers(A),
+    "note_strangers": lambda it: it.note_strangers(A, {"s": Stranger("copy", "i-1", 1)}),
     "turn": lambda it: it.turn("n", for_ms=1000),
     "end_turn": lambda it: it.end_turn("n"),
     "take_back": lambda it: it.take_back("n"),

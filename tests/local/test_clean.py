@@ -63,7 +63,8 @@ def test_servers_that_go_on_are_told_by_down_and_refused_by_clean(new_local) -> 
     code, said = it.run("clean", *below, FORCE="1")
     assert code == 0, said
     assert "1 server goes on in p1/RegionTwo (1)" in said
-    assert not it.home.exists()
+    assert "marks.keys stays" in said
+    assert [path.name for path in it.home.iterdir()] == ["marks.keys"]
 
 
 @pytest.mark.timeout(1800)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks
-from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing, metadata_of
 from openmultistack.commands import CreateInstances
 from openmultistack.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
 from openmultistack.models import ALL_OF_IT, Flavor, Image, Network, Offer
@@ -67,4 +68,4 @@ def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
 
 def test_marks_take_as_many_items_as_is_said() -> None:
     marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
-    assert len(metadata_of(marks)) == MARKS_ITEMS
+    assert len(metadata_of(marks, Signing(KEYRING, "f", "p-1"))) == MARKS_ITEMS

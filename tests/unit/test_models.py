@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import ValidationError
 
+from openmultistack.bounds import LABEL_CHARS
 from openmultistack.commands import (
     INSTANCES_MAX,
-    LABEL_CHARS,
     LABELS_MAX,
     USER_DATA_MAX_BASE64_CHARS,
     CreateInstances,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from openmultistack.bounds import OWNER_CHARS
 from openmultistack.errors import InsufficientScope, Unauthenticated
 from openmultistack.models import Principal, Quota
 from openmultistack.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    OWNER_CHARS,
     SCOPES,
     Issuer,
     SignedClaims,

@@ -199,6 +199,35 @@ def _change_regions(
 
 
 @app.command
+def adopt(
+    *patterns: _Patterns,
+    unverified: Annotated[
+        Flag, Parameter(help="Adopt servers whose marks nothing proves: you vouch for them.")
+    ] = False,
+    gateway: Gateway = DEFAULT,
+) -> int:
+    """Adopt servers whose marks no key proves any more, as when ledger and key were lost."""
+    from openmultistack.cli import fleet_view, screen  # noqa: PLC0415  starts faster without
+
+    if not patterns:
+        raise CommandError("name the regions to adopt in, such as 'alpha/*'", Exit.USAGE)
+    if not unverified:
+        raise CommandError(
+            "anybody in the project may have written their marks: say --unverified if you have"
+            " looked at them (`oms regions` counts them, `oms doctor` names them)",
+            Exit.USAGE,
+        )
+    body = {"regions": list(patterns)}
+    document = gateway.client().call("POST", "/regions/adopt", body=body)
+    if gateway.as_json:
+        screen.as_json(document)
+    else:
+        fleet_view.reaped(document)
+    failed = any(it["outcome"] != "swept" for it in document["regions"])
+    return Exit.FAILED if failed else Exit.OK
+
+
+@app.command
 def reap(
     *,
     now: Annotated[

@@ -31,11 +31,16 @@ def destroy(
     label: Labels = None,
     all_: Annotated[Flag, Parameter(name="--all", help="All instances of yours.")] = False,
     yes: Annotated[Flag, Parameter(name=("--yes", "-y"), help="Do not ask.")] = False,
+    copy: Annotated[
+        str | None, Parameter(name="--copy", help="A server that copies an instance's (operators).")
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = "10m",
     gateway: Gateway = DEFAULT,
 ) -> int:
     """Destroy instances: by id, by label, or all of yours. Repeating it is harmless."""
+    if copy is not None:
+        return _end_copy(copy, gateway, alone=not (ids or label or all_))
     if bool(ids) + bool(label) + all_ != 1:
         raise CommandError("give ids, or --label, or --all, and only one of them", Exit.USAGE)
     if not (ids or yes or sys.stdin.isatty()):
@@ -53,6 +58,22 @@ def destroy(
     if done.instances or not done.refused or gateway.as_json:
         _show(done.instances, as_json=gateway.as_json)
     return verdict
+
+
+def _end_copy(server_id: str, gateway: Gateway, *, alone: bool) -> Exit:
+    """Have a server deleted that says it is an instance's, and is not."""
+    from openmultistack.cli import screen  # noqa: PLC0415  starts faster without
+
+    if not alone:
+        raise CommandError("give --copy alone: it ends a server, not an instance", Exit.USAGE)
+    body = {"servers": [server_id]}
+    document = gateway.client().call("POST", "/copies/destroy", body=body)
+    if gateway.as_json:
+        screen.as_json(document)
+    for it in () if gateway.as_json else document["copies"]:
+        told = f"{it['server']} in {it['region']} goes; it was a copy of {it['instance']}'s server"
+        print(screen.text(told))
+    return Exit.OK
 
 
 def _agreed(client: "Client", query: list[tuple[str, str]], *, yes: bool) -> Sequence[str]:

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.text import Text
 
 from openmultistack.cli import screen
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
+from openmultistack.cli.findings import Finding
+from openmultistack.cli.marks import carried, strangers
 from openmultistack.clouds import Cloud, Survey
 from openmultistack.errors import (
     AccountBroken,
@@ -23,6 +24,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
+from openmultistack.keyring import Keyring, read_keyring
 from openmultistack.models import Catalogue, Image, Place, is_public, repeating
 
 REGIONS_AT_ONCE = 16
@@ -30,16 +32,6 @@ REGIONS_AT_ONCE = 16
 UNLIMITED = 10**9
 # Any flavor has room for it: a size is checked by itself.
 NO_IMAGE = Image(id="", name="any image")
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at; `mend` is empty when it is well."""
-
-    where: str
-    what: str
-    mend: str = ""
-    # Well as it is, and yet worth knowing.
-    note: bool = False
 
 
 def examine(clouds_file: Path | None, fleet_file: Path | None, *, as_json: bool) -> int:
@@ -100,14 +92,36 @@ def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Fin
     yield Finding(
         "fleet.yaml", _names_known(fleet) if fleet_file else "none: names are as they are"
     )
-    clouds = _clouds(clouds_file, fleet)
+    keyring, said = _keyring()
+    yield said
+    clouds = _clouds(clouds_file, fleet, keyring)
     names = list(fleet.regions)
+    surveys: dict[str, Survey] = {}
     with ThreadPoolExecutor(REGIONS_AT_ONCE) as pool:
         places = dict(zip(names, pool.map(lambda it: _place(clouds(it)), names), strict=True))
-        looks = pool.map(lambda it: list(_region(fleet, fleet.regions[it], clouds(it))), names)
+        looks = pool.map(
+            lambda it: list(_region(fleet, fleet.regions[it], clouds(it), surveys)), names
+        )
         for name, found in zip(names, looks, strict=True):
             yield from found
             yield from _repeated(name, places)
+            if name in surveys and keyring.keys:
+                yield from strangers(name, surveys[name])
+    if keyring.keys:
+        yield from carried(keyring, surveys.values(), whole=len(surveys) == len(fleet.configured))
+
+
+def _keyring() -> tuple[Keyring, Finding]:
+    """Return the keys that marks are signed with, and what is to be said of them."""
+    path = _named("OMS_MARKS_KEYS_FILE")
+    if path is None:
+        said = "OMS_MARKS_KEYS_FILE is not set: whose the servers are is not looked at"
+        return Keyring(), Finding("marks", said, note=True)
+    try:
+        keyring = read_keyring(path)
+    except ConfigurationError as error:
+        return Keyring(), Finding("marks", "the keys are no good", str(error))
+    return keyring, Finding("marks", f"keys: {', '.join(it.id for it in keyring.keys)}")
 
 
 def _place(cloud: Cloud) -> Place | None:
@@ -131,7 +145,7 @@ def _names_known(fleet: Fleet) -> str:
     return f"names of images: {len(fleet.file.images)}, of sizes: {len(fleet.file.sizes)}"
 
 
-def _clouds(clouds_file: Path, fleet: Fleet) -> Callable[[str], Cloud]:
+def _clouds(clouds_file: Path, fleet: Fleet, keyring: Keyring) -> Callable[[str], Cloud]:
     import logging  # noqa: PLC0415  only here
 
     from openmultistack.clouds.openstack import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
@@ -139,12 +153,15 @@ def _clouds(clouds_file: Path, fleet: Fleet) -> Callable[[str], Cloud]:
     for name in ("openstack", "keystoneauth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     regions = {it.name: (it.provider, it.region) for it in fleet.regions.values()}
-    return OpenStackClouds(clouds_file, regions, fleet="doctor").region
+    name = os.environ.get("OMS_FLEET") or "default"
+    return OpenStackClouds(clouds_file, regions, fleet=name, keys=lambda: keyring).region
 
 
-def _region(fleet: Fleet, region: Region, cloud: Cloud) -> Iterator[Finding]:
+def _region(
+    fleet: Fleet, region: Region, cloud: Cloud, surveys: dict[str, Survey]
+) -> Iterator[Finding]:
     try:
-        survey = cloud.survey()
+        survey = surveys[region.name] = cloud.survey()
         catalogue = cloud.catalogue()
     except CloudError as error:
         yield Finding(region.name, str(error), _mend(error))

@@ -136,6 +136,14 @@ def _remarks(it: Json) -> list[Text]:
         which, style = _TROUBLE.get(it["state"], ("last error", "dim"))
         why = _PUT_BACK.format(it["region"]) if it["state"] == "removed" else it["last_error"]
         lines.append(text(f"{it['region']}: {which}{since}: {why}", style))
+    if it.get("strangers"):
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(it["strangers"].items()))
+        lines.append(
+            text(
+                f"{it['region']}: foreign, and say they are ours: {told}; see `oms doctor`",
+                "yellow",
+            )
+        )
     if it["free"]:
         used_up = [
             f"{what} ({counts['cap']})"

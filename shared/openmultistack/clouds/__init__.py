@@ -1,17 +1,27 @@
 """Clouds: the port, its adapter over openstacksdk, and a fake of it in memory."""
 
 from openmultistack.clouds.late import LateClouds
-from openmultistack.clouds.marks import keypair_attempt, keypair_name
-from openmultistack.clouds.port import Cloud, Clouds, Marks, Server, ServerOrder, Survey
+from openmultistack.clouds.port import (
+    Attempted,
+    Claim,
+    Cloud,
+    Clouds,
+    Keypair,
+    Marks,
+    Server,
+    ServerOrder,
+    Survey,
+)
 
 __all__ = [
+    "Attempted",
+    "Claim",
     "Cloud",
     "Clouds",
+    "Keypair",
     "LateClouds",
     "Marks",
     "Server",
     "ServerOrder",
     "Survey",
-    "keypair_attempt",
-    "keypair_name",
 ]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openstack import exceptions
 
-from openmultistack.clouds.marks import marks_of
+from openmultistack.clouds.marks import Signing, identity_of
 from openmultistack.clouds.port import Server
 from openmultistack.errors import BadAnswer
 from openmultistack.models import (
@@ -126,13 +126,14 @@ def _next_query(page: Document, field: str) -> Mapping[str, str] | None:
     return dict(parse_qsl(urlsplit(href).query))
 
 
-def server_of(it: Document, fleet: str) -> Server:
+def server_of(it: Document, signing: Signing) -> Server:
     """Return a server; its flavor's numbers are there from microversion 2.47 on.
 
     Of one in a cell that is down little more than its id is told (Nova's API guide, "Handling Down
     Cells"): neither its flavor nor its metadata.
     """
     flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
+    its = identity_of(it.get("metadata") or {}, it.get("name") or "", signing)
     return Server(
         id=it["id"],
         status=status_of(word, it.get("OS-EXT-STS:task_state")),
@@ -142,9 +143,12 @@ def server_of(it: Document, fleet: str) -> Server:
         need=Resources(instances=1, vcpus=flavor.get("vcpus") or 0, ram_mb=flavor.get("ram") or 0),
         addresses=tuple(_addresses(it.get("addresses") or {})),
         fault=(it.get("fault") or {}).get("message") if word == "ERROR" else None,
-        marks=marks_of(it.get("metadata") or {}, fleet),
+        marks=its.marks,
         created_at=it.get("created") or "",
         cloud_status="" if word in OURS_TOO else word,
+        signed_by=its.signed_by,
+        claim=its.claim,
+        named=its.named,
     )
 
 

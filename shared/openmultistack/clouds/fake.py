@@ -7,10 +7,25 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from openmultistack.clouds.marks import keypair_attempt, metadata_of
-from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Survey
+from openmultistack.clouds.marks import (
+    Signing,
+    metadata_of,
+    name_of,
+    named,
+    unsigned_keypair,
+)
+from openmultistack.clouds.port import (
+    Attempted,
+    Claim,
+    Cloud,
+    Keypair,
+    Marks,
+    Server,
+    ServerOrder,
+    Survey,
+)
 from openmultistack.errors import (
     CatalogueStale,
     CloudError,
@@ -21,8 +36,10 @@ from openmultistack.errors import (
     TooLate,
     Unsuitable,
 )
+from openmultistack.keyring import Keyring, MarksKey
 from openmultistack.models import Address, Catalogue, Place, Resources, Status
 
+KEYRING = Keyring([MarksKey("fake", bytes(32))])
 # A server's id is of one region alone, as in real clouds.
 _IDS = itertools.count(1)
 
@@ -44,6 +61,9 @@ class FakeCloud:
         self.groups = {"g1": "default"}
         self.servers: dict[str, Server] = {}
         self.keypairs: set[str] = set()
+        self.keyring = KEYRING
+        # The place that each server's marks are signed for.
+        self.signed_for: dict[str, str] = {}
         # How many keypairs, and metadata items of a server, are allowed.
         self.keypair_quota = 100
         self.metadata_items = 128
@@ -90,16 +110,31 @@ class FakeCloud:
                 need=need,
                 marks=order.marks if self.fleet in (None, order.marks.fleet) else None,
                 created_at=f"{number:012}",
+                named=order.marks.attempted,
             )
-            if order.marks.keypair:
-                self.keypairs.add(order.marks.keypair)
+            self.signed_for[server_id] = self.is_at.id
+            if order.marks.has_keypair:
+                self.keypairs.add(name_of(self._signing(order.marks.fleet), order.marks.attempted))
             return server_id
+
+    def _signing(self, fleet: str = "") -> Signing:
+        return Signing(self.keyring, self.fleet or fleet, self.is_at.id)
+
+    def _of_keypair(self, name: str) -> Attempted | None:
+        return named(name, self._signing())
+
+    def _shown(self, server: Server) -> Server:
+        """Return a server; its marks prove nothing where they are signed for another place."""
+        at = self.signed_for.get(server.id, self.is_at.id)
+        if server.marks is None or at == self.is_at.id:
+            return server
+        return server._replace(marks=None, named=None, claim=Claim(server.marks, "unverified"))
 
     def _refuse_unsuitable(self, order: ServerOrder) -> None:
         """Refuse what others' orders may have, and this one may not."""
-        if order.marks.keypair and len(self.keypairs) >= self.keypair_quota:
+        if order.marks.has_keypair and len(self.keypairs) >= self.keypair_quota:
             raise Unsuitable("403: Quota exceeded, too many key pairs.", about=("keyed",))
-        if len(metadata_of(order.marks)) > self.metadata_items:
+        if len(metadata_of(order.marks, self._signing())) > self.metadata_items:
             text = f"403: Maximum number of metadata items exceeds {self.metadata_items}"
             raise Unsuitable(text, about=("metadata",))
         if order.offer.flavor.disk_gb == 0:
@@ -120,37 +155,37 @@ class FakeCloud:
             raise error
         return self.is_at
 
-    def delete(self, server_id: str, keypair: str | None = None) -> str:
+    def delete(self, server_id: str, keypair_of: Attempted | None = None) -> str:
         """Have a server leave at the next `settle`."""
         with self._lock:
             self._called("delete")
             if server_id in self.servers:
                 self._leaving.add(server_id)
-            if keypair:
-                self.keypairs.discard(keypair)
+            if keypair_of:
+                self.keypairs -= {it for it in self.keypairs if self._of_keypair(it) == keypair_of}
             return f"req-delete-{server_id}"
 
     def show(self, server_id: str) -> Server | None:
         """Return a server."""
         with self._lock:
             self._called("show")
-            return self.servers.get(server_id)
+            server = self.servers.get(server_id)
+            return self._shown(server) if server else None
 
     def find(self, marks: Marks) -> Server | None:
         """Return the server of an instance's attempt."""
         with self._lock:
             self._called("find")
-            wanted = (marks.instance_id, marks.attempt)
-            for it in self.servers.values():
-                if it.marks and (it.marks.instance_id, it.marks.attempt) == wanted:
-                    return it
-            return None
+            its = [
+                it for it in map(self._shown, self.servers.values()) if it.tells_of(marks.attempted)
+            ]
+            return min(its, key=lambda it: it.created_at, default=None)
 
     def active(self) -> Sequence[Server]:
         """Return the servers that are ACTIVE."""
         with self._lock:
             self._called("active")
-            return [it for it in self.servers.values() if it.status == Status.ACTIVE]
+            return [self._shown(it) for it in self.servers.values() if it.status == Status.ACTIVE]
 
     def present(self) -> frozenset[str]:
         """Return the ids of all servers."""
@@ -162,10 +197,15 @@ class FakeCloud:
         """Return all servers, the quota and our keypairs."""
         with self._lock:
             self._called("survey")
-            keypairs = frozenset(
-                it for it in self.keypairs if not self.fleet or keypair_attempt(it, self.fleet)
-            )
-            return Survey(servers=tuple(self.servers.values()), quota=self.quota, keypairs=keypairs)
+            servers = tuple(map(self._shown, self.servers.values()))
+            return Survey(servers, self.quota, tuple(self._our_keypairs()))
+
+    def _our_keypairs(self) -> Iterator[Keypair]:
+        for name in sorted(self.keypairs):
+            if attempted := self._of_keypair(name):
+                yield Keypair(name, attempted, verified=True)
+            elif attempted := unsigned_keypair(name, self.fleet or ""):
+                yield Keypair(name, attempted, verified=False)
 
     def forget_keypair(self, name: str) -> str:
         """Delete a keypair."""
@@ -184,13 +224,25 @@ class FakeCloud:
         self._called("security_groups")
         return self.groups
 
-    def mark(self, server_id: str, marks: Marks) -> None:
+    def mark(self, server_id: str, marks: Marks, *, whole: bool = False) -> None:
         """Replace a server's marks."""
         with self._lock:
             self._called("mark")
             if server_id not in self.servers:
                 raise InDoubt("404: there is no such server")
-            self.servers[server_id] = self.servers[server_id]._replace(marks=marks)
+            # What somebody wrote beside them spoils the others, unless it is taken away.
+            if self.servers[server_id].claim and not whole:
+                return
+            self.servers[server_id] = self.servers[server_id]._replace(marks=marks, claim=None)
+            self.signed_for[server_id] = self.is_at.id
+
+    def proves(self, claim: Claim, place: str) -> bool:
+        """Whether a server's marks are signed for another place."""
+        with self._lock:
+            return any(
+                self.signed_for.get(it.id) == place and it.marks == claim.marks
+                for it in self.servers.values()
+            )
 
     def settle(self) -> None:
         """Let time pass: what builds is built (or fails), what leaves is gone."""

@@ -1,45 +1,247 @@
-"""Marks as Nova metadata, both ways: a server tells by itself whose it is.
+"""Marks as Nova metadata and as names, both ways: a server tells by itself whose it is.
 
-A keypair has no metadata: its name is its mark.
+Whoever has a server in the same project can write both, so both are signed (HMAC-SHA256) with the
+fleet's key, for one place: what is copied into another region, or changed, does not verify. Which
+field is in which item docs/marks.md says.
 """
 
+import hmac
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from openmultistack.clouds.port import Marks
+from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
+from openmultistack.clouds.port import Attempted, Claim, Marks
+from openmultistack.keyring import Keyring, MarksKey
+from openmultistack.strict import encode_base64url
 
-_LABEL = "oms_label:"
+VERSION = "1"
+FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"
+LABEL = "oms_label:"
+# What servers carry of before marks were signed; `oms_owner` is in both forms.
+UNSIGNED = (
+    "oms_fleet", "oms_instance", "oms_attempt", OWNER, "oms_name", "oms_created_at_ms",
+    "oms_expires_at_ms", "oms_keypair", "oms_idempotency",
+)  # fmt: skip
 # More attempts than are ever made, and the last moment that can be shown.
 ATTEMPT_MOST, LAST_MS = 10_000, 253_402_300_799_999
+# What is signed, in this order.
+SIGNED = (
+    "fleet", "instance_id", "attempt", "owner", "name", "created_at_ms", "expires_at_ms",
+    "has_keypair", "idempotency", "labels",
+)  # fmt: skip
+# Of a name's signature: 72 bits, as much as base64url has in so many characters.
+NAME_SEAL_CHARS = 12
 # The alphabet of a ULID: no other fleet's name can be read as ours.
-_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>[0-9]+)"
+_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>[0-9]{1,5})"
 
 
-def keypair_name(fleet: str, instance_id: str, attempt: int) -> str:
-    """Return the name of the keypair that is made for one attempt's server."""
-    return f"oms-{fleet}-{instance_id}-{attempt}"
+class Signing(NamedTuple):
+    """What marks are signed with, and for."""
+
+    keyring: Keyring
+    fleet: str
+    # `Place.id`
+    place: str
 
 
-def keypair_attempt(name: str, fleet: str) -> tuple[str, int] | None:
-    """Return whose instance and attempt a keypair is; None if it is not this fleet's."""
+class Identity(NamedTuple):
+    """What a server tells of itself."""
+
+    # Signed for this place with one of the fleet's keys.
+    marks: Marks | None = None
+    signed_by: str = ""
+    # Not signed, or not so.
+    claim: Claim | None = None
+    # Whose attempt's the name is, if that verifies.
+    named: Attempted | None = None
+
+
+# ---------------------------------------------------------------- names
+
+
+def _stem(fleet: str, attempted: Attempted) -> str:
+    """Return a name without its signature; some clouds allow these characters only."""
+    of_fleet = re.sub(r"[^A-Za-z0-9_-]", "_", fleet)
+    return f"oms-{of_fleet}-{attempted.instance_id}-{attempted.attempt}"
+
+
+def _name(key: MarksKey, fleet: str, place: str, attempted: Attempted) -> str:
+    told = ["oms-name", VERSION, place, fleet, attempted.instance_id, attempted.attempt]
+    seal = encode_base64url(key.sign(_canonical(told)))[:NAME_SEAL_CHARS]
+    return f"{_stem(fleet, attempted)}-{seal}"
+
+
+def name_of(signing: Signing, attempted: Attempted) -> str:
+    """Return the name of an attempt's server, and of all that is made for it."""
+    return _name(signing.keyring.signer, signing.fleet, signing.place, attempted)
+
+
+def names_of(signing: Signing, attempted: Attempted) -> list[str]:
+    """Return the names that an attempt's things may have, by each of the keys."""
+    keys = signing.keyring.keys
+    return [_name(it, signing.fleet, signing.place, attempted) for it in keys]
+
+
+def pattern_of(fleet: str, attempted: Attempted) -> str:
+    """Return a regular expression for the names of an attempt's server, those unsigned as well."""
+    of_fleet = _stem(fleet, attempted)
+    plain = f"oms-{attempted.instance_id}-{attempted.attempt}"
+    return f"^({re.escape(of_fleet)}-.{{{NAME_SEAL_CHARS}}}|{re.escape(plain)})$"
+
+
+def named(name: str, signing: Signing) -> Attempted | None:
+    """Return whose attempt's a name is; None if it is not this fleet's, or does not verify."""
+    stem = re.fullmatch(rf"oms-.+-{_INSTANCE}-[A-Za-z0-9_-]{{{NAME_SEAL_CHARS}}}", name)
+    if stem is None:
+        return None
+    attempted = Attempted(stem["id"], int(stem["attempt"]))
+    names = names_of(signing, attempted)
+    same = [hmac.compare_digest(it.encode(), name.encode()) for it in names]
+    return attempted if any(same) else None
+
+
+def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
+    """Return whose attempt's a keypair says that it is, as those of before were named."""
     found = re.fullmatch(f"oms-{re.escape(fleet)}-{_INSTANCE}", name)
-    return (found["id"], int(found["attempt"])) if found else None
+    return Attempted(found["id"], int(found["attempt"])) if found else None
 
 
-def metadata_of(marks: Marks) -> dict[str, str]:
+# ---------------------------------------------------------------- metadata
+
+
+def metadata_of(marks: Marks, signing: Signing) -> dict[str, str]:
     """Return the metadata of a server; each value is within Nova's 255 characters."""
+    key = signing.keyring.signer
+    fields = [
+        VERSION,
+        marks.fleet,
+        marks.instance_id,
+        str(marks.attempt),
+        str(marks.created_at_ms),
+        str(marks.expires_at_ms),
+        "k" if marks.has_keypair else "-",
+        marks.idempotency or "-",
+    ]
     return {
-        "oms_fleet": marks.fleet,
-        "oms_instance": marks.instance_id,
-        "oms_attempt": str(marks.attempt),
-        "oms_owner": marks.owner,
-        "oms_name": marks.name,
-        "oms_created_at_ms": str(marks.created_at_ms),
-        "oms_expires_at_ms": str(marks.expires_at_ms),
-        "oms_keypair": marks.keypair or "",
-        "oms_idempotency": marks.idempotency,
-        **{_LABEL + key: value for key, value in marks.labels.items()},
+        FIELDS: " ".join(fields),
+        OWNER: marks.owner,
+        SEAL: f"{key.id} {_seal(key, marks, signing.place)} {marks.name}",
+        **{LABEL + name: value for name, value in marks.labels.items()},
     }
+
+
+def _seal(key: MarksKey, marks: Marks, place: str) -> str:
+    """Return the signature of all of the marks, for a place."""
+    fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
+    told = ["oms-marks", VERSION, place, *(fields[it] for it in SIGNED)]
+    return encode_base64url(key.sign(_canonical(told)))
+
+
+def _canonical(told: Sequence[object]) -> bytes:
+    """Return values as one text that no other values have."""
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def identity_of(metadata: Mapping[str, str], name: str, signing: Signing) -> Identity:
+    """Return what a server tells of itself, whatever anybody has written there."""
+    its = named(name, signing)
+    claim = claim_of(metadata, signing.fleet)
+    if claim and claim.seal and verifies(claim, signing, signing.place):
+        return Identity(claim.marks, claim.key_id, None, its)
+    return Identity(claim=claim, named=its)
+
+
+def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:
+    """Return what a server's metadata says of it, be it so or not; None if not of this fleet."""
+    return _signed_claim(metadata, fleet) or _unsigned_claim(metadata, fleet)
+
+
+def verifies(claim: Claim, signing: Signing, place: str) -> bool:
+    """Whether a claim is signed with one of the fleet's keys, for a place."""
+    key = signing.keyring.find(claim.key_id)
+    return key is not None and hmac.compare_digest(_seal(key, claim.marks, place), claim.seal)
+
+
+def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
+    """Return marks as they say that they are signed; None if they are not whole and our fleet's."""
+    try:
+        version, its_fleet, instance_id, attempt, created, expires, keypair, idempotency = metadata[
+            FIELDS
+        ].split(" ")
+        key_id, seal, name = metadata[SEAL].split(" ", 2)
+        if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
+            return None
+        marks = Marks(
+            fleet=fleet,
+            instance_id=_id(instance_id),
+            attempt=_number(attempt, most=ATTEMPT_MOST),
+            owner=metadata[OWNER],
+            name=name,
+            created_at_ms=_number(created, most=LAST_MS),
+            expires_at_ms=_number(expires, most=LAST_MS),
+            has_keypair=keypair == "k",
+            idempotency="" if idempotency == "-" else idempotency,
+            labels=_labels(metadata),
+        )
+        _check(marks)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return Claim(marks, "unverified", key_id, seal)
+
+
+def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
+    """Return the marks of a server of before; None if they are not whole and our fleet's."""
+    if metadata.get("oms_fleet") != fleet:
+        return None
+    try:
+        instance_id = _id(metadata["oms_instance"])
+        attempt = _number(metadata["oms_attempt"], most=ATTEMPT_MOST)
+        marks = Marks(
+            fleet=fleet,
+            instance_id=instance_id,
+            attempt=attempt,
+            owner=metadata["oms_owner"],
+            name=metadata["oms_name"],
+            created_at_ms=_number(metadata["oms_created_at_ms"], most=LAST_MS),
+            expires_at_ms=_number(metadata["oms_expires_at_ms"], most=LAST_MS),
+            # What else is named there is somebody else's.
+            has_keypair=metadata.get("oms_keypair") == f"oms-{fleet}-{instance_id}-{attempt}",
+            idempotency=metadata.get("oms_idempotency", ""),
+            labels=_labels(metadata),
+        )
+        _check(marks)
+    except (KeyError, ValueError, TypeError):
+        return None
+    return Claim(marks, "unsigned")
+
+
+def _check(marks: Marks) -> None:
+    """Pass what a token or a command may say (see `principal` and `commands`).
+
+    Raises:
+        ValueError: it is not what we write.
+    """
+    texts = [marks.name, *marks.labels]
+    if not all(len(it) <= LABEL_CHARS and re.fullmatch(NAME_PATTERN, it) for it in texts):
+        raise ValueError("expected a name")
+    values = marks.labels.values()
+    if not all(len(it) <= LABEL_CHARS and re.fullmatch(VALUE_PATTERN, it) for it in values):
+        raise ValueError("expected a label's value")
+    if not 0 < len(marks.owner) <= OWNER_CHARS or not marks.owner.isprintable():
+        raise ValueError("expected an owner")
+    if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", marks.idempotency):
+        raise ValueError("expected a place under an idempotency key")
+
+
+def is_ours(key: str) -> bool:
+    """Whether an item of a server's metadata is of marks, in either form."""
+    return key in (FIELDS, SEAL, *UNSIGNED) or key.startswith(LABEL)
+
+
+def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {k.removeprefix(LABEL): v for k, v in metadata.items() if k.startswith(LABEL)}
 
 
 def _id(text: str) -> str:
@@ -58,28 +260,3 @@ def _number(text: str, *, most: int) -> int:
 def tag_of(fleet: str) -> str:
     """Return the tag that all servers of a fleet have; Nova allows 60 characters, no comma."""
     return f"oms-{fleet}"[:60]
-
-
-def marks_of(metadata: Mapping[str, str], fleet: str) -> Marks | None:
-    """Return the marks in a server's metadata; None if it is not (whole and) this fleet's."""
-    if metadata.get("oms_fleet") != fleet:
-        return None
-    try:
-        return Marks(
-            fleet=fleet,
-            instance_id=_id(metadata["oms_instance"]),
-            attempt=_number(metadata["oms_attempt"], most=ATTEMPT_MOST),
-            owner=metadata["oms_owner"],
-            name=metadata["oms_name"],
-            labels={
-                key.removeprefix(_LABEL): value
-                for key, value in metadata.items()
-                if key.startswith(_LABEL)
-            },
-            created_at_ms=_number(metadata["oms_created_at_ms"], most=LAST_MS),
-            expires_at_ms=_number(metadata["oms_expires_at_ms"], most=LAST_MS),
-            keypair=metadata.get("oms_keypair") or None,
-            idempotency=metadata.get("oms_idempotency", ""),
-        )
-    except (KeyError, ValueError):
-        return None

@@ -36,8 +36,29 @@ from openmultistack.clouds.documents import (
 from openmultistack.clouds.entries import Entries
 from openmultistack.clouds.failures import body_of, keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.logins import Login, SharingSession
-from openmultistack.clouds.marks import keypair_attempt, metadata_of, tag_of
-from openmultistack.clouds.port import Cloud, Marks, Server, ServerOrder, Shelf, Survey
+from openmultistack.clouds.marks import (
+    Signing,
+    is_ours,
+    metadata_of,
+    name_of,
+    named,
+    names_of,
+    pattern_of,
+    tag_of,
+    unsigned_keypair,
+    verifies,
+)
+from openmultistack.clouds.port import (
+    Attempted,
+    Claim,
+    Cloud,
+    Keypair,
+    Marks,
+    Server,
+    ServerOrder,
+    Shelf,
+    Survey,
+)
 from openmultistack.clouds.profiles import Profiles, remote_profile, settle
 from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.clouds.services import Services
@@ -51,6 +72,7 @@ from openmultistack.errors import (
     PlaceMoved,
     Unreachable,
 )
+from openmultistack.keyring import Keys, no_keys
 from openmultistack.logs import ANSWERED, answered
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
@@ -80,9 +102,11 @@ class OpenStackClouds:
         regions: Mapping[str, tuple[str, str]],
         *,
         fleet: str,
+        keys: Keys = no_keys,
         shelf: Shelf | None = None,
     ) -> None:
         self._file = clouds_file
+        self._keys = keys
         self._regions = regions
         self._fleet = fleet
         self._shelf = shelf
@@ -105,7 +129,7 @@ class OpenStackClouds:
             if name not in self._clouds:
                 provider, region = self._regions[name]
                 self._clouds[name] = OpenStackCloud(
-                    lambda: self._connect(provider, region), fleet=self._fleet
+                    lambda: self._connect(provider, region), fleet=self._fleet, keys=self._keys
                 )
             return self._clouds[name]
 
@@ -148,9 +172,12 @@ class OpenStackClouds:
 class OpenStackCloud:
     """One region over openstacksdk; safe to share between threads."""
 
-    def __init__(self, connect: Callable[[], tuple[Services, Login]], *, fleet: str) -> None:
+    def __init__(
+        self, connect: Callable[[], tuple[Services, Login]], *, fleet: str, keys: Keys
+    ) -> None:
         self._connect = connect
         self._fleet = fleet
+        self._keys = keys
         self._connecting = threading.Lock()
         self._opened: tuple[Services, Login] | None = None
         # The login by which Nova was located, what clouds.yaml says of that, and what it speaks.
@@ -217,7 +244,7 @@ class OpenStackCloud:
             raise
         except CloudError:
             with suppress(CloudError):  # what fails here leaves a name, for a sweep to find
-                self.forget_keypair(order.marks.keypair or "")
+                self._forget_keypairs(order.marks.attempted)
             raise
 
     def forgive(self) -> None:
@@ -240,10 +267,13 @@ class OpenStackCloud:
         endpoint = bare_endpoint(nova.endpoint_override or nova.get_endpoint() or "", project)
         return Place(endpoint, project, nova.region_name or "")
 
+    def _signing(self, connection: Services) -> Signing:
+        return Signing(self._keys(), self._fleet, self._place_of(connection).id)
+
     def _create_server(self, order: ServerOrder, not_after: float) -> str:
         with self._session(sending=True) as connection:
             version = self._version_for(order)
-            body = self._body(order, version)
+            body = self._body(order, version, self._signing(connection))
             if order.place.startswith("p-") and order.place != self._place_of(connection).id:
                 raise PlaceMoved("the region's name leads to another project or cloud than before")
             answer = connection.compute.post(
@@ -264,13 +294,13 @@ class OpenStackCloud:
         newer = unsaid and _supports(self._version, _numbers(NETWORKS_UNSAID))
         return NETWORKS_UNSAID if newer else self._version
 
-    def _body(self, order: ServerOrder, version: str | None) -> dict[str, Any]:
+    def _body(self, order: ServerOrder, version: str | None, signing: Signing) -> dict[str, Any]:
         offer, marks = order.offer, order.marks
         body: dict[str, Any] = {
-            "name": marks.server_name,
+            "name": name_of(signing, marks.attempted),
             "flavorRef": offer.flavor.id,
             "imageRef": offer.image.id,
-            "metadata": metadata_of(marks),
+            "metadata": metadata_of(marks, signing),
         }
         if offer.network != NO_NETWORK:
             body["networks"] = [{"uuid": offer.network.id}]
@@ -278,15 +308,16 @@ class OpenStackCloud:
             body["tags"] = [tag_of(marks.fleet)]
         if order.user_data is not None:
             body["user_data"] = base64.b64encode(order.user_data.encode()).decode()
-        if marks.keypair:
-            body["key_name"] = marks.keypair
+        if marks.has_keypair:
+            body["key_name"] = body["name"]
         if offer.security_groups:
             body["security_groups"] = [{"name": name} for name in offer.security_groups]
         return body
 
     def _import_keypair(self, order: ServerOrder) -> None:
-        body = {"name": order.marks.keypair, "public_key": order.ssh_public_key}
         with self._session() as connection:
+            name = name_of(self._signing(connection), order.marks.attempted)
+            body = {"name": name, "public_key": order.ssh_public_key}
             typed = _supports(self._version, KEY_TYPE_SINCE)
             if typed:
                 body["type"] = "ssh"
@@ -306,13 +337,22 @@ class OpenStackCloud:
             _delete(connection, f"/os-keypairs/{_segment(name)}")
             return ANSWERED.get()
 
-    def delete(self, server_id: str, keypair: str | None = None) -> str:
+    def _forget_keypairs(self, attempted: Attempted) -> None:
+        with self._session() as connection:
+            self._delete_keypairs(connection, attempted)
+
+    def _delete_keypairs(self, connection: Services, attempted: Attempted) -> None:
+        """Delete what an attempt's keypair may be named; the keys may have changed since."""
+        for name in names_of(self._signing(connection), attempted):
+            _delete(connection, f"/os-keypairs/{_segment(name)}")
+
+    def delete(self, server_id: str, keypair_of: Attempted | None = None) -> str:
         """Ask for a server's end, and that of its own keypair; one that is gone is no error."""
         with self._session() as connection:
             _delete(connection, f"/servers/{_segment(server_id)}")
             own_id = ANSWERED.get()
-            if keypair:
-                _delete(connection, f"/os-keypairs/{_segment(keypair)}")
+            if keypair_of:
+                self._delete_keypairs(connection, keypair_of)
             return own_id
 
     def show(self, server_id: str) -> Server | None:
@@ -323,18 +363,19 @@ class OpenStackCloud:
                 found = asked(connection.compute, path, microversion=version)
             except exceptions.NotFoundException:
                 return None
-            return self._server(connection.compute, found["server"])
+            signing = self._signing(connection)
+            return self._server(connection.compute, found["server"], signing)
 
     def find(self, marks: Marks) -> Server | None:
         """Return the server that carries these marks' instance and attempt, if there is one yet.
 
-        Nova takes the name for a regular expression; the marks decide, not the name.
+        Nova takes the name for a regular expression; the marks decide, not the name. Whoever copies
+        them comes later: of several it is the oldest.
         """
-        wanted = (marks.instance_id, marks.attempt)
-        for server in self._listed(name=f"^{marks.server_name}$"):
-            if server.marks and (server.marks.instance_id, server.marks.attempt) == wanted:
-                return server
-        return None
+        attempted = marks.attempted
+        found = self._listed(name=pattern_of(self._fleet, attempted))
+        its = [it for it in found if it.tells_of(attempted)]
+        return min(its, key=lambda it: (it.created_at, it.id), default=None)
 
     def active(self) -> Sequence[Server]:
         """Return the project's servers that the cloud shows ACTIVE."""
@@ -349,11 +390,17 @@ class OpenStackCloud:
                 microversion=self._version,
                 timeout=(CONNECT_TIMEOUT_S, LOOK_TIMEOUT_S),
             )
-            return [self._server(connection.compute, it) for it in found]
+            signing = self._signing(connection)
+            return [self._server(connection.compute, it, signing) for it in found]
 
-    def _server(self, nova: Any, document: Document) -> Server:  # noqa: ANN401  untyped
+    def _server(
+        self,
+        nova: Any,  # noqa: ANN401  untyped
+        document: Document,
+        signing: Signing,
+    ) -> Server:
         """Return a server; below 2.47 it tells its flavor's id only."""
-        server = server_of(document, self._fleet)
+        server = server_of(document, signing)
         if _supports(self._version, FLAVOR_NUMBERS_SINCE) or not server.flavor:
             return server
         flavor = self._flavor(nova, server.flavor)
@@ -381,13 +428,12 @@ class OpenStackCloud:
     def survey(self) -> Survey:
         """Return all there is and the quota, in three calls (more pages aside)."""
         with self._session() as connection:
-            nova = connection.compute
+            nova, signing = connection.compute, self._signing(connection)
             found = listed(nova, "/servers/detail", microversion=self._version)
-            servers = tuple(self._server(nova, it) for it in found)
+            servers = tuple(self._server(nova, it, signing) for it in found)
             keypairs = [it["keypair"]["name"] for it in listed(nova, "/os-keypairs")]
             quota = quota_of(asked(nova, "/limits"))
-        ours = frozenset(it for it in keypairs if keypair_attempt(it, self._fleet))
-        return Survey(servers=servers, quota=quota, keypairs=ours)
+        return Survey(servers, quota, tuple(_keypairs(keypairs, signing)))
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers to servers."""
@@ -420,13 +466,29 @@ class OpenStackCloud:
                 found = list(listed(connection.compute, "/os-security-groups"))
             return {it["id"]: it["name"] for it in found}
 
-    def mark(self, server_id: str, marks: Marks) -> None:
-        """Write a server's marks anew."""
+    def mark(self, server_id: str, marks: Marks, *, whole: bool = False) -> None:
+        """Write a server's marks anew: beside what is there, or (PUT) in place of other marks."""
         with self._session() as connection:
-            answer = connection.compute.post(
-                f"/servers/{_segment(server_id)}/metadata", json={"metadata": metadata_of(marks)}
-            )
+            nova, path = connection.compute, f"/servers/{_segment(server_id)}/metadata"
+            items = metadata_of(marks, self._signing(connection))
+            if whole:
+                others = asked(nova, path)["metadata"]
+                items = {k: v for k, v in others.items() if not is_ours(k)} | items
+            answer = (nova.put if whole else nova.post)(path, json={"metadata": items})
             exceptions.raise_from_response(answer)
+
+    def proves(self, claim: Claim, place: str) -> bool:
+        """Whether a claim is signed for another place."""
+        return verifies(claim, Signing(self._keys(), self._fleet, place), place)
+
+
+def _keypairs(names: Sequence[str], signing: Signing) -> Iterator[Keypair]:
+    """Give those of the keypairs that are named as this fleet names them."""
+    for name in names:
+        if attempted := named(name, signing):
+            yield Keypair(name, attempted, verified=True)
+        elif attempted := unsigned_keypair(name, signing.fleet):
+            yield Keypair(name, attempted, verified=False)
 
 
 @contextmanager

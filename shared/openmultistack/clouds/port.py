@@ -6,9 +6,16 @@ never repeated by an adapter, as Nova makes a second server from a second POST.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from openmultistack.models import Address, Catalogue, Offer, Place, Resources, Status
+
+
+class Attempted(NamedTuple):
+    """One attempt at an instance."""
+
+    instance_id: str
+    attempt: int
 
 
 class Marks(NamedTuple):
@@ -22,15 +29,28 @@ class Marks(NamedTuple):
     labels: Mapping[str, str]
     created_at_ms: int
     expires_at_ms: int
-    # Name of the keypair that was made for this server alone.
-    keypair: str | None = None
+    # Whether a keypair was made for this server alone; it has the server's name.
+    has_keypair: bool = False
     # The instance's place under its client's idempotency key; see Instance.
     idempotency: str = ""
 
     @property
-    def server_name(self) -> str:
-        """The server's name in the cloud."""
-        return f"oms-{self.instance_id}-{self.attempt}"
+    def attempted(self) -> Attempted:
+        """Which attempt the server is of."""
+        return Attempted(self.instance_id, self.attempt)
+
+
+class Claim(NamedTuple):
+    """What a server tells of itself without proof: anybody in the project may have written it.
+
+    `unsigned`: as marks were before they were signed. `unverified`: its signature is not of a key
+    of ours, or for another place, or for other marks.
+    """
+
+    marks: Marks
+    how: Literal["unsigned", "unverified"]
+    key_id: str = ""
+    seal: str = ""
 
 
 class ServerOrder(NamedTuple):
@@ -45,7 +65,7 @@ class ServerOrder(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A server as the cloud shows it; `marks` is None for one that is not this fleet's."""
+    """A server as the cloud shows it; `marks` is None for one that is not proven this fleet's."""
 
     id: str
     status: Status
@@ -59,6 +79,22 @@ class Server(NamedTuple):
     created_at: str = ""
     # The cloud's own word, where it says more than ours; else ''.
     cloud_status: str = ""
+    # Id of the key that its marks are signed with; and what it tells where it has none.
+    signed_by: str = ""
+    claim: Claim | None = None
+    # Whose attempt's its name is, if that verifies.
+    named: Attempted | None = None
+
+    def tells_of(self, attempted: Attempted) -> bool:
+        """Whether its marks are of an attempt: signed, or as they were before that."""
+        unsigned = self.claim.marks if self.claim and self.claim.how == "unsigned" else None
+        told = self.marks or unsigned
+        return told is not None and told.attempted == attempted
+
+    def is_of(self, attempted: Attempted) -> bool:
+        """Whether it says that it is of the attempt that the ledger has it for, by its id."""
+        claimed = self.claim is not None and self.claim.marks.attempted == attempted
+        return claimed or self.named == attempted or self.tells_of(attempted)
 
     def seen(self, *, without_address: bool) -> "Server":
         """Return it as clients have it: ACTIVE is one with an address, unless there is none."""
@@ -67,12 +103,23 @@ class Server(NamedTuple):
         return self._replace(status=Status.BUILD, cloud_status=self.cloud_status or Status.ACTIVE)
 
 
+class Keypair(NamedTuple):
+    """A keypair that was made for an attempt's server, by its name.
+
+    One that is not `verified` has a name as they were before names were signed.
+    """
+
+    name: str
+    attempted: Attempted
+    verified: bool
+
+
 class Survey(NamedTuple):
     """All servers of the project in one region, its quota, and the fleet's keypairs there."""
 
     servers: tuple[Server, ...]
     quota: Resources
-    keypairs: frozenset[str] = frozenset()
+    keypairs: tuple[Keypair, ...] = ()
 
 
 class Cloud(Protocol):
@@ -98,8 +145,8 @@ class Cloud(Protocol):
     def place(self) -> Place:
         """Return what the region is by itself; asks for nothing while the login is good."""
 
-    def delete(self, server_id: str, keypair: str | None = None) -> str:
-        """Ask for a server's end, and that of its own keypair; one that is gone is no error.
+    def delete(self, server_id: str, keypair_of: Attempted | None = None) -> str:
+        """Ask for a server's end, and that of an attempt's keypair; one that is gone is no error.
 
         Returns what the cloud calls the request for the server's end; '' if it does not say.
         """
@@ -128,8 +175,14 @@ class Cloud(Protocol):
     def security_groups(self) -> Mapping[str, str]:
         """Return the names of the security groups that servers may be in, by their ids."""
 
-    def mark(self, server_id: str, marks: Marks) -> None:
-        """Write a server's marks anew, as when its expiry moved."""
+    def mark(self, server_id: str, marks: Marks, *, whole: bool = False) -> None:
+        """Write a server's marks anew, as when its expiry moved.
+
+        `whole`: also take away what is there of other marks; what is not of marks stays.
+        """
+
+    def proves(self, claim: Claim, place: str) -> bool:
+        """Whether a claim is signed for another place, as before a region's endpoint moved."""
 
 
 class Clouds(Protocol):

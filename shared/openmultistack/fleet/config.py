@@ -111,6 +111,9 @@ class FleetFile(Frozen):
     sizes: Mapping[str, SizeWanted | Mapping[Pattern, Pattern]] = Field(default_factory=dict)
     owners: Mapping[str, OwnerRule] = Field(default_factory=dict)
     queue: QueueRule = QueueRule()
+    # Servers of before marks were signed, which the ledger does not know: adopted, or foreign. If
+    # nothing is said they are adopted until one sweep of their region has found none.
+    unsigned_marks: Literal["adopt", "foreign"] | None = None
 
     def owner_rule(self, owner: str) -> OwnerRule:
         """Return what an owner may have: their own rule, or `default`, or ours."""

@@ -4,10 +4,10 @@ from openmultistack.ledger.acts import Attempt, Pick
 from openmultistack.ledger.address import Address, read_address
 from openmultistack.ledger.binding import DISABLED_RANK, UNREACHABLE, Bound
 from openmultistack.ledger.connect import connect
-from openmultistack.ledger.decode import Slot, View
+from openmultistack.ledger.decode import Slot, Stranger, View
 from openmultistack.ledger.ending import Destroyed, EndedBy, Gone, OnlyIf
 from openmultistack.ledger.ledger import Ledger
-from openmultistack.ledger.observing import Meaning, Seen
+from openmultistack.ledger.observing import MarksSeen, Meaning, Seen
 from openmultistack.ledger.placing import KEYS_MAX, Admitted, Key, Moved, Served, Waiting, Wish
 from openmultistack.ledger.queue import Queued
 from openmultistack.ledger.shares import Shares
@@ -25,6 +25,7 @@ __all__ = [
     "Gone",
     "Key",
     "Ledger",
+    "MarksSeen",
     "Meaning",
     "Moved",
     "OnlyIf",
@@ -34,6 +35,7 @@ __all__ = [
     "Served",
     "Shares",
     "Slot",
+    "Stranger",
     "View",
     "Waiting",
     "Wish",

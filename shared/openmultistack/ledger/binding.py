@@ -101,6 +101,7 @@ class Binding(Acting):
             for region in regions:
                 pipe.srem(keys.regions, self.place_of(region))
                 pipe.delete(keys.region(region), keys.catalogue(region), keys.slots(region))
+                pipe.delete(keys.strangers(region))
                 pipe.hdel(keys.versions, self.place_of(region))
                 pipe.hdel(keys.unsuited, self.place_of(region))
             pipe.execute()

@@ -6,7 +6,7 @@ and the log tells of it. Nothing of it is changed.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from openmultistack.logs import tell
 from openmultistack.models import (
@@ -47,6 +47,21 @@ class Slot(NamedTuple):
     server_id: str | None
 
 
+StrangerKind = Literal["copy", "unsigned", "unverified"]
+STRANGER_KINDS: tuple[StrangerKind, ...] = get_args(StrangerKind)
+
+
+class Stranger(NamedTuple):
+    """A server that says it is of the fleet's, counts as foreign, and is let alone.
+
+    `copy`: its marks are good, and another server is that attempt's. See `clouds.port.Claim`.
+    """
+
+    kind: StrangerKind
+    instance_id: str
+    attempt: int
+
+
 class View(NamedTuple):
     """One region as the ledger has it at one moment."""
 
@@ -54,6 +69,10 @@ class View(NamedTuple):
     instances: Mapping[str, Instance]
     # Ids of those that are there, and of which slot or record cannot be read.
     unreadable: frozenset[str] = frozenset()
+    # By server id, as the last sweep found them.
+    strangers: Mapping[str, Stranger] = {}
+    # A sweep has found no server without a signature.
+    all_signed: bool = False
 
 
 def read_all(
@@ -150,6 +169,14 @@ def decode_event(text: str) -> dict[str, Any]:
     return {**event, **known, "at_ms": _ms(event["at_ms"]), "attempt": int(event["attempt"])}
 
 
+def decode_stranger(text: str) -> Stranger:
+    """Return a stranger from JSON."""
+    kind, instance_id, attempt = json.loads(text)
+    if kind not in STRANGER_KINDS:
+        raise ValueError("expected a kind of stranger")
+    return Stranger(kind, _text(instance_id), int(attempt))
+
+
 def decode_region(
     name: str, fields: Mapping[str, str], held_instances: int, now_ms: int
 ) -> RegionState:
@@ -176,6 +203,9 @@ def decode_region(
         last_error=_last_error(fields),
         last_error_at_ms=number("last_error_at_ms"),
         swept_at_ms=number("swept_at_ms"),
+        strangers={
+            kind: count for kind in STRANGER_KINDS if (count := number(f"strangers_{kind}") or 0)
+        },
     )
 
 

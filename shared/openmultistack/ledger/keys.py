@@ -79,6 +79,10 @@ class Keys:
         """Hash: kind of order to what the region said of it; until its catalogue is read again."""
         return f"{self._prefix}refused:{_quoted(self._place_of(region))}"
 
+    def strangers(self, region: str) -> str:
+        """Hash: server id to JSON [kind, instance id, attempt]; see `Stranger`."""
+        return f"{self._prefix}strangers:{_quoted(self._place_of(region))}"
+
     def sweep_lock(self, region: str) -> str:
         """redis-py Lock: one sweep of a region at a time, by its name: two may be one place."""
         return f"{self._prefix}sweep:{_quoted(region)}"

@@ -7,10 +7,11 @@ from openmultistack.ledger.observing import Observing
 from openmultistack.ledger.placing import Placing
 from openmultistack.ledger.shelf import Shelf
 from openmultistack.ledger.stocking import Stocking
+from openmultistack.ledger.strangers import Strangers
 from openmultistack.ledger.tokens import Tokens
 
 
-class Ledger(Placing, Ending, Observing, Binding, Stocking, Counting, Shelf, Tokens):
+class Ledger(Placing, Ending, Observing, Binding, Stocking, Counting, Shelf, Strangers, Tokens):
     """All acts on one fleet's ledger, beside the readings; safe to share between threads.
 
     Every method raises LedgerUnavailable when Redis does not answer; then nothing may be asked

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from redis.exceptions import LockError
 
 from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
 from openmultistack.ledger.catalogues import encode_catalogue
+from openmultistack.ledger.decode import STRANGER_KINDS, StrangerKind
 from openmultistack.ledger.placing import KEEP_KEY_MS
 from openmultistack.ledger.scripts import FOREIGN, unavailable
 from openmultistack.models import Address, Catalogue, Instance, Resources, Status
@@ -33,6 +34,13 @@ class Seen(NamedTuple):
     addresses: Sequence[Address]
     # The cloud's own word, where it says more.
     cloud_status: str = ""
+
+
+class MarksSeen(NamedTuple):
+    """What a sweep saw of marks: strangers by kind, and whether all of ours are signed."""
+
+    strangers: Mapping[StrangerKind, int] = {}
+    all_signed: bool = False
 
 
 class Observing(Acting):
@@ -125,6 +133,7 @@ class Observing(Acting):
         max_building: int | None = None,
         starts_per_minute: int | None = None,
         retiring: bool = False,
+        marks_seen: MarksSeen | None = None,
     ) -> None:
         """A sweep saw the region well: take its caps and bounds, foreign usage and catalogue.
 
@@ -134,6 +143,7 @@ class Observing(Acting):
         fields |= {f"foreign_{what}": count for what, count in foreign._asdict().items()}
         fields["max_building"] = "" if max_building is None else max_building
         fields["starts_per_minute"] = "" if starts_per_minute is None else starts_per_minute
+        fields |= _fields_of(marks_seen or MarksSeen())
         keys = self._keys
         self._scripts.run(
             "survey",
@@ -244,3 +254,9 @@ def _give_back(lock: Any) -> None:  # noqa: ANN401  redis-py's lock is untyped
         lock.release()
     except (LockError, *FOREIGN):
         return
+
+
+def _fields_of(seen: MarksSeen) -> dict[str, object]:
+    """Return what of a region's hash tells of marks; once all are signed that stays."""
+    counts = {f"strangers_{it}": seen.strangers.get(it, "") for it in STRANGER_KINDS}
+    return {**counts, **({"all_signed": 1} if seen.all_signed else {})}

@@ -12,6 +12,7 @@ from openmultistack.ledger.decode import (
     decode_instance,
     decode_region,
     decode_slot,
+    decode_stranger,
     read_all,
 )
 from openmultistack.ledger.keys import Keys
@@ -355,23 +356,31 @@ class Readings:
 
     def view(self, region: str, seen: Collection[str]) -> View:
         """Return a region's slots, with the instances they and the ids `seen` belong to."""
-        version, fields = self._read_slots_of(region)
+        version, fields, strange, all_signed = self._read_slots_of(region)
         if self._notice(version):
-            _, fields = self._read_slots_of(region)
+            _, fields, strange, all_signed = self._read_slots_of(region)
         there = [(name, (name, text)) for name, text in fields.items()]
         slots, odd_slots = read_all("slot", there, lambda it: decode_slot(*it))
         ids = {slot.instance_id for slot in slots} | set(seen)
         found, odd = self._get(sorted(ids), {self.place_of(region): region})
         unreadable = frozenset(odd) | {name.rpartition("/")[0] for name in odd_slots}
-        return View(tuple(slots), {it.id: it for it in found}, unreadable)
+        told = [(server, (server, text)) for server, text in strange.items()]
+        strangers, _ = read_all("stranger", told, lambda it: (it[0], decode_stranger(it[1])))
+        return View(
+            tuple(slots), {it.id: it for it in found}, unreadable, dict(strangers), bool(all_signed)
+        )
 
-    def _read_slots_of(self, region: str) -> tuple[str | None, Mapping[str, str]]:
-        """Return the version of the names, and a region's slots by the names known here."""
+    def _read_slots_of(
+        self, region: str
+    ) -> tuple[str | None, Mapping[str, str], Mapping[str, str], str | None]:
+        """Return the version of the names, and of a region slots and strangers as known here."""
         with self._pipeline() as pipe:
             pipe.get(self._keys.version)
             pipe.hgetall(self._keys.slots(region))
-            version, fields = pipe.execute()
-        return version, fields
+            pipe.hgetall(self._keys.strangers(region))
+            pipe.hget(self._keys.region(region), "all_signed")
+            version, fields, strange, all_signed = pipe.execute()
+        return version, fields, strange, all_signed
 
     def _story(self, instance_id: str) -> tuple[str, str]:
         return self._keys.record(instance_id), self._keys.events(instance_id)

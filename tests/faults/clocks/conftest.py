@@ -15,6 +15,7 @@ import yaml
 from redis import Redis
 from ulid import ULID
 
+from openmultistack.keyring import make_keyring
 from openmultistack.ledger import Ledger
 from openmultistack.principal import (
     LOCAL_AUDIENCE,
@@ -49,6 +50,7 @@ class Shifted:
         self.sim = sim
         self._key = home / "signing.pem"
         make_signing_key(home)
+        make_keyring(home / "marks.keys")
         issuer = {
             "issuer": LOCAL_ISSUER,
             "audience": LOCAL_AUDIENCE,
@@ -60,6 +62,7 @@ class Shifted:
             "OMS_FLEET": self.fleet,
             "OMS_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
             "OMS_ISSUERS_FILE": str(home / "issuers.yaml"),
+            "OMS_MARKS_KEYS_FILE": str(home / "marks.keys"),
             "OS_CLIENT_CONFIG_FILE": str(sim.clouds_file),
             "OMS_LEASE_S": "60",
             "LD_PRELOAD": str(FAKETIME_LIBRARY),

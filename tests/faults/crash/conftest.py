@@ -1,7 +1,6 @@
 """A fleet on the simulated OpenStack, and functions that die between two steps."""
 
 import hashlib
-import itertools
 import json
 import os
 import signal
@@ -144,11 +143,8 @@ class Ground:
 
     def keypairs(self) -> set[str]:
         """Return this fleet's keypairs in all regions."""
-        return set(
-            itertools.chain.from_iterable(
-                self.clouds.region(it).survey().keypairs for it in self.fleet.regions
-            )
-        )
+        surveys = [self.clouds.region(it).survey() for it in self.fleet.regions]
+        return {it.name for survey in surveys for it in survey.keypairs}
 
     def assert_agreement(self) -> None:
         """Cloud and ledger agree: one server for each slot, one slot for each living instance."""

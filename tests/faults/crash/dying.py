@@ -28,6 +28,8 @@ from openmultistack import creating, sweep
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import claim_of
 from openmultistack.clouds.openstack import OpenStackClouds
 from openmultistack.commands import CreateInstances
 from openmultistack.creating import Creating
@@ -135,12 +137,14 @@ class Place(NamedTuple):
         """Return the clouds over connections of their own."""
         regions = load_fleet(Path(self.clouds_file), None).regions
         wanted = {it.name: (it.provider, it.region) for it in regions.values()}
-        return OpenStackClouds(Path(self.clouds_file), wanted, fleet=self.fleet)
+        return OpenStackClouds(
+            Path(self.clouds_file), wanted, fleet=self.fleet, keys=lambda: KEYRING
+        )
 
     def servers(self) -> list[dict[str, Any]]:
         """Return this fleet's servers, as the clouds have them."""
         there = httpx.get(f"{self.sim}/sim/servers").json()["servers"]
-        return [it for it in there if it["metadata"].get("oms_fleet") == self.fleet]
+        return [it for it in there if claim_of(it["metadata"], self.fleet)]
 
     def until_still(self) -> None:
         """Wait until no server is being built or deleted."""
@@ -165,7 +169,7 @@ class Functions:
         self._place = place
         self._regions = clouds.names()
         self._leaving = Leaving(ledger, clouds, serving.serve)
-        self.destroying = Destroying(ledger, clouds, place.fleet, self._leaving)
+        self.destroying = Destroying(ledger, clouds, self._leaving)
         self.creating = Creating(*of_fleet, arriving, attempts, self.destroying, WaitingRoom(64))
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,

@@ -179,7 +179,7 @@ class House:
         of_fleet = (self.ledger, fleet, "faults")
         serving = Serving(*of_fleet, attempts)
         gone = Leaving(self.ledger, fakes, serving.serve)
-        self.destroying = Destroying(self.ledger, fakes, "faults", gone)
+        self.destroying = Destroying(self.ledger, fakes, gone)
         room = WaitingRoom(threads=64)
         self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, room)
         self.reaping = Reaping(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
+from openmultistack.clouds.marks import claim_of
+
 LIVING = frozenset({"QUEUED", "BUILD", "ACTIVE", "ERROR"})
 WITH_SERVER = frozenset({"BUILD", "ACTIVE"})
 # Clocks, and calls under way when a time was taken, may differ by this much.
@@ -76,8 +78,8 @@ class End(NamedTuple):
         """Return the fleet's servers by the instance they are marked with."""
         found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for server in self.servers:
-            if server["metadata"].get("oms_fleet") == self.fleet:
-                found[server["metadata"]["oms_instance"]].append(server)
+            if claim := claim_of(server["metadata"], self.fleet):
+                found[claim.marks.instance_id].append(server)
         return found
 
 
@@ -197,7 +199,8 @@ def _too_many(operations: Iterable[Operation], end: End) -> Iterator[str]:
         living[it.labels.get("command")].add(it.id)
     for server in end.past:
         metadata = server["metadata"]
-        ever[metadata.get("oms_label:command")].add(metadata.get("oms_instance"))
+        claim = claim_of(metadata, end.fleet)
+        ever[metadata.get("oms_label:command")].add(claim.marks.instance_id if claim else None)
     for command, calls in _by_command(operations).items():
         told = {it.id for call in calls if call.accepted for it in call.shown}
         counted = {"told of": told, "left": living[command]}

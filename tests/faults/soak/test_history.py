@@ -2,6 +2,10 @@
 
 import pytest
 
+from openmultistack.clouds import Marks
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing, metadata_of
+
 FLEET, REGION = "soak", "p1/RegionOne"
 NOW = 1_000_000.0
 FAR = NOW + 5000
@@ -40,7 +44,8 @@ class Story:
         )
 
     def server(self, instance_id, server_id, command="c"):
-        metadata = {"oms_fleet": FLEET, "oms_instance": instance_id, "oms_label:command": command}
+        marks = Marks(FLEET, instance_id, 1, "ada", "oms", {"command": command}, 0, 1)
+        metadata = metadata_of(marks, Signing(KEYRING, FLEET, "p-1"))
         return {"id": server_id, "region": REGION, "metadata": metadata}
 
     def found(self, at=NOW + 100):

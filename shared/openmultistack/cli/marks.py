@@ -1,0 +1,50 @@
+"""What `oms doctor` says of marks: who says they are the fleet's, and which keys are carried."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from openmultistack.cli.findings import Finding
+from openmultistack.clouds import Survey
+from openmultistack.keyring import Keyring
+
+# Of a kind so many servers are named.
+NAMED = 5
+
+
+def strangers(region: str, survey: Survey) -> Iterator[Finding]:
+    """Tell of servers whose marks prove nothing, and of several with the same good ones.
+
+    Which of these is the instance's own the ledger knows: `oms regions` counts the copies.
+    """
+    kinds = {
+        "unsigned": "before marks were signed, as those are: a sweep signs what the ledger knows",
+        "unverified": "no key of ours for this region: `oms adopt --unverified` if they are ours",
+    }
+    for kind, said in kinds.items():
+        ids = [it.id for it in survey.servers if it.claim and it.claim.how == kind]
+        if ids:
+            yield Finding(region, f"{kind} servers: {_some(ids)}; {said}", note=True)
+    attempts = Counter(it.marks.attempted for it in survey.servers if it.marks)
+    for attempted, count in attempts.items():
+        if count > 1:
+            ids = [it.id for it in survey.servers if it.marks and it.marks.attempted == attempted]
+            said = f"all but one are copies of {attempted.instance_id}'s: `oms destroy --copy`"
+            yield Finding(region, f"the same marks on {_some(ids)}; {said}", note=True)
+
+
+def carried(keyring: Keyring, surveys: Iterable[Survey], *, whole: bool) -> Iterator[Finding]:
+    """Tell of each key how many servers carry it: one that none carries may leave the file.
+
+    Unless not the `whole` fleet answered: what was not seen may carry any.
+    """
+    left = "it may leave the file" if whole else "not every region was seen"
+    count = Counter(it.signed_by for survey in surveys for it in survey.servers if it.marks)
+    for number, key in enumerate(keyring.keys):
+        use = "signs" if number == 0 else "verifies only"
+        may = "" if number == 0 or count[key.id] else f"; {left}"
+        yield Finding("marks", f"key {key.id} {use}: {count[key.id]} servers carry it{may}")
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(sorted(ids)[:NAMED]) + more

@@ -1,0 +1,536 @@
+"""What anybody with a server in a project can write: it takes over, adds, ends and counts nothing.
+
+Metadata and names are written as Nova has them, and read as the adapter reads them.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from ulid import ULID
+
+from openmultistack.clouds import Attempted, Marks, Server
+from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.marks import Signing, identity_of, metadata_of, name_of
+from openmultistack.errors import Invalid, NotFound
+from openmultistack.fleet import FleetFile
+from openmultistack.instances import list_instances
+from openmultistack.keyring import Keyring, MarksKey
+from openmultistack.models import Instance, Resources, Status
+
+House = Any  # conftest's own; test modules do not import one another
+A, B, C = "alpha/One", "alpha/Two", "beta/One"
+NEED = Resources(instances=1, vcpus=2, ram_mb=2048)
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
+THEIRS = MarksKey("theirs", bytes(range(32)))
+NUMBERS = itertools.count(1)
+FAR_MS = 4_000_000_000_000
+ODD_NUMBERS = [
+    "1e20", "-1", "", "nan", "inf", "1.5", "٣", "9" * 400, " 1", "1_0", "0x1", "true", "1" * 16,
+    "+1", "1e", "é", "\x00", "²", "253402300800000", "null",
+]  # fmt: skip
+
+
+def signing(house: House, region: str, *keys: MarksKey) -> Signing:
+    """Return what marks of a region's servers are signed with."""
+    return Signing(Keyring(keys) if keys else KEYRING, house.name, house.clouds[region].is_at.id)
+
+
+def plant(
+    house: House, region: str, metadata: Mapping[str, str], name: str = "x", **more: Any
+) -> str:
+    """Have somebody make a server in a region, with such metadata and such a name."""
+    cloud, number = house.clouds[region], next(NUMBERS)
+    its = identity_of(metadata, name, Signing(cloud.keyring, house.name, cloud.is_at.id))
+    server = Server(
+        id=f"planted-{number}", status=Status.ACTIVE, flavor="small", image="i", need=NEED,
+        marks=its.marks, claim=its.claim, named=its.named, created_at=f"9{number:011}",
+    )  # fmt: skip
+    cloud.servers[server.id] = server._replace(**more)
+    return server.id
+
+
+def rewrite(house: House, region: str, server_id: str, metadata: Mapping[str, str]) -> None:
+    """Have somebody write over a server's metadata; its name stays."""
+    cloud = house.clouds[region]
+    its = identity_of(metadata, "", Signing(cloud.keyring, house.name, cloud.is_at.id))
+    cloud.servers[server_id] = cloud.servers[server_id]._replace(marks=its.marks, claim=its.claim)
+
+
+def metadata(house: House, made: Instance, region: str = "", **more: Any) -> dict[str, str]:
+    """Return the metadata that an instance's server has, or would have in another region."""
+    marks = house.server(made).marks._replace(**more)
+    return metadata_of(marks, signing(house, region or made.region))
+
+
+def unsigned(house: House, instance_id: str, attempt: int = 1, **more: str) -> dict[str, str]:
+    """Return metadata as it was before marks were signed."""
+    return {
+        "oms_fleet": house.name, "oms_instance": instance_id, "oms_attempt": str(attempt),
+        "oms_owner": "alice", "oms_name": "oms", "oms_created_at_ms": "1",
+        "oms_expires_at_ms": str(FAR_MS),
+    } | more  # fmt: skip
+
+
+def forged(house: House, region: str, marks: Marks) -> dict[str, str]:
+    """Return metadata that somebody signs with a key of their own, under our key's id."""
+    posing = MarksKey(KEYRING.signer.id, bytes(range(32)))
+    return metadata_of(marks, signing(house, region, posing))
+
+
+def strangers(house: House, region: str) -> dict[str, str]:
+    """Return the kinds of a region's strangers by server."""
+    return {it: told.kind for it, told in house.ledger.strangers(region).items()}
+
+
+def listed(house: House) -> list[str]:
+    """Return the ids that alice's list shows."""
+    return [it.id for it in list_instances(house.ledger, "alice", labels={}).instances]
+
+
+@pytest.fixture
+def made(house: House) -> Instance:
+    """Return an instance that lives."""
+    made = house.active(regions=[A], ssh_public_key=SSH_KEY, key="k", labels={"job": "7"})
+    assert house.state(A).foreign == Resources()
+    return made  # type: ignore[no-any-return]
+
+
+def assert_untouched(house: House, made: Instance) -> None:
+    """The instance is its owner's, with its own server; nothing was added to them."""
+    assert made.server_id in house.clouds[made.region].servers
+    assert "delete" not in [it for cloud in house.clouds.values() for it in cloud.calls]
+    assert house.get(made) == made
+    assert listed(house) == [made.id]
+    assert house.ledger.usage(["alice"])["alice"].instances == 1
+    assert house.held() == {A: 1, B: 0, C: 0}
+
+
+# ---------------------------------------------------------------- forged
+
+
+WRITTEN: Mapping[str, Callable[..., Mapping[str, str]]] = {
+    "unsigned": lambda house, _, marks: unsigned(house, marks.instance_id, marks.attempt),
+    "forged": forged,
+    "of another place": lambda house, _, marks: metadata_of(
+        marks, signing(house, A)._replace(place="p-elsewhere")
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+@pytest.mark.parametrize("region", [A, B])
+@pytest.mark.parametrize("attempt", [1, 2, 9])
+def test_marks_of_any_attempt_here_or_elsewhere_take_nothing_over(
+    house: House, made: Instance, how: str, region: str, attempt: int
+) -> None:
+    marks = house.server(made).marks._replace(attempt=attempt, expires_at_ms=FAR_MS)
+    planted = plant(house, region, WRITTEN[how](house, region, marks))
+    for _ in range(3):
+        house.come_to_rest()
+    assert_untouched(house, made)
+    assert house.state(region).foreign == NEED
+    assert list(strangers(house, region)) == [planted]
+    assert house.create(1, regions=[A], ssh_public_key=SSH_KEY, key="k", labels={"job": "7"}) == [
+        made
+    ]
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_nobody_gets_an_instance_of_anothers_into_list_quota_or_key(
+    house: House, made: Instance, how: str
+) -> None:
+    """Of an instance that never was: its owner, and the place under an idempotency key."""
+    digest = house.server(made).marks.idempotency
+    marks = house.server(made).marks._replace(
+        instance_id=f"i-{ULID()}", expires_at_ms=FAR_MS, idempotency=digest
+    )
+    planted = plant(house, B, WRITTEN[how](house, B, marks))
+    house.come_to_rest()
+    assert_untouched(house, made)
+    assert house.state(B).foreign == NEED
+    assert list(strangers(house, B)) == [planted]
+
+
+def test_what_is_told_of_a_stranger_is_told_once(
+    house: House, made: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = plant(house, A, metadata(house, made))
+    capsys.readouterr()
+    house.sweep()
+    house.sweep()
+    told = [json.loads(it) for it in capsys.readouterr().out.splitlines()]
+    (line,) = [it for it in told if it["event"] == "stranger"]
+    assert (line["what"], line["server"], line["instance"]) == ("copy", planted, made.id)
+    assert house.state(A).strangers == {"copy": 1}
+    del house.clouds[A].servers[planted]
+    house.sweep()
+    assert house.state(A).strangers == strangers(house, A) == {}
+
+
+@pytest.mark.parametrize("text", ODD_NUMBERS)
+@pytest.mark.parametrize("field", ["oms_attempt", "oms_created_at_ms", "oms_expires_at_ms"])
+def test_odd_numbers_stop_neither_a_sweep_nor_a_list(
+    make_house: Callable[..., House], text: str, field: str
+) -> None:
+    house = make_house({A: 4}, file=FleetFile(unsigned_marks="adopt"))
+    plant(house, A, unsigned(house, f"i-{ULID()}", **{field: text}))
+    house.come_to_rest()
+    assert house.reaping.reap()["regions"][0]["outcome"] == "swept"
+    assert house.state(A).foreign == NEED
+    assert listed(house) == []
+
+
+# ---------------------------------------------------------------- copied
+
+
+def test_a_copy_is_counted_as_foreign_and_a_region_that_is_full_is_full(
+    house: House, made: Instance
+) -> None:
+    for _ in range(3):
+        plant(house, A, metadata(house, made))
+    house.sweep()
+    assert_untouched(house, made)
+    assert house.state(A).foreign.instances == 3
+    assert house.state(A).free().instances == 0
+    assert set(strangers(house, A).values()) == {"copy"}
+
+
+def test_a_copy_in_another_region_proves_nothing_there(house: House, made: Instance) -> None:
+    planted = plant(house, C, metadata(house, made), house.keypair(made))
+    house.come_to_rest()
+    assert_untouched(house, made)
+    assert strangers(house, C) == {planted: "unverified"}
+
+
+def test_a_copy_does_not_take_the_place_of_a_server_that_is_gone(
+    house: House, made: Instance
+) -> None:
+    planted = plant(house, A, metadata(house, made))
+    house.sweep()
+    del house.clouds[A].servers[made.server_id]
+    for _ in range(3):
+        house.come_to_rest()
+    assert (house.get(made).status, house.get(made).ended) == (Status.DELETED, "vanished")
+    assert house.held()[A] == 0
+    assert house.state(A).foreign == NEED
+    assert strangers(house, A) == {planted: "copy"}
+    assert "delete" not in house.clouds[A].calls
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_copy_is_no_more_deleted_than_adopted_when_its_instance_has_ended(
+    house: House, made: Instance, *, remembered: bool
+) -> None:
+    planted = plant(house, A, metadata(house, made))
+    house.sweep()
+    house.destroy(made)
+    house.come_to_rest()
+    if not remembered:
+        house.ledger.forget(house.ledger.get([made.id]))
+    house.come_to_rest()
+    assert list(house.clouds[A].servers) == [planted]
+    assert strangers(house, A) == {planted: "copy"}
+    assert listed(house) == []
+
+
+class Died(BaseException):
+    """A function is killed."""
+
+
+def die_while_creating(house: House) -> Instance:
+    """Have a server made, and the function killed before it hears of it."""
+    cloud, create = house.clouds[A], house.clouds[A].create
+
+    def create_and_die(order: Any, **more: Any) -> None:
+        create(order, **more)
+        raise Died
+
+    cloud.create = create_and_die
+    with pytest.raises(Died):
+        house.one(regions=[A])
+    cloud.create = create
+    (made,) = house.ledger.view(A, []).instances.values()
+    return made  # type: ignore[no-any-return]
+
+
+def test_of_a_doubtful_create_the_oldest_is_its_server(house: House) -> None:
+    made = die_while_creating(house)
+    own = house.server(made).id
+    assert house.get(made).server_id is None
+    planted = plant(house, A, metadata(house, made))
+    house.come_to_rest()
+    assert house.get(made).server_id == own
+    assert strangers(house, A) == {planted: "copy"}
+
+
+def test_with_the_ledger_lost_the_oldest_of_several_is_adopted(
+    house: House, made: Instance
+) -> None:
+    planted = plant(house, A, metadata(house, made))
+    house.redis.flushdb()
+    house.come_to_rest()
+    assert house.get(made).server_id == made.server_id
+    assert strangers(house, A) == {planted: "copy"}
+    assert house.state(A).foreign == NEED
+
+
+# ---------------------------------------------------------------- written over
+
+
+@pytest.mark.parametrize("written", ["nothing", "forged", "another's", "a label more"])
+def test_a_server_that_the_ledger_has_is_its_instances_whatever_its_marks_say(
+    house: House, made: Instance, written: str
+) -> None:
+    other = house.active(regions=[A], owner="bob")
+    texts = {
+        "nothing": {},
+        "forged": forged(house, A, house.server(made).marks._replace(expires_at_ms=1)),
+        "another's": metadata(house, other),
+        "a label more": metadata(house, made) | {"oms_label:more": "1"},
+    }
+    marks = house.server(made).marks
+    rewrite(house, A, made.server_id, texts[written])
+    house.sweep(A)
+    assert [house.get(it) for it in (made, other)] == [made, other]
+    assert house.server(made).marks == marks
+    assert house.state(A).foreign == Resources()
+    house.destroy(made)
+    house.come_to_rest()
+    assert list(house.clouds[A].servers) == [other.server_id]
+
+
+def test_what_is_written_over_keeps_nobody_from_being_deleted_in_time(
+    house: House, made: Instance
+) -> None:
+    rewrite(house, A, made.server_id, {})
+    house.ledger.destroy(made, why="enough")
+    house.come_to_rest()
+    house.assert_idle()
+
+
+def test_a_server_without_name_and_marks_of_its_attempt_is_not_deleted_by_a_sweep(
+    house: House, made: Instance
+) -> None:
+    """A record that was tampered with ends nobody's server."""
+    rewrite(house, A, made.server_id, {})
+    cloud = house.clouds[A]
+    cloud.servers[made.server_id] = cloud.servers[made.server_id]._replace(named=None)
+    house.ledger.destroy(made, why="enough")
+    house.come_to_rest()
+    assert made.server_id in cloud.servers
+    assert "lacks the marks" in str(house.state(A).last_error)
+
+
+# ---------------------------------------------------------------- key pairs
+
+
+def test_somebody_elses_key_pair_is_not_deleted_by_its_name(house: House, made: Instance) -> None:
+    attempted = Attempted(made.id, 1)
+    theirs = {
+        "laptop",
+        name_of(signing(house, A, THEIRS), attempted),
+        name_of(signing(house, B), attempted),
+        f"oms-{house.name}-i-{ULID()}-1",
+    }
+    house.clouds[A].keypairs |= theirs
+    plant(house, A, unsigned(house, f"i-{ULID()}", oms_keypair="laptop"))
+    house.come_to_rest()
+    house.destroy(made)
+    house.come_to_rest()
+    assert house.clouds[A].keypairs == theirs
+
+
+# ---------------------------------------------------------------- of before the upgrade
+
+
+def as_before(house: House, made: Instance) -> None:
+    """Have an instance's server as it was made before marks were signed."""
+    marks = house.server(made).marks
+    server_id = house.server(made).id
+    more = {f"oms_label:{key}": value for key, value in marks.labels.items()}
+    if marks.has_keypair:
+        name = f"oms-{house.name}-{made.id}-{marks.attempt}"
+        more["oms_keypair"] = name
+        house.clouds[made.region].keypairs = {name}
+    told = {
+        "oms_owner": marks.owner,
+        "oms_idempotency": marks.idempotency,
+        "oms_created_at_ms": str(marks.created_at_ms),
+        "oms_expires_at_ms": str(marks.expires_at_ms),
+    }
+    rewrite(house, made.region, server_id, unsigned(house, made.id, marks.attempt, **more | told))
+    cloud = house.clouds[made.region]
+    cloud.servers[server_id] = cloud.servers[server_id]._replace(named=None)
+
+
+def test_servers_of_before_are_known_and_signed_by_the_next_sweep(
+    house: House, made: Instance
+) -> None:
+    marks = house.server(made).marks
+    as_before(house, made)
+    house.sweep(A)
+    assert (house.server(made).marks, house.server(made).claim) == (marks, None)
+    assert_untouched(house, made)
+    house.destroy(made)
+    house.come_to_rest()
+    house.assert_idle()
+    assert house.clouds[A].keypairs == set()
+
+
+@pytest.mark.parametrize("rule", [None, "adopt", "foreign"])
+def test_with_the_ledger_lost_servers_of_before_are_adopted_as_the_operator_says(
+    make_house: Callable[..., House], rule: Any
+) -> None:
+    house = make_house({A: 4}, file=FleetFile(unsigned_marks=rule))
+    made = house.active()
+    as_before(house, made)
+    house.redis.flushdb()
+    house.come_to_rest()
+    adopted = rule != "foreign"
+    assert [it.id for it in house.ledger.get([made.id])] == [made.id] * adopted
+    assert house.state(A).foreign.instances == (not adopted)
+    assert house.state(A).strangers == ({} if adopted else {"unsigned": 1})
+
+
+def test_once_a_sweep_has_found_none_unsigned_ones_are_foreign(house: House) -> None:
+    planted = plant(house, A, unsigned(house, f"i-{ULID()}"))
+    house.come_to_rest()
+    assert strangers(house, A) == {planted: "unsigned"}
+    assert house.state(A).foreign == NEED
+    assert listed(house) == []
+
+
+def test_a_server_that_an_old_function_is_making_is_known(house: House) -> None:
+    """Old and new functions side by side: the create is under way, its answer lost."""
+    made = die_while_creating(house)
+    as_before(house, made)
+    own = next(iter(house.clouds[A].servers))
+    plant(house, A, unsigned(house, made.id))  # a copy of it, which is younger
+    house.come_to_rest()
+    assert (house.get(made).status, house.get(made).server_id) == (Status.ACTIVE, own)
+    assert house.state(A).foreign == NEED
+    assert house.server(made).claim is None
+
+
+def test_no_more_are_signed_by_one_sweep_than_it_has_time_for(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house({A: 30})
+    many = house.create(25, regions=[A])
+    house.come_to_rest()
+    for it in many:
+        as_before(house, house.get(it))
+    left = []
+    for _ in range(2):
+        house.clouds[A].calls.clear()
+        house.sweep(A)
+        left.append(sum(it.claim is not None for it in house.clouds[A].servers.values()))
+        assert house.clouds[A].calls.count("mark") <= 20
+    assert left == [5, 0]
+
+
+# ---------------------------------------------------------------- keys
+
+
+def test_with_the_key_lost_servers_that_the_ledger_has_are_signed_anew(
+    house: House, made: Instance
+) -> None:
+    marks = house.server(made).marks
+    lose_key(house, made)
+    house.sweep(A)
+    assert (house.server(made).marks, house.server(made).claim) == (marks, None)
+    assert_untouched(house, made)
+
+
+def lose_key(house: House, made: Instance) -> None:
+    """Have a server as it is seen with a key that did not sign its marks."""
+    old = metadata_of(house.server(made).marks, signing(house, made.region, THEIRS))
+    rewrite(house, made.region, house.server(made).id, old)
+    cloud = house.clouds[made.region]
+    cloud.servers[made.server_id] = cloud.servers[made.server_id]._replace(named=None)
+
+
+def test_with_key_and_ledger_lost_nothing_is_adopted_until_the_operator_says_so(
+    house: House, made: Instance
+) -> None:
+    marks = house.server(made).marks
+    lose_key(house, made)
+    house.redis.flushdb()
+    house.come_to_rest()
+    assert strangers(house, A) == {made.server_id: "unverified"}
+    assert house.ledger.get([made.id]) == []
+    (swept,) = house.vouching.adopt([A])
+    assert (swept["outcome"], swept["actions"]["adopted"]) == ("swept", 1)
+    house.come_to_rest()
+    assert (house.get(made).status, house.get(made).owner) == (Status.ACTIVE, "alice")
+    assert house.server(made).marks == marks
+    assert strangers(house, A) == {}
+    house.assert_agreement()
+
+
+def test_of_several_that_nothing_proves_the_operator_adopts_the_oldest(
+    house: House, made: Instance
+) -> None:
+    lose_key(house, made)
+    claim = house.clouds[A].servers[made.server_id].claim
+    planted = plant(house, A, {}, claim=claim)
+    house.redis.flushdb()
+    house.reaping.adopt([A])
+    assert house.get(made).server_id == made.server_id
+    assert strangers(house, A) == {planted: "copy"} or planted in strangers(house, A)
+    assert house.state(A).foreign == NEED
+
+
+# ---------------------------------------------------------------- operators
+
+
+def test_an_operator_ends_a_copy_and_nothing_else(house: House, made: Instance) -> None:
+    copy = plant(house, A, metadata(house, made))
+    unproven = plant(house, B, metadata(house, made))
+    house.sweep()
+    for server_id, error in ((made.server_id, NotFound), ("s-none", NotFound), (unproven, Invalid)):
+        with pytest.raises(error):
+            house.vouching.end([copy, server_id])
+    assert "delete" not in house.clouds[A].calls + house.clouds[B].calls
+    (ended,) = house.vouching.end([copy])
+    assert ended == {"server": copy, "region": A, "instance": made.id}
+    house.come_to_rest()
+    assert (copy in house.clouds[A].servers, made.server_id in house.clouds[A].servers) == (
+        False,
+        True,
+    )
+    assert (house.get(made), house.state(A).foreign) == (made, Resources())
+    with pytest.raises(NotFound):
+        house.vouching.end([copy])
+
+
+def test_a_copy_that_became_an_instances_own_is_not_ended(house: House, made: Instance) -> None:
+    """As when the ledger was lost since: what a sweep told is checked anew."""
+    copy = plant(house, A, metadata(house, made))
+    house.sweep()
+    kept = house.ledger.strangers(A)
+    house.redis.flushdb()
+    del house.clouds[A].servers[made.server_id]
+    house.come_to_rest()
+    assert house.get(made).server_id == copy
+    house.ledger.note_strangers(A, kept)
+    with pytest.raises(NotFound, match="own by now"):
+        house.vouching.end([copy])
+    assert "delete" not in house.clouds[A].calls
+
+
+def test_where_a_regions_endpoint_moves_its_servers_stay_known_and_are_signed_for_it(
+    house: House, made: Instance
+) -> None:
+    cloud = house.clouds[A]
+    cloud.is_at = cloud.is_at._replace(endpoint="moved")
+    copy = plant(house, A, {}, claim=cloud.show(made.server_id).claim)
+    house.come_to_rest()
+    assert (house.get(made).status, house.get(made).server_id) == (Status.ACTIVE, made.server_id)
+    assert cloud.show(made.server_id).claim is None
+    assert strangers(house, A) == {copy: "unverified"}
+    assert house.state(A).foreign == NEED
+    assert "delete" not in cloud.calls
