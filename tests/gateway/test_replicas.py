@@ -63,8 +63,8 @@ def test_a_burst_that_meets_a_dead_replica_is_served(run_gateway, replicas, dead
             pool.map(lambda _: gateway.call("POST", "/v1/instances", token), range(AT_ONCE * 3))
         )
         assert {it.status_code for it in answers} == {200}
-        # The dead one is not asked a second time by the same request: else it would be by each second
-        # that met it. On a slow machine a living one may not be reached at once, either.
+        # The dead one is not asked a second time by the same request: else it would be by each
+        # second that met it. On a slow machine a living one may not be reached at once, either.
         attempts = [gateway.line(it.headers["x-request-id"])["attempts"] for it in answers]
         met = [it for it in attempts if it > 1]
         assert met
