@@ -1,0 +1,135 @@
+"""Somebody in the same project writes or copies our servers' marks, on the real OpenStack."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+Product = Any  # conftest's own; test modules do not import one another
+HERE, THERE = "alpha/RegionOne", "beta/RegionOne"
+ODD = ("1e20", "-1", "0x10", "1_000", "\uff11\uff12", "inf", "nan", "1.5", "", "1" * 200, "9" * 20)
+
+
+class Stranger:
+    """Somebody else with a login there."""
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        self._made: list[tuple[str, str]] = []
+
+    def make(self, region: str, name: str, metadata: Mapping[str, str]) -> str:
+        """Make a server and return its id once it is ACTIVE."""
+        compute, network = self._product.cloud(region).compute, self._product.cloud(region).network
+        flavor = next(it.id for it in compute.flavors() if it.ram == 512)
+        images = self._product.cloud(region).image.images()
+        image = next(it.id for it in images if it.os_distro == "debian")
+        net = next(it.id for it in network.networks() if not it.is_router_external)
+        server = compute.create_server(
+            name=name, flavor_id=flavor, image_id=image, networks=[{"uuid": net}], metadata=metadata
+        )
+        self._made.append((region, server.id))
+        compute.wait_for_server(server, wait=120)
+        return str(server.id)
+
+    def leave(self) -> None:
+        """Delete all that was made."""
+        for region, server_id in self._made:
+            self._product.cloud(region).compute.delete_server(server_id)
+        for region, server_id in self._made:
+            self._product.until(
+                lambda region=region, it=server_id: it not in self._product.servers(region)
+            )
+
+
+@pytest.fixture
+def stranger(product: Product) -> Iterator[Stranger]:
+    """Somebody else, whose servers are gone after the test."""
+    it = Stranger(product)
+    yield it
+    it.leave()
+
+
+@pytest.fixture
+def real(product: Product) -> dict[str, Any]:
+    """An instance of `ada` that is ACTIVE in HERE."""
+    (made,) = product.create(owner="ada", regions=[HERE], labels={"run": "7"}, name="kept")
+    product.until_active([made["id"]], owner="ada")
+    return dict(product.show(made["id"], "ada"))
+
+
+def assert_untouched(product: Product, real: Mapping[str, Any], **foreign: int) -> None:
+    """The instance is as it was, its owner's, and whatever else is there counts as foreign."""
+    for _ in range(2):
+        assert {it["outcome"] for it in product.sweep().values()} == {"swept"}
+    now = product.show(real["id"], "ada")
+    changing = ("updated_at", "queue")
+    assert {k: v for k, v in now.items() if k not in changing} == {
+        k: v for k, v in real.items() if k not in changing
+    }
+    assert product.servers(HERE)[real["server_id"]].status == "ACTIVE"
+    assert [it["id"] for it in product.instances("ada")] == [real["id"]]
+    regions = product.regions()
+    assert (regions[HERE]["held"], regions[THERE]["held"]) == (1, 0)
+    assert (regions[HERE]["foreign"], regions[THERE]["foreign"]) == (
+        foreign.get("here", 0),
+        foreign.get("there", 0),
+    )
+
+
+def test_marks_that_are_copied_take_nothing_over_and_are_counted(
+    product: Product, stranger: Stranger, real: dict[str, Any]
+) -> None:
+    """In the same region a copy, in another one signed for nothing; only an operator ends it."""
+    own = product.servers(HERE)[real["server_id"]]
+    copy = stranger.make(HERE, own.name, own.metadata)
+    stranger.make(THERE, own.name, own.metadata)
+    assert_untouched(product, real, here=1, there=1)
+    told = product.regions()
+    assert told[HERE]["strangers"] == {"copy": 1}
+    assert told[THERE]["strangers"] == {"unverified": 1}
+    product.oms("destroy", "--copy", copy)
+    product.until(lambda: copy not in product.servers(HERE))
+    assert_untouched(product, real, here=0, there=1)
+
+
+def test_marks_that_are_changed_are_nobodys(
+    product: Product, stranger: Stranger, real: dict[str, Any]
+) -> None:
+    """A higher attempt, another owner, and 11 odd numbers for each of three fields."""
+    own = product.servers(HERE)[real["server_id"]]
+    fields = own.metadata["oms_marks"].split(" ")
+    higher = " ".join([*fields[:3], "2", *fields[4:]])
+    server = stranger.make(HERE, own.name, own.metadata | {"oms_marks": higher})
+    elsewhere = stranger.make(THERE, "x", own.metadata | {"oms_marks": higher})
+    assert_untouched(product, real, here=1, there=1)
+    compute = product.cloud(THERE).compute
+    compute.set_server_metadata(elsewhere, **(own.metadata | {"oms_owner": "eve"}))
+    assert_untouched(product, real, here=1, there=1)
+    assert product.instances("eve") == []
+    here = product.cloud(HERE).compute
+    for at, odd in ((at, odd) for odd in ODD for at in (3, 4, 5)):
+        written = " ".join([*fields[:at], odd, *fields[at + 1 :]])
+        here.set_server_metadata(server, oms_marks=written[:255])
+        swept = product.sweep()
+        assert {it["outcome"] for it in swept.values()} == {"swept"}, (at, odd)
+        assert product.call("GET", "/instances", owner="ada").status_code == 200
+    assert_untouched(product, real, here=1, there=1)
+
+
+def test_with_the_ledger_lost_the_oldest_of_the_same_marks_is_the_instances(
+    product: Product, stranger: Stranger, real: dict[str, Any]
+) -> None:
+    own = product.servers(HERE)[real["server_id"]]
+    stranger.make(HERE, own.name, own.metadata)
+    product.forget()
+    for _ in range(2):
+        product.sweep()
+    found = product.show(real["id"], "ada")
+    assert (found["server_id"], found["name"], found["labels"]) == (
+        real["server_id"],
+        "kept",
+        {"run": "7"},
+    )
+    assert [it["id"] for it in product.instances("ada")] == [real["id"]]
+    regions = product.regions()
+    assert (regions[HERE]["held"], regions[HERE]["foreign"]) == (1, 1)
