@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +149,16 @@ def forget(stack: Stack, *, but_keys: bool = False) -> None:
         stack.home.rmdir()
 
 
-def remove_leftovers(folder: Path) -> list[Path]:
+def remove_leftovers(folder: Path, keys_of: Collection[Path] = ()) -> list[Path]:
     """Remove `.oms*` of a folder; return what is left, as git has it in its care.
 
-    Keys that servers may carry signatures of stay.
+    Keys that servers may carry signatures of stay; `keys_of`: homes whose keys were kept just now.
     """
     kept = []
     for path in folder.glob(".oms*"):
         if _tracked(path):
             kept.append(path)
-        elif (path / "marks.keys").exists():
+        elif (path / "marks.keys").exists() or any(it.is_relative_to(path) for it in keys_of):
             continue
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -208,7 +208,7 @@ def clean(folder: Path) -> None:
         say(f"{said}, and are forgotten")
     for home in sorted(keys):
         say(f"{home / 'marks.keys'} stays: with it `make up` knows servers that go on for its own")
-    for path in homes.remove_leftovers(folder):
+    for path in homes.remove_leftovers(folder, keys):
         say(f"{path.name} stays: git has it in its care")
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # imported by functions that take commands, at the first one
 PREFIX = "/v1"
 # Of what a client sent, or a cloud said, so much of each text is in an answer that says no.
 FIELD_CHARS = 2048
+# No list or mapping of a command may have so many by far.
+MEMBERS_MAX = 1000
 
 Command = TypeVar("Command", bound="BaseModel")
 
@@ -223,11 +225,24 @@ def parse(model: type[Command], body: bytes) -> Command:
         raise Malformed(f"the body is not JSON as it is taken here: {error}") from None
     if not isinstance(raw, dict):
         raise Malformed("the body is not a JSON object")
+    _refuse_many(raw)
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         faults, more = explain_all(error, raw, model, most=FAULTS_SHOWN)
     raise Invalid([(_pointer(it.path), it.said) for it in faults], more=more)
+
+
+def _refuse_many(raw: Mapping[str, Any]) -> None:
+    """Refuse what has far more members than any command: to tell of each takes seconds.
+
+    Raises:
+        Invalid: says where, and how many.
+    """
+    for path, value in ((), raw), *(((name,), it) for name, it in raw.items()):
+        if isinstance(value, dict | list) and len(value) > MEMBERS_MAX:
+            said = f"has {len(value)} members, expected at most {MEMBERS_MAX}"
+            raise Invalid([(_pointer(path), said)])
 
 
 def _pointer(path: Sequence[object]) -> str:

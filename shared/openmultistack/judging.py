@@ -191,11 +191,14 @@ def sort_marked(
     servers: Iterable[Server],
     slots: Iterable[Slot],
     instances: Mapping[str, Instance],
+    *,
+    unproven: Container[str] = (),
     known: Container[str] = (),
 ) -> Marked:
     """Tell an attempt's server from copies of it: it is the ledger's, else the oldest.
 
-    `known`: ids of what was a copy before; it stays one.
+    `unproven`: ids of those whose own marks prove nothing; they come after all others. `known`: ids
+    of what was a copy before; it stays one.
     """
     # Since an old copy of the ledger came back an attempt elsewhere may have the same number.
     its_own = {
@@ -206,7 +209,7 @@ def sort_marked(
     its_own |= {it[:2]: it.server_id for it in slots if it.server_id}
     chosen: dict[tuple[str, int], Server] = {}
     copies = []
-    for it in sorted(servers, key=_age):
+    for it in sorted(servers, key=lambda it: (it.id in unproven, *_age(it))):
         if it.marks is None:
             continue
         key = it.marks.attempted

@@ -106,7 +106,8 @@ class Leaving:
             it for it in leavers if it.server_id not in present and cloud.show(it.server_id) is None
         ]
         why = "the cloud has no such server any more"
-        self._ledger.release_all(
-            [Gone(it.attempt._replace(region=place), it.owner, it.instance, why) for it in gone]
-        )
+        if gone:
+            self._ledger.release_all(
+                [Gone(it.attempt._replace(region=place), it.owner, it.instance, why) for it in gone]
+            )
         return gone

@@ -44,10 +44,17 @@ class Marking:
         """Tell the fleet's servers from others, and an attempt's own from copies of it."""
         rule = self._fleet.file.unsigned_marks
         unsigned = rule == "adopt" or (rule is None and not view.all_signed)
-        policy = Policy(unsigned, self._adopt_unverified)
+        policy = Policy(unsigned, self._adopt_unverified, awaited=rule != "foreign")
         found = recognize(survey.servers, view, policy, self._fleet_name, self._is_moved)
-        known = {it for it, told in view.strangers.items() if told.kind == "copy"}
-        return found, sort_marked(self._region, found.servers, view.slots, view.instances, known)
+        marked = sort_marked(
+            self._region,
+            found.servers,
+            view.slots,
+            view.instances,
+            unproven=found.to_sign,
+            known={it for it, told in view.strangers.items() if told.kind == "copy"},
+        )
+        return found, marked
 
     def _is_moved(self, claim: Claim, instance: Instance) -> bool:
         """Whether a server's marks are signed for where the ledger has its instance."""

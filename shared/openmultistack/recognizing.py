@@ -13,10 +13,15 @@ from openmultistack.models import Instance
 
 
 class Policy(NamedTuple):
-    """What is adopted of servers that prove nothing, and of which the ledger knows nothing."""
+    """What is adopted of servers that prove nothing, and of which the ledger knows nothing.
+
+    `awaited`: whether an unsigned one is taken whose attempt the ledger waits for, as functions of
+    before marks were signed may have made it.
+    """
 
     unsigned: bool = False
     unverified: bool = False
+    awaited: bool = True
 
 
 class Recognized(NamedTuple):
@@ -93,7 +98,7 @@ def _of_claim(
     own = marks_of(instance, told.attempt, told.fleet)
     if (instance.server_id, instance.attempt) == (server.id, told.attempt):
         return own if claim.how == "unsigned" or is_moved(claim, instance) else None
-    awaited = slot is not None and slot.server_id is None
+    awaited = policy.awaited and slot is not None and slot.server_id is None
     return own if awaited and claim.how == "unsigned" else None
 
 

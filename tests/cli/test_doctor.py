@@ -334,6 +334,10 @@ def test_each_key_is_told_with_the_servers_that_carry_it(said, clouds):
     assert ("marks", "keys: new, old") in found
     assert ("marks", "key new signs: 1 servers carry it") in found
     assert ("marks", carried.format(1)) in found
+    # Its marks were written anew; its name, and that of its key pair, stay.
+    anew = marked("s-2", marks=ONE._replace(attempt=2), signed_by="new", named_by="old")
+    clouds["alpha/One"].servers["s-2"] = anew
+    assert {("marks", carried.format(1)), ("marks", "key new signs: 2 servers carry it")} <= said()
     del clouds["alpha/One"].servers["s-2"]
     assert ("marks", carried.format(0) + "; it may leave the file") in said()
 

@@ -11,12 +11,14 @@ from openmultistack.bounds import LABEL_CHARS, OWNER_CHARS
 from openmultistack.clouds import Attempted, Marks
 from openmultistack.clouds.marks import (
     LAST_MS,
+    Identity,
     Signing,
     identity_of,
     is_ours,
     metadata_of,
     name_of,
     named,
+    named_by,
     pattern_of,
     tag_of,
     unsigned_keypair,
@@ -83,10 +85,10 @@ def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     signing = by(fleet=marks.fleet)
     metadata = metadata_of(marks, signing)
     found = identity_of(metadata, name_of(signing, marks.attempted), signing)
-    assert found == (marks, "new1", None, marks.attempted)
+    assert found == (marks, "new1", None, marks.attempted, "new1")
     assert len(metadata) - len(marks.labels) <= 4
     assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
-    assert identity_of(metadata, "", by(fleet=marks.fleet + "x")) == (None, "", None, None)
+    assert identity_of(metadata, "", by(fleet=marks.fleet + "x")) == Identity()
 
 
 def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
@@ -168,7 +170,7 @@ def test_the_first_key_signs_and_all_verify() -> None:
     before = metadata_of(ONE, by(OLD))
     both = by(NEW, OLD)
     assert identity_of(before, name_of(by(OLD), ONE.attempted), both)[1:] == (
-        "old1", None, ONE.attempted,
+        "old1", None, ONE.attempted, "old1",
     )  # fmt: skip
     assert identity_of(metadata_of(ONE, both), "", both).signed_by == "new1"
     assert told(before, by(NEW)) is None
@@ -176,7 +178,7 @@ def test_the_first_key_signs_and_all_verify() -> None:
 
 def test_what_others_write_beside_our_marks_does_not_matter() -> None:
     assert told(metadata_of(ONE, by()) | {"cost-centre": "7"}, by()) == ONE
-    assert identity_of({}, "", by()) == (None, "", None, None)
+    assert identity_of({}, "", by()) == Identity()
     assert not is_ours("cost-centre")
     assert all(map(is_ours, metadata_of(ONE, by())))
 
@@ -307,6 +309,7 @@ def test_fleets_whose_names_look_alike_in_a_name_are_told_apart() -> None:
 def test_a_name_verifies_by_any_key_and_in_its_place_only() -> None:
     name = name_of(by(OLD), ONE.attempted)
     assert named(name, by(NEW, OLD)) == ONE.attempted
+    assert named_by(name, by(NEW, OLD), ONE.attempted) == OLD.id
     assert named(name, by(NEW)) is None
     assert named(name, by(OLD, place="p-2")) is None
 

@@ -266,6 +266,33 @@ def test_of_a_doubtful_create_the_oldest_is_its_server(house: House) -> None:
     assert strangers(house, A) == {planted: "copy"}
 
 
+@pytest.mark.parametrize("finder", ["sweep", "create"])
+def test_of_a_doubtful_create_what_is_signed_comes_before_what_is_not(
+    house: House, finder: str
+) -> None:
+    """A server that was there for long, and is given marks as they were before: no signature."""
+    made = die_while_creating(house)
+    own = house.server(made).id
+    plant(house, A, unsigned(house, made.id), created_at="0")
+    if finder == "create":
+        assert house.clouds[A].find(house.server(made).marks).id == own
+    house.come_to_rest()
+    assert house.get(made).server_id == own
+    assert house.state(A).foreign == NEED
+
+
+def test_unsigned_ones_are_not_awaited_where_they_are_foreign(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house({A: 4}, file=FleetFile(unsigned_marks="foreign"))
+    made = die_while_creating(house)
+    del house.clouds[A].servers[house.server(made).id]
+    planted = plant(house, A, unsigned(house, made.id))
+    house.come_to_rest()
+    assert strangers(house, A) == {planted: "unsigned"}
+    assert house.get(made).server_id != planted
+
+
 def test_with_the_ledger_lost_the_oldest_of_several_is_adopted(
     house: House, made: Instance
 ) -> None:

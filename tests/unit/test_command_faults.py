@@ -69,11 +69,27 @@ def test_all_that_is_missing_is_told() -> None:
 
 def test_of_many_faults_the_first_are_told_and_the_keys_that_there_are_once() -> None:
     with pytest.raises(Invalid) as caught:
-        parse(CreateInstances, json.dumps(GOOD | {f"k{n}": n for n in range(9000)}).encode())
+        parse(CreateInstances, json.dumps(GOOD | {f"k{n}": n for n in range(900)}).encode())
     *told, rest = caught.value.faults
     assert len(told) == FAULTS_SHOWN
-    assert rest == ("", f"and {9000 - FAULTS_SHOWN} more")
+    assert rest == ("", f"and {900 - FAULTS_SHOWN} more")
     assert [it for it in told if "expected" in it[1]] == [told[0]]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "more"),
+    [
+        ("/labels", {"labels": {f"-{n}": 1 for n in range(50_000)}}),
+        ("/regions", {"regions": [[]] * 50_000}),
+        ("", {f"k{n}": 1 for n in range(50_000 - len(GOOD))}),
+    ],
+)
+def test_what_has_far_too_many_members_is_refused_before_each_is_looked_at(
+    pointer: str, more: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(CreateInstances, json.dumps(GOOD | more).encode())
+    assert caught.value.faults == ((pointer, "has 50000 members, expected at most 1000"),)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,12 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
 def carried(keyring: Keyring, surveys: Iterable[Survey], *, whole: bool) -> Iterator[Finding]:
     """Tell of each key how many servers carry it: one that none carries may leave the file.
 
+    A server and its key pair keep the names that they were made with, which are signed as well.
     Unless not the `whole` fleet answered: what was not seen may carry any.
     """
     left = "it may leave the file" if whole else "not every region was seen"
-    count = Counter(it.signed_by for survey in surveys for it in survey.servers if it.marks)
+    servers = (it for survey in surveys for it in survey.servers if it.marks)
+    count = Counter(key for it in servers for key in {it.signed_by, it.named_by})
     for number, key in enumerate(keyring.keys):
         use = "signs" if number == 0 else "verifies only"
         may = "" if number == 0 or count[key.id] else f"; {left}"

@@ -54,8 +54,9 @@ class Identity(NamedTuple):
     signed_by: str = ""
     # Not signed, or not so.
     claim: Claim | None = None
-    # Whose attempt's the name is, if that verifies.
+    # Whose attempt's the name is, if that verifies, and by which key.
     named: Attempted | None = None
+    named_by: str = ""
 
 
 # ---------------------------------------------------------------- names
@@ -97,9 +98,14 @@ def named(name: str, signing: Signing) -> Attempted | None:
     if stem is None:
         return None
     attempted = Attempted(stem["id"], int(stem["attempt"]))
-    names = names_of(signing, attempted)
-    same = [hmac.compare_digest(it.encode(), name.encode()) for it in names]
-    return attempted if any(same) else None
+    return attempted if named_by(name, signing, attempted) else None
+
+
+def named_by(name: str, signing: Signing, attempted: Attempted) -> str:
+    """Return the id of the key by which a name is an attempt's; empty if by none."""
+    names = zip(signing.keyring.keys, names_of(signing, attempted), strict=True)
+    same = [key.id for key, it in names if hmac.compare_digest(it.encode(), name.encode())]
+    return same[0] if same else ""
 
 
 def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
@@ -147,10 +153,11 @@ def _canonical(told: Sequence[object]) -> bytes:
 def identity_of(metadata: Mapping[str, str], name: str, signing: Signing) -> Identity:
     """Return what a server tells of itself, whatever anybody has written there."""
     its = named(name, signing)
+    by = named_by(name, signing, its) if its else ""
     claim = claim_of(metadata, signing.fleet)
     if claim and claim.seal and verifies(claim, signing, signing.place):
-        return Identity(claim.marks, claim.key_id, None, its)
-    return Identity(claim=claim, named=its)
+        return Identity(claim.marks, claim.key_id, None, its, by)
+    return Identity(claim=claim, named=its, named_by=by)
 
 
 def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:

@@ -370,12 +370,12 @@ class OpenStackCloud:
         """Return the server that carries these marks' instance and attempt, if there is one yet.
 
         Nova takes the name for a regular expression; the marks decide, not the name. Whoever copies
-        them comes later: of several it is the oldest.
+        them comes later: of several it is the oldest, and one that is signed before all others.
         """
         attempted = marks.attempted
         found = self._listed(name=pattern_of(self._fleet, attempted))
         its = [it for it in found if it.tells_of(attempted)]
-        return min(its, key=lambda it: (it.created_at, it.id), default=None)
+        return min(its, key=lambda it: (it.marks is None, it.created_at, it.id), default=None)
 
     def active(self) -> Sequence[Server]:
         """Return the project's servers that the cloud shows ACTIVE."""

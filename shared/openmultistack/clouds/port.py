@@ -82,8 +82,9 @@ class Server(NamedTuple):
     # Id of the key that its marks are signed with; and what it tells where it has none.
     signed_by: str = ""
     claim: Claim | None = None
-    # Whose attempt's its name is, if that verifies.
+    # Whose attempt's its name is, if that verifies, and by which key.
     named: Attempted | None = None
+    named_by: str = ""
 
     def tells_of(self, attempted: Attempted) -> bool:
         """Whether its marks are of an attempt: signed, or as they were before that."""

@@ -172,7 +172,8 @@ class Scene:
     def arrived(self, owner: str | None = None) -> list[Arrival]:
         """Return what reached the function so far, of an owner or of all."""
         names = {token: name for name, token in self._tokens.items()}
-        lines = [json.loads(it) for it in self._came.read_text().splitlines()]
+        # Whole lines: another may be written just now.
+        lines = [json.loads(it) for it in self._came.read_text().split("\n")[:-1]]
         them = [
             Arrival(names.get(it["token"], "?"), it["method"], it["path"], it["body"])
             for it in lines
