@@ -72,13 +72,23 @@ class Reaping:
             swept = self._sweep_all(pool, names)
             # Names that were exchanged repeat one another until the last of them is swept.
             refused = [it["region"] for it in swept if it["outcome"] == "refused"]
-            again = {it["region"]: it for it in self._sweep_all(pool, refused)}
+            self._ledger.look_up_names()
+            left_over = [it for it in refused if self._is_left_over(it)]
+            again = {it["region"]: it for it in self._sweep_all(pool, left_over)}
             swept = [again.get(it["region"], it) for it in swept]
         # By now a renamed provider's regions are known by their new names. Where somebody else's
         # sweep is still at it, that is for the next run to say.
         if all(it["outcome"] != "busy" for it in swept):
             self._retiring.strand()
         return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _is_left_over(self, region: str) -> bool:
+        """Whether the place that a name leads to has by now no name that is configured."""
+        try:
+            place = self._clouds.region(region).place()
+        except CloudError:  # the next run tells of it
+            return False
+        return self._ledger.name_of(place.id) not in self._fleet.configured
 
     def _sweep_all(self, pool: ThreadPoolExecutor, regions: Sequence[str]) -> list[dict[str, Any]]:
         acts = in_context([partial(self.sweep, it) for it in regions])

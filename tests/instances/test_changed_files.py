@@ -293,6 +293,21 @@ def test_two_names_for_one_project_are_one_place(
     assert A in swept["twin/One"]["error"]
 
 
+def test_a_run_that_empties_a_place_leaves_it_its_name(
+    house: House, running: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier line may have it from the next run on; until then both are told of."""
+    monkeypatch.setattr(reaper_module, "SWEEPS_SIDE_BY_SIDE", 1)
+    after = house.changed(dict.fromkeys(("twin/One", A), house.clouds[A]) | house.clouds)
+    reap(after)
+    after.destroying.destroy_ids("alice", [it.id for it in running])
+    house.settle()
+    after.reaping.reap()
+    states = {it.region: it for it in after.ledger.regions()}
+    assert (states[A].state, states["twin/One"].state) == ("up", "duplicate")
+    assert states[A].held.instances == 0
+
+
 def test_of_two_empty_names_the_earlier_line_stays(make_house: Callable[..., House]) -> None:
     house = make_house({A: 4}, swept=False)
     after = house.changed({"first/One": house.clouds[A], A: house.clouds[A]})

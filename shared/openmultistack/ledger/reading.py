@@ -66,6 +66,10 @@ class Readings:
         """Return the key of a region's state, as far as this process knows; see Places."""
         return self._places.place_of(region)
 
+    def name_of(self, place: str) -> str:
+        """Return the name of a place, as far as this process knows; see Places."""
+        return self._places.name_of(place)
+
     def look_up_names(self) -> None:
         """Read which place each name stands for now."""
         with self._pipeline() as pipe:
