@@ -81,7 +81,7 @@ def test_every_act_answers_as_on_one_server_and_each_fleet_is_on_one_node(
     cluster: Cluster, client: Any, new_node: Any, acts: Any
 ) -> None:
     methods = {name for name in dir(Ledger) if not name.startswith("_")}
-    assert methods - {"place_of"} <= {name.split()[0] for name in acts}
+    assert methods - {"place_of", "name_of"} <= {name.split()[0] for name in acts}
     with connect(read_address(new_node("--save", "").url)) as single:
         expected = tell(Ledger(single, "x", lease_ms=1000), acts)
     assert expected["place"] == ("placed", (Attempt("i-1", 1, A), Attempt("i-2", 1, A)))
