@@ -72,7 +72,8 @@ class Reaping:
             swept = self._sweep_all(pool, names)
             # Names that were exchanged repeat one another until the last of them is swept.
             refused = [it["region"] for it in swept if it["outcome"] == "refused"]
-            self._ledger.look_up_names()
+            if refused:
+                self._ledger.look_up_names()
             left_over = [it for it in refused if self._is_left_over(it)]
             again = {it["region"]: it for it in self._sweep_all(pool, left_over)}
             swept = [again.get(it["region"], it) for it in swept]

@@ -18,7 +18,6 @@ from openmultistack.clouds.marks import (
     metadata_of,
     name_of,
     named,
-    named_by,
     pattern_of,
     tag_of,
     unsigned_keypair,
@@ -309,7 +308,7 @@ def test_fleets_whose_names_look_alike_in_a_name_are_told_apart() -> None:
 def test_a_name_verifies_by_any_key_and_in_its_place_only() -> None:
     name = name_of(by(OLD), ONE.attempted)
     assert named(name, by(NEW, OLD)) == ONE.attempted
-    assert named_by(name, by(NEW, OLD), ONE.attempted) == OLD.id
+    assert identity_of({}, name, by(NEW, OLD)).named_by == OLD.id
     assert named(name, by(NEW)) is None
     assert named(name, by(OLD, place="p-2")) is None
 

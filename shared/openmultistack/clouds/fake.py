@@ -7,20 +7,19 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from openmultistack.clouds.marks import (
     Signing,
+    keypairs_of,
     metadata_of,
     name_of,
     named,
-    unsigned_keypair,
 )
 from openmultistack.clouds.port import (
     Attempted,
     Claim,
     Cloud,
-    Keypair,
     Marks,
     Server,
     ServerOrder,
@@ -198,14 +197,9 @@ class FakeCloud:
         with self._lock:
             self._called("survey")
             servers = tuple(map(self._shown, self.servers.values()))
-            return Survey(servers, self.quota, tuple(self._our_keypairs()))
-
-    def _our_keypairs(self) -> Iterator[Keypair]:
-        for name in sorted(self.keypairs):
-            if attempted := self._of_keypair(name):
-                yield Keypair(name, attempted, verified=True)
-            elif attempted := unsigned_keypair(name, self.fleet or ""):
-                yield Keypair(name, attempted, verified=False)
+            return Survey(
+                servers, self.quota, tuple(keypairs_of(sorted(self.keypairs), self._signing()))
+            )
 
     def forget_keypair(self, name: str) -> str:
         """Delete a keypair."""

@@ -8,11 +8,11 @@ field is in which item docs/marks.md says.
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
-from openmultistack.clouds.port import Attempted, Claim, Marks
+from openmultistack.clouds.port import Attempted, Claim, Keypair, Marks
 from openmultistack.keyring import Keyring, MarksKey
 from openmultistack.strict import encode_base64url
 
@@ -94,18 +94,27 @@ def pattern_of(fleet: str, attempted: Attempted) -> str:
 
 def named(name: str, signing: Signing) -> Attempted | None:
     """Return whose attempt's a name is; None if it is not this fleet's, or does not verify."""
+    return _named(name, signing)[0]
+
+
+def _named(name: str, signing: Signing) -> tuple[Attempted | None, str]:
+    """Return whose attempt's a name is, and the id of the key by which it verifies."""
     stem = re.fullmatch(rf"oms-.+-{_INSTANCE}-[A-Za-z0-9_-]{{{NAME_SEAL_CHARS}}}", name)
     if stem is None:
-        return None
+        return None, ""
     attempted = Attempted(stem["id"], int(stem["attempt"]))
-    return attempted if named_by(name, signing, attempted) else None
-
-
-def named_by(name: str, signing: Signing, attempted: Attempted) -> str:
-    """Return the id of the key by which a name is an attempt's; empty if by none."""
     names = zip(signing.keyring.keys, names_of(signing, attempted), strict=True)
     same = [key.id for key, it in names if hmac.compare_digest(it.encode(), name.encode())]
-    return same[0] if same else ""
+    return (attempted, same[0]) if same else (None, "")
+
+
+def keypairs_of(names: Iterable[str], signing: Signing) -> Iterator[Keypair]:
+    """Give those of the keypairs that are named as this fleet names them."""
+    for name in names:
+        if attempted := named(name, signing):
+            yield Keypair(name, attempted, verified=True)
+        elif attempted := unsigned_keypair(name, signing.fleet):
+            yield Keypair(name, attempted, verified=False)
 
 
 def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
@@ -152,8 +161,7 @@ def _canonical(told: Sequence[object]) -> bytes:
 
 def identity_of(metadata: Mapping[str, str], name: str, signing: Signing) -> Identity:
     """Return what a server tells of itself, whatever anybody has written there."""
-    its = named(name, signing)
-    by = named_by(name, signing, its) if its else ""
+    its, by = _named(name, signing)
     claim = claim_of(metadata, signing.fleet)
     if claim and claim.seal and verifies(claim, signing, signing.place):
         return Identity(claim.marks, claim.key_id, None, its, by)

@@ -39,20 +39,18 @@ from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import (
     Signing,
     is_ours,
+    keypairs_of,
     metadata_of,
     name_of,
-    named,
     names_of,
     pattern_of,
     tag_of,
-    unsigned_keypair,
     verifies,
 )
 from openmultistack.clouds.port import (
     Attempted,
     Claim,
     Cloud,
-    Keypair,
     Marks,
     Server,
     ServerOrder,
@@ -433,7 +431,7 @@ class OpenStackCloud:
             servers = tuple(self._server(nova, it, signing) for it in found)
             keypairs = [it["keypair"]["name"] for it in listed(nova, "/os-keypairs")]
             quota = quota_of(asked(nova, "/limits"))
-        return Survey(servers, quota, tuple(_keypairs(keypairs, signing)))
+        return Survey(servers, quota, tuple(keypairs_of(keypairs, signing)))
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers to servers."""
@@ -480,15 +478,6 @@ class OpenStackCloud:
     def proves(self, claim: Claim, place: str) -> bool:
         """Whether a claim is signed for another place."""
         return verifies(claim, Signing(self._keys(), self._fleet, place), place)
-
-
-def _keypairs(names: Sequence[str], signing: Signing) -> Iterator[Keypair]:
-    """Give those of the keypairs that are named as this fleet names them."""
-    for name in names:
-        if attempted := named(name, signing):
-            yield Keypair(name, attempted, verified=True)
-        elif attempted := unsigned_keypair(name, signing.fleet):
-            yield Keypair(name, attempted, verified=False)
 
 
 @contextmanager
