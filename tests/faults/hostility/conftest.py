@@ -98,8 +98,12 @@ def hostile_module() -> ModuleType:
 def stack(
     start_sim: Any, run_home: Path, tmp_path: Path, claim_ports: Callable[[], int]
 ) -> Iterator[Stack]:
-    """The stack, up; three regions with 20 slots each, and no sweeps but those asked for."""
-    options = ("--providers", "1", "--regions-per-provider", "3", "--boot-s", "0.3")
+    """The stack, up; eight regions with 20 slots each, and no sweeps but those asked for.
+
+    That is more than all who act in the test can occupy at once: nothing is refused for want of
+    a slot, which would say nothing of those who act.
+    """
+    options = ("--providers", "1", "--regions-per-provider", "8", "--boot-s", "0.3")
     with start_sim(tmp_path, *options, "--delete-s", "0.3") as sim:
         stack = Stack(sim.clouds_file, run_home / "besieged", claim_ports())
         try:
