@@ -142,6 +142,7 @@ def _up_lab(stack: Stack) -> None:
         for line in lab.stdout or ():
             say(f"OpenStack: {line.strip().rpartition('] ')[2]}")
     if lab.returncode:
+        refuse_taken_ports(stack)  # another `up` may have begun at the same moment
         raise StackError("the laboratory did not come up; its last words are above")
 
 

@@ -202,6 +202,12 @@ def sort_marked(
     """
     # Since an old copy of the ledger came back an attempt elsewhere may have the same number.
     its_own = {
+        (it.id, attempt): server_id
+        for it in instances.values()
+        for (attempt, of), server_id in it.had.items()
+        if of == region
+    }
+    its_own |= {
         (it.id, it.attempt): it.server_id
         for it in instances.values()
         if it.server_id and it.region == region

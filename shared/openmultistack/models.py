@@ -246,6 +246,8 @@ class Instance(NamedTuple):
     ended: str | None = None
     # When it was due, before its owner renewed it: what its servers' marks may still say.
     was_due_ms: tuple[int, ...] = ()
+    # Which server an attempt, a number and a region, was first known to have; it may be gone.
+    had: Mapping[tuple[int, str], str] = {}
 
     @property
     def is_over(self) -> bool:

@@ -105,9 +105,9 @@ def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
         idempotency=f"{'a' * 32}:{'b' * 32}:1000",
     )
     signing = by(MarksKey("k" * 16, bytes(32)), fleet=longest.fleet)
-    items = metadata_of(longest, signing)
+    items = metadata_of(longest, signing, LAST_MS)
     lengths = {key: len(it) for key, it in items.items() if not key.startswith("oms_label:")}
-    assert lengths == {"oms_marks": 190, "oms_owner": 200, "oms_seal": 124}
+    assert lengths == {"oms_marks": 206, "oms_owner": 200, "oms_seal": 124}
     assert all(len(key) <= 255 and len(it) <= 255 for key, it in items.items())
     assert told(items, signing) == longest
     assert len(name_of(signing, longest.attempted)) == 100
@@ -189,7 +189,7 @@ def test_items_that_are_anything_at_all_are_no_marks(key: str, text: Any) -> Non
     assert found.marks is None
 
 
-@pytest.mark.parametrize("position", [3, 4, 5], ids=["attempt", "created", "expires"])
+@pytest.mark.parametrize("position", [3, 4, 5, 8], ids=["attempt", "created", "expires", "signed"])
 @pytest.mark.parametrize("text", ODD_NUMBERS)
 def test_marks_with_a_number_that_is_none_are_none(position: int, text: str) -> None:
     metadata = metadata_of(ONE, by())
@@ -197,6 +197,40 @@ def test_marks_with_a_number_that_is_none_are_none(position: int, text: str) -> 
     fields[position] = text
     found = identity_of(metadata | {"oms_marks": " ".join(fields)}, "", by())
     assert (found.marks, found.claim) == (None, None)
+
+
+HOUR_MS = 3_600_000
+SIGNED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
+
+
+@pytest.mark.parametrize(
+    ("made_at", "proven"),
+    [
+        ("2023-11-14T22:13:25Z", True),
+        ("2023-11-14T22:13:25.000000", True),
+        ("2023-11-15T10:13:20Z", True),
+        ("2023-11-15T10:13:21Z", False),
+        ("2026-01-01T00:00:00.000000", False),
+        ("2020-01-01T00:00:00Z", True),
+        ("", True),
+        ("yesterday", True),
+    ],
+)
+def test_marks_that_are_much_older_than_their_server_prove_nothing(
+    made_at: str, *, proven: bool
+) -> None:
+    """They were signed for one that was there then; nobody but the cloud says when one was made."""
+    metadata = metadata_of(ONE, by(), SIGNED_MS)
+    found = identity_of(metadata, "", by(), made_at)
+    assert (found.marks == ONE) is proven
+    assert (found.claim is not None and found.claim.how == "unverified") is not proven
+
+
+def test_the_time_at_which_marks_were_signed_is_signed() -> None:
+    metadata = metadata_of(ONE, by(), SIGNED_MS)
+    later = metadata["oms_marks"].replace(str(SIGNED_MS), str(SIGNED_MS + 24 * HOUR_MS))
+    found = identity_of(metadata | {"oms_marks": later}, "", by(), "2023-11-15T12:00:00Z")
+    assert found.marks is None
 
 
 @pytest.mark.parametrize("text", ODD_IDS)

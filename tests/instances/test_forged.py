@@ -6,6 +6,7 @@ Metadata and names are written as Nova has them, and read as the adapter reads t
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -43,7 +44,8 @@ def plant(
 ) -> str:
     """Have somebody make a server in a region, with such metadata and such a name."""
     cloud, number = house.clouds[region], next(NUMBERS)
-    its = identity_of(metadata, name, Signing(cloud.keyring, house.name, cloud.is_at.id))
+    signed = Signing(cloud.keyring, house.name, cloud.is_at.id)
+    its = identity_of(metadata, name, signed, more.get("created_at", ""))
     server = Server(
         id=f"planted-{number}", status=Status.ACTIVE, flavor="small", image="i", need=NEED,
         marks=its.marks, claim=its.claim, named=its.named, created_at=f"9{number:011}",
@@ -236,6 +238,94 @@ def test_a_copy_is_no_more_deleted_than_adopted_when_its_instance_has_ended(
     assert listed(house) == []
 
 
+def lose(house: House, made: Instance) -> None:
+    """Have somebody delete the server with their own login."""
+    del house.clouds[A].servers[made.server_id]
+
+
+def fail(house: House, made: Instance) -> None:
+    """Have its cloud show it in ERROR, and then no more."""
+    servers = house.clouds[A].servers
+    servers[made.server_id] = servers[made.server_id]._replace(status=Status.ERROR)
+    house.come_to_rest()
+    del servers[made.server_id]
+
+
+@pytest.mark.parametrize("end", [lose, fail])
+def test_saved_marks_prove_nothing_once_their_server_is_gone(
+    house: House, made: Instance, end: Callable[[House, Instance], None]
+) -> None:
+    """Nobody met the copy before the end, and it is there when nothing else is."""
+    saved = metadata(house, made)
+    end(house, made)
+    house.come_to_rest()
+    before = house.get(made)
+    assert before.server_id is None
+    planted = plant(house, A, saved, house.keypair(made))
+    for _ in range(3):
+        house.come_to_rest()
+    assert house.get(made) == before
+    assert strangers(house, A) == {planted: "copy"}
+    assert house.held()[A] == 0
+    assert house.state(A).foreign == NEED
+    assert planted in house.clouds[A].servers
+
+
+@pytest.mark.parametrize("lost", ["instance", "ledger"])
+def test_saved_marks_prove_nothing_when_the_ledger_has_forgotten_their_instance(
+    house: House, made: Instance, lost: str
+) -> None:
+    """A day later: the cloud says that their server is younger than they are."""
+    saved = metadata(house, made)
+    house.destroy(made)
+    house.come_to_rest()
+    if lost == "ledger":
+        house.redis.flushall()
+    else:
+        house.ledger.forget(house.ledger.get([made.id]))
+    tomorrow = datetime.now(UTC) + timedelta(hours=25)
+    planted = plant(house, A, saved, house.keypair(made), created_at=tomorrow.isoformat())
+    for _ in range(3):
+        house.come_to_rest()
+    assert strangers(house, A) == {planted: "unverified"}
+    assert listed(house) == []
+    assert house.state(A).foreign == NEED
+    assert list(house.clouds[A].servers) == [planted]
+
+
+def test_saved_marks_of_an_earlier_attempt_prove_nothing(house: House) -> None:
+    """It failed here and lives elsewhere, or waits: what it had here it has no more."""
+    made = house.create(1, regions=[A, B])[0]
+    here = made.region
+    saved = metadata(house, made)
+    servers = house.clouds[here].servers
+    servers[made.server_id] = servers[made.server_id]._replace(status=Status.ERROR)
+    house.come_to_rest()
+    moved = house.get(made)
+    assert (moved.attempt, moved.status) == (2, Status.ACTIVE)
+    assert moved.region != here
+    planted = plant(house, here, saved)
+    for _ in range(3):
+        house.come_to_rest()
+    assert house.get(made) == moved
+    assert strangers(house, here) == {planted: "copy"}
+    assert house.held()[here] == 0
+    assert planted in servers
+
+
+def test_a_server_that_was_only_out_of_sight_is_its_instances_again(
+    house: House, made: Instance
+) -> None:
+    its = house.clouds[A].servers.pop(made.server_id)
+    house.come_to_rest()
+    assert house.get(made).ended == "vanished"
+    house.clouds[A].servers[its.id] = its
+    house.come_to_rest()
+    again = house.get(made)
+    assert (again.status, again.server_id) == (Status.ACTIVE, made.server_id)
+    assert strangers(house, A) == {}
+
+
 class Died(BaseException):
     """A function is killed."""
 
@@ -254,6 +344,24 @@ def die_while_creating(house: House) -> Instance:
     cloud.create = create
     (made,) = house.ledger.view(A, []).instances.values()
     return made  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("known_by", ["observing", "adopting"])
+def test_marks_saved_of_a_server_that_a_sweep_found_prove_nothing_either(
+    house: House, known_by: str
+) -> None:
+    made = die_while_creating(house)
+    if known_by == "adopting":
+        house.redis.flushall()
+    house.come_to_rest()
+    its = house.get(made)
+    saved = metadata(house, its)
+    lose(house, its)
+    house.come_to_rest()
+    planted = plant(house, A, saved)
+    house.come_to_rest()
+    assert house.get(made).ended == "vanished"
+    assert strangers(house, A) == {planted: "copy"}
 
 
 def test_of_a_doubtful_create_the_oldest_is_its_server(house: House) -> None:

@@ -133,7 +133,9 @@ def server_of(it: Document, signing: Signing) -> Server:
     Cells"): neither its flavor nor its metadata.
     """
     flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
-    its = identity_of(it.get("metadata") or {}, it.get("name") or "", signing)
+    its = identity_of(
+        it.get("metadata") or {}, it.get("name") or "", signing, it.get("created") or ""
+    )
     return Server(
         id=it["id"],
         status=status_of(word, it.get("OS-EXT-STS:task_state")),

@@ -8,7 +8,9 @@ field is in which item docs/marks.md says.
 import hmac
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
@@ -31,6 +33,9 @@ SIGNED = (
     "fleet", "instance_id", "attempt", "owner", "name", "created_at_ms", "expires_at_ms",
     "has_keypair", "idempotency", "labels",
 )  # fmt: skip
+# Marks are signed moments before their server is made: to one that is younger by more than this
+# they were copied. An ended instance is remembered for longer, and clocks differ by less.
+SIGNED_BEFORE_MS = 12 * 3600 * 1000
 # Of a name's signature: 72 bits, as much as base64url has in so many characters.
 NAME_SEAL_CHARS = 12
 # The alphabet of a ULID: no other fleet's name can be read as ours.
@@ -126,9 +131,10 @@ def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
 # ---------------------------------------------------------------- metadata
 
 
-def metadata_of(marks: Marks, signing: Signing) -> dict[str, str]:
-    """Return the metadata of a server; each value is within Nova's 255 characters."""
+def metadata_of(marks: Marks, signing: Signing, at_ms: int | None = None) -> dict[str, str]:
+    """Return the metadata of a server, signed now; each value is within Nova's 255 characters."""
     key = signing.keyring.signer
+    at_ms = int(time.time() * 1000) if at_ms is None else at_ms
     fields = [
         VERSION,
         marks.fleet,
@@ -138,19 +144,20 @@ def metadata_of(marks: Marks, signing: Signing) -> dict[str, str]:
         str(marks.expires_at_ms),
         "k" if marks.has_keypair else "-",
         marks.idempotency or "-",
+        str(at_ms),
     ]
     return {
         FIELDS: " ".join(fields),
         OWNER: marks.owner,
-        SEAL: f"{key.id} {_seal(key, marks, signing.place)} {marks.name}",
+        SEAL: f"{key.id} {_seal(key, marks, signing.place, at_ms)} {marks.name}",
         **{LABEL + name: value for name, value in marks.labels.items()},
     }
 
 
-def _seal(key: MarksKey, marks: Marks, place: str) -> str:
-    """Return the signature of all of the marks, for a place."""
+def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int) -> str:
+    """Return the signature of all of the marks, for a place, as of a time."""
     fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
-    told = ["oms-marks", VERSION, place, *(fields[it] for it in SIGNED)]
+    told = ["oms-marks", VERSION, place, at_ms, *(fields[it] for it in SIGNED)]
     return encode_base64url(key.sign(_canonical(told)))
 
 
@@ -159,13 +166,29 @@ def _canonical(told: Sequence[object]) -> bytes:
     return json.dumps(told, separators=(",", ":")).encode()
 
 
-def identity_of(metadata: Mapping[str, str], name: str, signing: Signing) -> Identity:
-    """Return what a server tells of itself, whatever anybody has written there."""
+def identity_of(
+    metadata: Mapping[str, str], name: str, signing: Signing, made_at: str = ""
+) -> Identity:
+    """Return what a server tells of itself, whatever anybody has written there.
+
+    `made_at`: when its cloud says that it was made (ISO 8601), which nobody can write.
+    """
     its, by = _named(name, signing)
     claim = claim_of(metadata, signing.fleet)
-    if claim and claim.seal and verifies(claim, signing, signing.place):
+    proven = claim and claim.seal and verifies(claim, signing, signing.place)
+    if claim and proven and not _is_older(claim, made_at):
         return Identity(claim.marks, claim.key_id, None, its, by)
     return Identity(claim=claim, named=its, named_by=by)
+
+
+def _is_older(claim: Claim, made_at: str) -> bool:
+    """Whether marks were signed long before their server was made, for one that was there then."""
+    try:
+        made = datetime.fromisoformat(made_at)
+    except ValueError:
+        return False
+    made = made if made.tzinfo else made.replace(tzinfo=UTC)
+    return made.timestamp() * 1000 > claim.signed_at_ms + SIGNED_BEFORE_MS
 
 
 def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:
@@ -176,15 +199,17 @@ def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:
 def verifies(claim: Claim, signing: Signing, place: str) -> bool:
     """Whether a claim is signed with one of the fleet's keys, for a place."""
     key = signing.keyring.find(claim.key_id)
-    return key is not None and hmac.compare_digest(_seal(key, claim.marks, place), claim.seal)
+    return key is not None and hmac.compare_digest(
+        _seal(key, claim.marks, place, claim.signed_at_ms), claim.seal
+    )
 
 
 def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
     """Return marks as they say that they are signed; None if they are not whole and our fleet's."""
     try:
-        version, its_fleet, instance_id, attempt, created, expires, keypair, idempotency = metadata[
-            FIELDS
-        ].split(" ")
+        version, its_fleet, instance_id, attempt, created, expires, keypair, idempotency, at = (
+            metadata[FIELDS].split(" ")
+        )
         key_id, seal, name = metadata[SEAL].split(" ", 2)
         if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
             return None
@@ -201,9 +226,10 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             labels=_labels(metadata),
         )
         _check(marks)
+        at_ms = _number(at, most=LAST_MS)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    return Claim(marks, "unverified", key_id, seal)
+    return Claim(marks, "unverified", key_id, seal, at_ms)
 
 
 def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:

@@ -44,13 +44,14 @@ class Claim(NamedTuple):
     """What a server tells of itself without proof: anybody in the project may have written it.
 
     `unsigned`: as marks were before they were signed. `unverified`: its signature is not of a key
-    of ours, or for another place, or for other marks.
+    of ours, or for another place, or for other marks, or much older than the server.
     """
 
     marks: Marks
     how: Literal["unsigned", "unverified"]
     key_id: str = ""
     seal: str = ""
+    signed_at_ms: int = 0
 
 
 class ServerOrder(NamedTuple):

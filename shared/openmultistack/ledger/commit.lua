@@ -18,6 +18,7 @@ local held = cjson.decode(value)
 held.server_id, held.lease_until_ms = ARGV[4], nil
 held.since_ms = now
 redis.call('HSET', KEYS[4], slot, cjson.encode(held))
+remember_server(KEYS[1], attempt, ARGV[3], ARGV[4])
 
 if it.attempt ~= ARGV[2] or it.region ~= ARGV[3] then return unwanted end
 redis.call('HSET', KEYS[1], 'server_id', ARGV[4])

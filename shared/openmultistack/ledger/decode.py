@@ -151,6 +151,12 @@ def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) ->
         ended=fields.get("ended"),
         stranded="stranded" in fields,
         was_due_ms=tuple(int(float(it)) for it in fields.get("was_due_ms", "").split(",") if it),
+        had={
+            (int(attempt), name_of(region)): server_id
+            for name, server_id in fields.items()
+            if name.startswith("had:")
+            for attempt, region in [name.removeprefix("had:").split(":", 1)]
+        },
     )
 
 

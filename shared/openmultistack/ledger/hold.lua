@@ -22,6 +22,7 @@ if sum.instances > 0 then
 end
 owned(KEYS[3], sum)
 local it = read_record(KEYS[4])
+if it.status then remember_server(KEYS[4], ask.attempt, ask.region, ask.server_id) end
 if ask.was_in and it.region == ask.was_in and it.server_id == ask.server_id
   and tonumber(it.attempt) == ask.attempt then
   -- One server is in one place: the cloud has another address now, or it was a slip of ours.
@@ -48,6 +49,7 @@ redis.call('HDEL', KEYS[4], 'error', 'addresses', 'cloud_status', 'nonce', 'ende
 redis.call('HSET', KEYS[4], 'id', ask.id, 'status', ended_up and 'ERROR' or 'BUILD',
   'attempt', ask.attempt, 'region', ask.region, 'server_id', ask.server_id,
   'expires_at_ms', due, 'promised', 1)
+remember_server(KEYS[4], ask.attempt, ask.region, ask.server_id)
 if ended_up then redis.call('HSET', KEYS[4], 'error', ended_up) end
 set_all(KEYS[4], ask.fields)
 if ask.key and (redis.call('HGET', KEYS[7], 'body') or ask.key.body) == ask.key.body then

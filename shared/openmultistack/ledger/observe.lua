@@ -18,7 +18,8 @@ local function observe(it, record, events)
   end
 
   local held = cjson.decode(value)
-  if held.server_id ~= it.server_id then
+  local is_found = held.server_id ~= it.server_id
+  if is_found then
     held.server_id, held.lease_until_ms, held.since_ms = it.server_id, nil, now
     say('adopted', 'server ' .. it.server_id .. ' was found in the cloud')
   end
@@ -27,6 +28,7 @@ local function observe(it, record, events)
   end
   redis.call('HSET', KEYS[2], slot, cjson.encode(held))
   local was = redis.call('HMGET', record, 'status', 'attempt', 'cloud_status', 'region')
+  if was[1] and is_found then remember_server(record, it.attempt, ask.region, it.server_id) end
   if was[2] ~= tostring(it.attempt) or was[4] ~= ask.region then return 1 end
   redis.call('HSET', record, 'server_id', it.server_id)
   if was[1] ~= 'BUILD' and was[1] ~= 'ACTIVE' then return 1 end
