@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from openmultistack.ledger import Gone, Key, ending, placing
-from openmultistack.models import Status
+from openmultistack.models import Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
+NEED = Resources(instances=1, vcpus=2, ram_mb=2048)
 LONG, SHORT = "x" * 40_000, "#!/bin/sh"
 
 
@@ -142,6 +143,20 @@ def test_a_key_counts_once_for_every_ten_of_its_instances(
     desk.ledger.give_key_back("alice", many, ids)
     assert desk.redis.zcard(desk.keys.keyed("alice")) == 0
     assert desk.place(A, key=one).outcome == "placed"
+
+
+def test_keys_that_come_back_with_servers_of_a_lost_ledger_count_as_they_did(desk: Desk) -> None:
+    digest = "d" * 32
+    ids = [it.instance_id for it in desk.place(A, count=21, key=Key(digest, "b" * 32)).attempts]
+    made, counted = desk.ledger.get(ids), desk.keys.keyed("alice")
+    before = set(desk.redis.zrange(counted, 0, -1))
+    assert len(before) == 3
+    desk.redis.flushall()
+    for it in made:
+        desk.ledger.hold(it._replace(server_id=f"server-{it.id}"), NEED)
+    assert set(desk.redis.zrange(counted, 0, -1)) == before
+    assert desk.redis.pttl(counted) > 0
+    assert desk.place(A, count=21, key=Key(digest, "b" * 32)).outcome == "repeated"
 
 
 # What SECURITY.md says of one owner's: an instance that lives, one that ended, a key for each ten.

@@ -31,7 +31,7 @@ def found(attempt: int = 1, region: str = A, **more: object) -> Instance:
 def test_a_server_that_the_ledger_does_not_know_is_adopted_from_its_marks(desk: Desk) -> None:
     """Losing the whole of Redis loses nothing."""
     assert desk.ledger.hold(found(), NEED)
-    assert desk.get("i-000901") == found(promised=True)
+    assert desk.get("i-000901") == found(promised=True, had={(1, A): "srv-1"})
     slot = desk.slots(A)["i-000901", 1]
     assert (slot.vcpus, slot.ram_mb, slot.server_id, slot.lease_until_ms) == (2, 512, "srv-1", None)
     assert desk.held(A) == [1]

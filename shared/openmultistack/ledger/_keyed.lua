@@ -3,9 +3,15 @@
 
 local TEN = 10
 
--- What stands in an owner's `keyed` (zset) for a key of a command of so many instances.
+-- What stands in an owner's `keyed` (zset) for the tens that an instance, by its place, is of.
+local function counted_by(digest, index)
+  local n = math.ceil(index / TEN)
+  return n == 1 and digest or digest .. '/' .. n
+end
+
+-- The same for a key of a command of so many instances.
 local function counted_as(digest, instances)
-  local members = {digest}
-  for n = 2, math.ceil(instances / TEN) do members[n] = digest .. '/' .. n end
+  local members = {}
+  for n = 1, math.ceil(instances / TEN) do members[n] = counted_by(digest, n * TEN) end
   return members
 end

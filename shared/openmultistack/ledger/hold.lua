@@ -2,12 +2,12 @@
 -- its instance: count it, and adopt the instance where what the ledger has gives way to it.
 -- KEYS  region, slots, usage (hashes: the last is the owner's), record (hash), events (list), due
 --       (zset), idempotency key (hash), queue, gone (zsets: the latter the owner's), shares (string),
---       heads, the owner's line (zsets), region, slots (hashes) of where it was, then the indices that
---       list the instance (zsets)
+--       heads, the owner's line (zsets), region, slots (hashes) of where it was, keyed (zset: the
+--       owner's keys, see _keyed), then the indices that list the instance (zsets)
 -- ARGV  1 JSON {id, attempt, region, server_id, owner, building, failed: what it says in ERROR,
 --         need: {vcpus, ram_mb}, expires_at_ms, fields, was_in: another region where the ledger has
 --         this very server,
---         key: {body, index, keep_ms} if it was made under one}
+--         key: {digest, body, index, keep_ms} if it was made under one}
 -- Returns  1 if the instance was adopted, else 0
 -- Safe to repeat.
 local ask = cjson.decode(ARGV[1])
@@ -56,10 +56,12 @@ if ask.key and (redis.call('HGET', KEYS[7], 'body') or ask.key.body) == ask.key.
   redis.call('HSET', KEYS[7], 'body', ask.key.body)
   redis.call('HSETNX', KEYS[7], ask.key.index, ask.id)
   redis.call('PEXPIRE', KEYS[7], ask.key.keep_ms)
+  redis.call('ZADD', KEYS[15], now + ask.key.keep_ms, counted_by(ask.key.digest, ask.key.index))
+  redis.call('PEXPIRE', KEYS[15], ask.key.keep_ms)
 end
 tell(KEYS[5], {at_ms = now, what = 'adopted', region = ask.region, attempt = ask.attempt,
   why = 'server ' .. ask.server_id .. ' carries its marks' .. instead_of(it)})
 redis.call('ZADD', KEYS[6], due, ask.id)
 redis.call('ZREM', KEYS[9], ask.id)
-for index = 15, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
+for index = 16, #KEYS do redis.call('ZADD', KEYS[index], 0, ask.id) end
 return 1

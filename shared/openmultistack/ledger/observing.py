@@ -94,7 +94,7 @@ class Observing(Acting):
             "fields": _fields(found),
         }
         if index:
-            ask["key"] = {"body": body, "index": index, "keep_ms": KEEP_KEY_MS}
+            ask["key"] = {"digest": digest, "body": body, "index": index, "keep_ms": KEEP_KEY_MS}
         attempt = Attempt(found.id, found.attempt, found.region)
         return bool(
             self._scripts.run(
@@ -111,6 +111,7 @@ class Observing(Acting):
                     keys.heads,
                     keys.line(found.owner),
                     *self._place_keys(attempt._replace(region=was_in or found.region)),
+                    keys.keyed(found.owner),
                     *keys.indices(found.owner, found.labels),
                 ],
                 json.dumps(ask),

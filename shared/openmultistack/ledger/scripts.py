@@ -34,7 +34,7 @@ _PARTS = {
     "place": (*_TO_PLACE, "_orders", "_keyed"),
     "move": (*_TO_PLACE, "_drop", "_orders"),
     "serve": _TO_PLACE,
-    "hold": (*_TO_COUNT, "_drop", "_past", "_had"),
+    "hold": (*_TO_COUNT, "_drop", "_past", "_had", "_keyed"),
     "release": (*_TO_COUNT, "_drop", "_orders"),
     "destroy": ("_fields", "_queue"),
     "commit": ("_breaker", "_shares", "_past", "_had"),
