@@ -133,3 +133,20 @@ def test_with_the_ledger_lost_the_oldest_of_the_same_marks_is_the_instances(
     assert [it["id"] for it in product.instances("ada")] == [real["id"]]
     regions = product.regions()
     assert (regions[HERE]["held"], regions[HERE]["foreign"]) == (1, 1)
+
+
+def test_marks_that_somebody_saved_bring_nothing_back(
+    product: Product, stranger: Stranger, real: dict[str, Any]
+) -> None:
+    """They delete the server with their own login, and make one like it afterwards."""
+    own = product.servers(HERE)[real["server_id"]]
+    product.cloud(HERE).compute.delete_server(own.id)
+    product.until(lambda: own.id not in product.servers(HERE))
+    product.until(lambda: product.sweep() and not product.instances("ada"))
+    saved = stranger.make(HERE, own.name, own.metadata)
+    for _ in range(2):
+        product.sweep()
+    assert product.instances("ada") == []
+    region = product.regions()[HERE]
+    assert (region["held"], region["foreign"], region["strangers"]) == (0, 1, {"copy": 1})
+    assert product.servers(HERE)[saved].status == "ACTIVE"
