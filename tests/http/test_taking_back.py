@@ -14,8 +14,10 @@ from jose import jwt
 from openmultistack.principal import SCOPES, issue_token, make_signing_key
 
 House = Door = Way = Books = Any  # conftest's own; test modules do not import one another
-# What the issue allows.
+# What SECURITY.md says.
 IN_FORCE_WITHIN_S = 30.0
+# Of whatever else is waited for, on a machine with other things to do.
+PATIENCE_S = 180.0
 CI = "https://ci.example"
 
 # Of each function a call that touches no cloud, and what it answers to whom it lets in.
@@ -125,9 +127,11 @@ class Clients:
                 status = 0
             self.answers[door.name].append((began, status))
 
-    def wait_for(self, fact: Callable[[str, int], bool], what: str) -> None:
+    def wait_for(
+        self, fact: Callable[[str, int], bool], what: str, within_s: float = PATIENCE_S
+    ) -> None:
         """Wait until the last answer of every function is as wanted."""
-        until = time.monotonic() + IN_FORCE_WITHIN_S
+        until = time.monotonic() + within_s
         while True:
             last = {name: told[-1][1] if told else 0 for name, told in self.answers.items()}
             if all(fact(name, status) for name, status in last.items()):
@@ -138,7 +142,7 @@ class Clients:
     def wait_for_more(self, count: int) -> None:
         """Wait until every function has answered so often again."""
         wanted = {name: len(told) + count for name, told in self.answers.items()}
-        until = time.monotonic() + IN_FORCE_WITHIN_S
+        until = time.monotonic() + PATIENCE_S
         while any(len(self.answers[name]) < it for name, it in wanted.items()):
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -166,7 +170,7 @@ def test_fail_closed_under_load_a_key_taken_out_lets_nobody_in_anywhere_and_othe
         for each in (old, other):
             each.wait_for(is_let_in, "let in at first")
         trust.take_key_out()
-        old.wait_for(lambda _, status: status == 401, "refused")
+        old.wait_for(lambda _, status: status == 401, "refused", IN_FORCE_WITHIN_S)
         refused_at = time.monotonic()
         new = Clients(trusting, trust.token("next"))
         new.wait_for(is_let_in, "the new key")
@@ -199,7 +203,7 @@ def test_fail_closed_under_load_at_the_gateway_a_token_taken_back_passes_no_func
                 each.wait_for(is_let_in, "let in at first")
             take_back(trust, functions, token)
             for each in losing:
-                each.wait_for(lambda _, status: status == 401, "refused")
+                each.wait_for(lambda _, status: status == 401, "refused", IN_FORCE_WITHIN_S)
             refused_at = time.monotonic()
             for each in losing:
                 each.wait_for_more(5)
