@@ -202,20 +202,6 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
-def claim_ports() -> Iterator[Callable[[], int]]:
-    """Return what gives the first port of a block for a stack without a laboratory."""
-    claims: list[Claim] = []
-
-    def claim() -> int:
-        claims.append(claim_block())
-        return claims[-1].base
-
-    yield claim
-    for it in claims:
-        it.release()
-
-
-@pytest.fixture(scope="session")
 def run_home() -> Path:
     """Return a home that this run has for itself; what needs several has them below it."""
     return locked_home()
@@ -256,7 +242,7 @@ def running_sim(home: Path, *options: str) -> Iterator[Sim]:
 
 @pytest.fixture(scope="session", name="free_port")
 def free_port_fixture() -> Callable[[], int]:
-    """Return what gives a port that nobody listens on now."""
+    """Return what gives a port that nobody listens on now: of a stack without laboratory all."""
     return free_port
 
 

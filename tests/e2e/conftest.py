@@ -94,7 +94,7 @@ class Product:
     def token(self, owner: str = "dev", scopes: Sequence[str] = SCOPES) -> str:
         """Return a good token."""
         key = self.home / "keys" / "signing.pem"
-        return issue_token(key, owner=owner, scopes=scopes, ttl_s=900)
+        return issue_token(key, owner=owner, scopes=scopes, ttl_s=6 * 3600)
 
     def call(self, method: str, path: str, *, owner: str = "dev", **more: Any) -> httpx.Response:
         """Call the API through the gateway as an owner."""
@@ -285,7 +285,7 @@ def proxy(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def running_faulty(
-    lab: Path, place: Any, claim_ports: Callable[[], int], proxy: Any
+    lab: Path, place: Any, free_port: Callable[[], int], proxy: Any
 ) -> Iterator[Product]:
     """A second stack on the same laboratory, whose way to every Nova leads through the proxy."""
     fleet = yaml.safe_load((ROOT / "infra" / "local" / "fleet.yaml").read_text())
@@ -298,7 +298,7 @@ def running_faulty(
         "FLEET": str(fleet_file),
         "OMS_FLEET": "faulty",
     }
-    given = {"home": place.home / "faulty", "port_base": claim_ports()}
+    given = {"home": place.home / "faulty", "port_base": free_port()}
     product = Product(lab, place, **given, variables=variables)
     product.stack("up")
     yield product
@@ -317,7 +317,7 @@ def faulty(running_faulty: Product, proxy: Any) -> Product:
 def running_changed(
     lab: Path,
     place: Any,
-    claim_ports: Callable[[], int],
+    free_port: Callable[[], int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Product]:
     """A stack on the same laboratory with a clouds.yaml and a fleet.yaml of its own, to change."""
@@ -328,7 +328,7 @@ def running_changed(
         "OMS_FLEET": "changed",
         "REPLICAS": "1",
     }
-    given = {"home": place.home / "changed", "port_base": claim_ports()}
+    given = {"home": place.home / "changed", "port_base": free_port()}
     product = Product(lab, place, **given, variables=variables)
     yield product
     product.close()

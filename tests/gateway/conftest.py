@@ -213,7 +213,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def token(home: Path) -> str:
     """A good token of the own issuer."""
-    return issue_token(home / "own" / "signing.pem", owner="ann", scopes=["any"], ttl_s=900)
+    return issue_token(home / "own" / "signing.pem", owner="ann", scopes=["any"], ttl_s=6 * 3600)
 
 
 @pytest.fixture(scope="session")

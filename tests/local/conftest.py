@@ -63,7 +63,7 @@ class Local:
     def call(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Call the API as the owner dev."""
         key = self.home / "keys" / "signing.pem"
-        token = issue_token(key, owner="dev", scopes=SCOPES, ttl_s=900)
+        token = issue_token(key, owner="dev", scopes=SCOPES, ttl_s=6 * 3600)
         headers = {"Authorization": f"Bearer {token}"} | more.pop("headers", {})
         return self.http.request(method, f"/v1{path}", headers=headers, **more)
 
@@ -84,14 +84,14 @@ class Local:
 
 @pytest.fixture
 def new_local(
-    sim: Any, tmp_path: Path, claim_ports: Callable[[], int]
+    sim: Any, tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Callable[..., Local]]:
     """Return what makes a stack on an empty OpenStack, not up yet; all are ended."""
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()
     made: list[Local] = []
 
     def make(name: str = "one", port_base: int | None = None) -> Local:
-        made.append(Local(tmp_path / name, sim.clouds_file, port_base or claim_ports()))
+        made.append(Local(tmp_path / name, sim.clouds_file, port_base or free_port()))
         return made[-1]
 
     yield make

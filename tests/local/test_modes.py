@@ -35,7 +35,7 @@ def test_a_lost_jwks_is_made_again_and_tokens_that_are_out_stay_good(new_local) 
     local.first_up()
     keys = local.home / "keys"
     before = json.loads((keys / "jwks.json").read_text())
-    token = issue_token(keys / "signing.pem", owner="before", scopes=SCOPES, ttl_s=900)
+    token = issue_token(keys / "signing.pem", owner="before", scopes=SCOPES, ttl_s=6 * 3600)
     (keys / "jwks.json").unlink()
     local.up()
     assert json.loads((keys / "jwks.json").read_text()) == before

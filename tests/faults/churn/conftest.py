@@ -85,11 +85,9 @@ def churn_sim(start_sim: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def running_stack(
-    churn_sim: Any, run_home: Path, claim_ports: Callable[[], int]
-) -> Iterator[Stack]:
+def running_stack(churn_sim: Any, run_home: Path, free_port: Callable[[], int]) -> Iterator[Stack]:
     """The stack, up; ended after the last test."""
-    stack = Stack(churn_sim.clouds_file, run_home / "churn", claim_ports())
+    stack = Stack(churn_sim.clouds_file, run_home / "churn", free_port())
     stack.command("up")
     yield stack
     stack.http.close()

@@ -25,6 +25,7 @@ from redis import Redis
 
 from openmultistack import arriving as arriving_module
 from openmultistack import creating, sweep
+from openmultistack import leaving as leaving_module
 from openmultistack.arriving import Arriving
 from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
@@ -46,8 +47,9 @@ from openmultistack.waiting import WaitingRoom
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30
 # Nobody looks after what is being built: a step is taken only when a test has it taken, and no
-# thread runs beside one that dies.
+# thread runs beside one that dies. Of what leaves the same: its thread's first look never comes.
 arriving_module.FOLLOWED_MAX = 0
+leaving_module.POLL_S = 24 * 3600.0
 # What only looks changes nothing: a death after it is the death after the step before.
 LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",

@@ -96,7 +96,7 @@ def hostile_module() -> ModuleType:
 
 @pytest.fixture
 def stack(
-    start_sim: Any, run_home: Path, tmp_path: Path, claim_ports: Callable[[], int]
+    start_sim: Any, run_home: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Stack]:
     """The stack, up; eight regions with 20 slots each, and no sweeps but those asked for.
 
@@ -105,7 +105,7 @@ def stack(
     """
     options = ("--providers", "1", "--regions-per-provider", "8", "--boot-s", "0.3")
     with start_sim(tmp_path, *options, "--delete-s", "0.3") as sim:
-        stack = Stack(sim.clouds_file, run_home / "besieged", claim_ports())
+        stack = Stack(sim.clouds_file, run_home / "besieged", free_port())
         try:
             stack.command("up")
             stack.ask("POST", "/reap", "reaper")
