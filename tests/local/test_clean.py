@@ -67,6 +67,16 @@ def test_servers_that_go_on_are_told_by_down_and_refused_by_clean(new_local) -> 
     assert sorted(path.name for path in it.home.iterdir()) == ["marks.keys", "marks.keys.carried"]
 
 
+def test_a_first_up_that_fails_leaves_no_keys_to_keep(new_local) -> None:
+    it = new_local()
+    it.clouds_file.write_text("clouds: [")
+    assert it.run("up", PORT_BASE=str(it.port_base), CLOUDS=str(it.clouds_file))[0] == 1
+    assert it.home.exists()
+    code, said = it.run("clean", "--below", str(it.home.parent))
+    assert code == 0, said
+    assert not it.home.exists()
+
+
 @pytest.mark.timeout(1800)
 def test_keys_that_servers_carry_outlive_an_up_that_fails(new_local) -> None:
     """Only when a new ledger has seen that there are none any more the keys go with all else."""
@@ -94,7 +104,7 @@ def test_keys_that_servers_carry_outlive_an_up_that_fails(new_local) -> None:
     def is_empty() -> bool:
         it.call("POST", "/reap")
         regions = it.call("GET", "/regions").json()["regions"]
-        return not any(region["held"]["instances"] for region in regions)
+        return not any(region["held"] for region in regions)
 
     it.until(is_empty)
     code, said = it.run("clean", *below)
