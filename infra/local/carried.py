@@ -26,13 +26,13 @@ def carriers(stack: Stack) -> frozenset[str] | None:
         # stack it is.
         return before or (None if stack.lab.exists() else before)
     regions = _regions(stack)
-    known = homes.look_into_ledger(stack, regions or ())
-    if known is None or regions is None:
-        return before | {_entry(stack, it) for it in regions or ()}
+    ledger = homes.look_into_ledger(stack, regions or ())
+    known = ledger or homes.Known({}, frozenset(), str)
     held = {_entry(stack, known.place_of(it)) for it in known.held if known.held[it]}
-    seen = {_entry(stack, name) for it in known.seen for name in (it, known.place_of(it))} - held
-    unseen = {_entry(stack, it) for it in regions - known.seen}
-    return ((before - seen) | held | unseen) or None
+    seen = {_entry(stack, name) for it in known.seen for name in (it, known.place_of(it))}
+    unseen = {_entry(stack, it) for it in (regions or frozenset()) - known.seen}
+    where = (before - seen) | held | unseen
+    return None if ledger and regions is not None and not where else where
 
 
 def keep(stack: Stack, where: frozenset[str]) -> None:

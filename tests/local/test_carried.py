@@ -90,9 +90,25 @@ def test_where_servers_go_on_stays_until_that_very_place_is_seen_without(stack: 
         sweep(ledger, ONE)
         sweep(ledger, TWO)
     assert carried.carriers(stack) is None
+
+
+def test_another_fleets_ledger_tells_nothing_of_where_servers_went_on(stack: Stack) -> None:
+    where = frozenset([entry(AT[ONE])])
+    carried.keep(stack, where)
     variables = json.loads(stack.variables_file.read_text()) | {"OMS_FLEET": "another"}
     stack.variables_file.write_text(json.dumps(variables))
-    assert carried.carriers(again(stack.home)) > where
+    another = again(stack.home)
+    with homes.open_ledger(another) as ledger:
+        sweep(ledger, ONE)
+        sweep(ledger, TWO)
+    assert carried.carriers(another) == where
+
+
+def test_where_servers_go_on_is_written_though_the_regions_are_not_known(stack: Stack) -> None:
+    with homes.open_ledger(stack) as ledger:
+        hold(ledger, ONE)
+    stack.clouds_file.write_text("clouds: [")
+    assert carried.carriers(stack) == {entry(AT[ONE])}
 
 
 def forget(stack: Stack) -> None:
