@@ -4,10 +4,9 @@ import contextlib
 import shutil
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import processes
 import redis
@@ -33,24 +32,52 @@ def stacks_below(folder: Path) -> list[Stack]:
     return [stack_at({"OMS_HOME": str(home)}) for home in sorted(homes) if home != ROOT]
 
 
-def going_on(stack: Stack) -> str | None:
-    """Return in a sentence what goes on in clouds that are not the stack's own; None if nothing.
+class Known(NamedTuple):
+    """What a stack's ledger knows: how much it holds in each region, and which a sweep saw well."""
 
-    A ledger that does not run is started for the moment of the question.
+    held: Mapping[str, int]
+    seen: frozenset[str]
+    place_of: Callable[[str], str]
+
+
+def look_into_ledger(stack: Stack, names: Collection[str] = ()) -> Known | None:
+    """Return what the ledger knows, also of these regions; None if it cannot be read.
+
+    One that does not run is started for the moment of the question.
     """
-    if stack.uses_lab or not (stack.home / "valkey").is_dir():
+    if not (stack.home / "valkey").is_dir():
         return None
     try:
-        with _ledger_socket(stack) as at, _client(at, decode_responses=True) as client:
-            ledger = Ledger(client, stack.fleet_name, lease_ms=stack.lease_s * 1000)
-            held = Counter({it.region: it.held.instances for it in ledger.regions()})
+        with open_ledger(stack) as ledger:
+            # Those that are retired are shown to who names them.
+            regions = [*ledger.regions(), *ledger.regions(names)]
     except (OmsError, redis.RedisError, OSError, TimeoutError):
-        return f"the ledger of {stack.home} cannot be read: its servers, if any, go on"
-    if not held.total():
         return None
-    where = ", ".join(f"{region} ({count})" for region, count in sorted(held.items()) if count)
-    count = held.total()
+    held = {it.region: it.held.instances for it in regions}
+    seen = {it.region for it in regions if it.swept_at_ms or it.state == "duplicate"}
+    return Known(held, frozenset(seen), ledger.place_of)
+
+
+def going_on(stack: Stack) -> str | None:
+    """Return in a sentence what goes on in clouds that are not the stack's own; None if nothing."""
+    if stack.uses_lab or not (stack.home / "valkey").is_dir():
+        return None
+    known = look_into_ledger(stack)
+    if known is None:
+        return f"the ledger of {stack.home} cannot be read: its servers, if any, go on"
+    count = sum(known.held.values())
+    if not count:
+        return None
+    held = sorted(known.held.items())
+    where = ", ".join(f"{region} ({number})" for region, number in held if number)
     return f"{count} server{'s go' if count != 1 else ' goes'} on in {where}"
+
+
+@contextlib.contextmanager
+def open_ledger(stack: Stack) -> Iterator[Ledger]:
+    """Give the stack's ledger, which runs at least until this is left."""
+    with _ledger_socket(stack) as at, _client(at, decode_responses=True) as client:
+        yield Ledger(client, stack.fleet_name, lease_ms=stack.lease_s * 1000)
 
 
 @contextlib.contextmanager
@@ -120,15 +147,10 @@ def refuse_to_leave(stacks: Sequence[Stack]) -> None:
         )
 
 
-def keeps_marks_keys(stack: Stack) -> bool:
-    """Whether servers may still carry signatures of the stack's keys; ask before it is ended."""
-    if stack.uses_lab or not stack.marks_keys_file.exists():
-        return False
-    return not (stack.home / "valkey").is_dir() or going_on(stack) is not None
-
-
 def forget(stack: Stack, *, but_keys: bool = False) -> None:
-    """Remove what `up` made in the home of a stack that has ended; `but_keys`: not its marks.keys.
+    """Remove what `up` made in the home of a stack that has ended.
+
+    `but_keys`: not its marks.keys, and where these are carried.
 
     Raises:
         StackError: something of it still runs; nothing is removed then.
@@ -145,20 +167,21 @@ def forget(stack: Stack, *, but_keys: bool = False) -> None:
             path.unlink(missing_ok=True)
     if not but_keys:
         stack.marks_keys_file.unlink(missing_ok=True)
+        stack.carried_file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         stack.home.rmdir()
 
 
-def remove_leftovers(folder: Path, keys_of: Collection[Path] = ()) -> list[Path]:
+def remove_leftovers(folder: Path) -> list[Path]:
     """Remove `.oms*` of a folder; return what is left, as git has it in its care.
 
-    Keys that servers may carry signatures of stay; `keys_of`: homes whose keys were kept just now.
+    Keys that servers may carry signatures of stay, however deep the home was.
     """
     kept = []
     for path in folder.glob(".oms*"):
         if _tracked(path):
             kept.append(path)
-        elif (path / "marks.keys").exists() or any(it.is_relative_to(path) for it in keys_of):
+        elif path.is_dir() and any(path.rglob("marks.keys")):
             continue
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

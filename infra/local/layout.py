@@ -123,6 +123,11 @@ class Stack:
         """Keys that servers' marks are signed with: they outlive the other data, see `clean`."""
         return self.home / "marks.keys"
 
+    @property
+    def carried_file(self) -> Path:
+        """Where servers may carry signatures of keys that were kept; see `carried`."""
+        return self.home / "marks.keys.carried"
+
     def ports(self) -> dict[str, int]:
         """All ports of the stack but the laboratory's."""
         return {"envoy": self.port_base}

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import api
+import carried
 import homes
 import processes
 import sockets
@@ -67,6 +68,8 @@ def up(stack: Stack) -> None:
         _up_lab(stack)
     refuse_bad_files(stack)
     _remember(stack)
+    # Only now: what was never in use may carry nothing, and `clean` need not keep it.
+    make_keyring(stack.marks_keys_file)
     bring_about(stack, say)
     _write_env(stack)
     api.first_sweep(stack, say)
@@ -120,7 +123,6 @@ def _put_long_logs_aside(stack: Stack) -> None:
 
 def _write_keys(stack: Stack) -> None:
     make_signing_key(stack.keys)
-    make_keyring(stack.marks_keys_file)
     if stack.issuers_file.exists():
         return
     issuer = {
@@ -198,19 +200,31 @@ def clean(folder: Path) -> None:
     """End every stack below a folder, and forget its data."""
     stacks = homes.stacks_below(folder)
     left = [said for it in stacks if (said := homes.going_on(it))]
-    keys = {it.home for it in stacks if homes.keeps_marks_keys(it)}
     if not os.environ.get("FORCE"):
         homes.refuse_to_leave(stacks)
     for it in stacks:
         say(f"ended {homes.end(it)} processes of {it.home}")
     for it in stacks:
-        homes.forget(it, but_keys=it.home in keys)
+        _forget(it)
     for said in left:
         say(f"{said}, and are forgotten")
-    for home in sorted(keys):
-        say(f"{home / 'marks.keys'} stays: with it `make up` knows servers that go on for its own")
-    for path in homes.remove_leftovers(folder, keys):
+    for path in homes.remove_leftovers(folder):
         say(f"{path.name} stays: git has it in its care")
+
+
+def _forget(stack: Stack) -> None:
+    """Forget the data of a stack that has ended, but not keys that servers may carry."""
+    where = carried.carriers(stack)
+    sockets.remove_folder(stack.home)  # as its ledger was asked
+    if where is None:
+        homes.forget(stack)
+        return
+    carried.keep(stack, where)  # first of all: it outlives an end in the midst of this
+    homes.forget(stack, but_keys=True)
+    say(
+        f"{stack.marks_keys_file} stays, as servers may carry its signatures: with it `make up`"
+        " knows them for its own; delete it by hand if there are none"
+    )
 
 
 def end_below(folder: Path) -> None:

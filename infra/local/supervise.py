@@ -46,7 +46,8 @@ def refuse_bad_files(stack: Stack) -> None:
             raise ConfigurationError(str(stack.clouds_file), where, f"{what}; {mend}")
     for issuer in load_issuers(stack.issuers_file).values():
         _ = issuer.keys
-    read_keyring(stack.marks_keys_file)
+    if stack.marks_keys_file.exists():
+        read_keyring(stack.marks_keys_file)
     _configuration(stack)
 
 

@@ -1,5 +1,6 @@
 """Marking: what a sweep does about marks: whom it believes, whom it tells of, what it signs."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,7 +45,8 @@ class Marking:
         """Tell the fleet's servers from others, and an attempt's own from copies of it."""
         rule = self._fleet.file.unsigned_marks
         unsigned = rule == "adopt" or (rule is None and not view.all_signed)
-        policy = Policy(unsigned, self._adopt_unverified, awaited=rule != "foreign")
+        vouched = self._adopt_unverified
+        policy = Policy(unsigned or vouched, vouched, awaited=rule != "foreign")
         found = recognize(survey.servers, view, policy, self._fleet_name, self._is_moved)
         marked = sort_marked(
             self._region,
@@ -79,9 +81,14 @@ class Marking:
                 tell("stranger", "warning", region=self._region, server=server_id, **what)
 
     def sign(self, servers: Sequence[Server]) -> None:
-        """Sign the marks of servers that are known; Nova takes none of those that are built."""
+        """Sign the marks of servers that are known; Nova takes none of those that are built.
+
+        Of many it signs any: those that Nova refuses every time must not keep others from it.
+        """
         some = [it for it in servers if it.status == Status.ACTIVE]
-        for it in some if self._adopt_unverified else some[:SIGNED_MAX]:
+        if not self._adopt_unverified:
+            some = random.sample(some, min(len(some), SIGNED_MAX))
+        for it in some:
             if it.marks:
                 with self._guarded():
                     self._cloud.mark(it.id, it.marks, whole=True)

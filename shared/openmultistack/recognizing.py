@@ -33,7 +33,8 @@ class Recognized(NamedTuple):
 
     servers: tuple[Server, ...]
     to_sign: frozenset[str]
-    # How many of these are unsigned.
+    # How many of these are unsigned, and not known by their id: what may be adopted concerns them
+    # alone, and what the ledger knows may be one that nobody can sign (in ERROR, locked).
     unsigned: int
     strangers: Mapping[str, Stranger]
 
@@ -61,7 +62,8 @@ def recognize(
         found.append(it._replace(marks=marks))
         if marks is not None and (it.marks is None or it.marks.attempted != marks.attempted):
             to_sign.add(it.id)
-            unsigned += it.claim is not None and it.claim.how == "unsigned"
+            known = slot is not None or _is_own(it, view.instances.get(marks.instance_id))
+            unsigned += not known and it.claim is not None and it.claim.how == "unsigned"
         elif marks is None and (told := _told(it)):
             strangers[it.id] = told
     return Recognized(tuple(found), frozenset(to_sign), unsigned, strangers)
@@ -96,10 +98,15 @@ def _of_claim(
         unknown = slot is None and told.instance_id not in view.unreadable
         return told if unknown and getattr(policy, claim.how) else None
     own = marks_of(instance, told.attempt, told.fleet)
-    if (instance.server_id, instance.attempt) == (server.id, told.attempt):
+    if _is_own(server, instance) and instance.attempt == told.attempt:
         return own if claim.how == "unsigned" or is_moved(claim, instance) else None
     awaited = policy.awaited and slot is not None and slot.server_id is None
     return own if awaited and claim.how == "unsigned" else None
+
+
+def _is_own(server: Server, instance: Instance | None) -> bool:
+    """Whether the ledger has a server for an instance's own, by its id."""
+    return instance is not None and instance.server_id == server.id
 
 
 def marks_of(instance: Instance, attempt: int, fleet: str) -> Marks:

@@ -11,11 +11,10 @@ from openmultistack.logs import tell_deletion
 from openmultistack.reaching import reach
 from openmultistack.reaper import SWEEP_BUDGET_S, Reaping
 
-_IS_NO_COPY = "server {} is {}, not a copy: adopt it ({}), or delete it with its cloud's own tools"
-_HOW_TO_ADOPT = {
-    "unverified": "`oms adopt --unverified`",
-    "unsigned": "`unsigned_marks: adopt` in fleet.yaml",
-}
+_IS_NO_COPY = (
+    "server {} is {}, not a copy: adopt it (`oms adopt --unverified`), or delete it with its"
+    " cloud's own tools"
+)
 
 
 class Vouching:
@@ -53,7 +52,7 @@ class Vouching:
                 raise NotFound(f"no sweep has found a copy {server_id[:64]!r}; see `oms regions`")
             kind = known[server_id][1].kind
             if kind != "copy":
-                why = _IS_NO_COPY.format(server_id[:64], kind, _HOW_TO_ADOPT[kind])
+                why = _IS_NO_COPY.format(server_id[:64], kind)
                 raise Invalid([(f"/servers/{position}", why)])
         return [self._end(it, *known[it]) for it in server_ids]
 

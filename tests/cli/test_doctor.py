@@ -8,8 +8,10 @@ import yaml
 from openmultistack.cli import clouds_entries, doctor
 from openmultistack.clouds import Claim, Marks, Server
 from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds.marks import Signing, name_of
 from openmultistack.errors import AccountBroken, NoSuchRegion, Unreachable
 from openmultistack.fleet import Fleet, Region
+from openmultistack.keyring import Keyring, MarksKey
 from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources, Status
 
 CATALOGUE = Catalogue(
@@ -358,6 +360,20 @@ def test_servers_that_say_they_are_ours_are_named(said, clouds):
     told = {what for where, what in said() if where == "alpha/Two"}
     for part in ("unsigned servers: s-3;", "unverified servers: s-4;", "same marks on s-1, s-2;"):
         assert any(part in it for it in told), told
+
+
+def test_key_pairs_that_no_key_of_ours_proves_are_named_when_no_server_tells_of_them(said, clouds):
+    cloud, left, used = clouds["alpha/One"], ONE.attempted, ONE._replace(attempt=2).attempted
+    theirs = Signing(Keyring([MarksKey("lost", bytes(32))]), "default", cloud.is_at.id)
+    cloud.fleet = "default"
+    cloud.keyring = Keyring([MarksKey("new", bytes(range(32)))])
+    cloud.keypairs = {"laptop", name_of(theirs, left), name_of(theirs, used)}
+    cloud.servers = {"s-1": marked("s-1", marks=ONE._replace(attempt=2), signed_by="new")}
+    (told,) = [what for where, what in said() if "key pairs" in what and where == "alpha/One"]
+    assert told.startswith("key pairs of no server")
+    assert f"(1): {name_of(theirs, left)}; " in told
+    cloud.keypairs = {"laptop", name_of(theirs, used)}
+    assert not [what for _, what in said() if "key pairs" in what]
 
 
 def test_a_file_of_keys_that_is_no_good_is_to_mend_and_never_shown(said, tmp_path):

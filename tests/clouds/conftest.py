@@ -14,6 +14,7 @@ from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing
 from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.keyring import Keys
 from openmultistack.models import Flavor, Image, Network, Offer
 
 FLEET = "stub-fleet"
@@ -45,15 +46,13 @@ def stub(stub_module: ModuleType) -> Iterator[Any]:
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Callable[[Any], Any]:
+def connect(tmp_path: Path) -> Callable[..., Any]:
     """Return what gives the stub's region, as it is when asked."""
 
-    def cloud(stub: Any) -> Any:
+    def cloud(stub: Any, keys: Keys = lambda: KEYRING) -> Any:
         file = tmp_path / "clouds.yaml"
         file.write_text(stub.clouds_yaml())
-        clouds = OpenStackClouds(
-            file, {REGION: ("stub", "RegionOne")}, fleet=FLEET, keys=lambda: KEYRING
-        )
+        clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet=FLEET, keys=keys)
         return clouds.region(REGION)
 
     return cloud

@@ -198,11 +198,13 @@ def test_a_survey_names_this_fleets_keypairs_only(
     copied = name_of(signing._replace(place="p-elsewhere"), Attempted("i-" + "0" * 26, 1))
     forged = f"{OURS}-{'A' * 12}"
     others = [OURS.replace("stub-fleet", "another"), "laptop", "oms-stub-fleet", OURS + "-x"]
+    others.append(name_of(signing._replace(fleet="another"), Attempted("i-" + "0" * 26, 1)))
     named = [OURS, signed, copied, forged, *others]
     keypairs = [{"keypair": {"name": it, "type": "ssh"}} for it in named]
     stub.answers[KEYPAIRS] = stub_module.Answer(200, json.dumps({"keypairs": keypairs}))
-    found = {it.name: it.verified for it in connect(stub).survey().keypairs}
-    assert found == {OURS: False, signed: True}
+    survey = connect(stub).survey()
+    assert {it.name: it.verified for it in survey.keypairs} == {OURS: False, signed: True}
+    assert [it.name for it in survey.unproven_keypairs] == [copied, forged]
 
 
 def test_a_keypair_that_is_gone_already_is_no_error_and_a_refusal_is(

@@ -27,6 +27,7 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.keyring import Keyring, MarksKey
 from openmultistack.logs import ASKING, Asking
 
 Stub = Cloud = Any  # conftest's own; test modules do not import one another
@@ -319,6 +320,26 @@ def test_the_keypair_of_a_refused_server_is_taken_back_and_of_a_doubtful_one_kep
     stub.answers[SERVERS] = stub_module.html(504)
     assert type(failure(lambda: cloud.create(keyed), stub)) is InDoubt
     assert not [it for it in stub.requests if it.startswith("DELETE")]
+
+
+@pytest.mark.parametrize("answer", [None, (403, "Quota exceeded for instances")])
+def test_a_key_that_changes_meanwhile_parts_no_server_from_its_keypair(
+    stub: Stub, connect: Any, keyed: ServerOrder, stub_module: ModuleType, answer: Any
+) -> None:
+    """All names and marks of one create are of one key, and so is what is taken back of it."""
+    keys = (Keyring([MarksKey(f"k{number}", bytes([number] * 32))]) for number in range(9))
+    cloud = connect(stub, lambda: next(keys))
+    if answer:
+        stub.answers[SERVERS] = stub_module.nova(*answer)
+        failure(lambda: cloud.create(keyed), stub)
+    else:
+        cloud.create(keyed)
+    name = stub.bodies[stub.requests.index(KEYPAIRS)]["keypair"]["name"]
+    sent = stub.bodies[stub.requests.index(SERVERS)]["server"]
+    assert (sent["name"], sent["key_name"]) == (name, name)
+    assert sent["metadata"]["oms_seal"].startswith("k0 ")
+    deleted = [it for it in stub.requests if it.startswith("DELETE")]
+    assert deleted == [f"DELETE /v2.1/os-keypairs/{name}"] * bool(answer)
 
 
 # ---------------------------------------------------------------- other calls

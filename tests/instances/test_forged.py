@@ -5,7 +5,7 @@ Metadata and names are written as Nova has them, and read as the adapter reads t
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +15,11 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, identity_of, metadata_of, name_of
-from openmultistack.errors import Invalid, NotFound
+from openmultistack.errors import InDoubt, Invalid, NotFound
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import list_instances
 from openmultistack.keyring import Keyring, MarksKey
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.models import Address, Instance, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -28,6 +28,7 @@ SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcF
 THEIRS = MarksKey("theirs", bytes(range(32)))
 NUMBERS = itertools.count(1)
 FAR_MS = 4_000_000_000_000
+ADDRESSES = (Address(address="192.0.2.9", version=4, network="net"),)
 ODD_NUMBERS = [
     "1e20", "-1", "", "nan", "inf", "1.5", "٣", "9" * 400, " 1", "1_0", "0x1", "true", "1" * 16,
     "+1", "1e", "é", "\x00", "²", "253402300800000", "null",
@@ -536,6 +537,88 @@ def test_once_a_sweep_has_found_none_unsigned_ones_are_foreign(house: House) -> 
     assert strangers(house, A) == {planted: "unsigned"}
     assert house.state(A).foreign == NEED
     assert listed(house) == []
+
+
+LOCKED = InDoubt("409: Cannot 'update metadata' instance while it is locked")
+
+
+def lock(house: House, ids: Collection[str]) -> None:
+    """Have servers whose marks Nova refuses to write."""
+    cloud, mark = house.clouds[A], house.clouds[A].mark
+
+    def refuse(server_id: str, *args: Any, **more: Any) -> None:
+        if server_id in ids:
+            cloud.calls.append("mark")
+            raise LOCKED
+        mark(server_id, *args, **more)
+
+    cloud.mark = refuse
+
+
+@pytest.mark.parametrize("how", ["in ERROR", "locked"])
+def test_a_server_that_cannot_be_signed_does_not_keep_unsigned_ones_adopted(
+    house: House, made: Instance, how: str
+) -> None:
+    """As soon as the ledger knows it by its id nobody else's are believed any more."""
+    as_before(house, made)
+    cloud = house.clouds[A]
+    lock(house, [made.server_id])
+    house.redis.flushdb()
+    house.sweep(A)
+    assert not house.ledger.view(A, []).all_signed
+    if how == "in ERROR":
+        broken = cloud.servers[made.server_id]._replace(status=Status.ERROR, fault="broken")
+        cloud.servers[made.server_id] = broken
+        house.sweep(A)
+    house.come_to_rest()
+    assert house.get(made).server_id == made.server_id
+    assert cloud.servers[made.server_id].claim.how == "unsigned"
+    planted = plant(house, A, unsigned(house, f"i-{ULID()}"))
+    house.come_to_rest()
+    assert strangers(house, A) == {planted: "unsigned"}
+    assert house.state(A).foreign == NEED
+    assert listed(house) == [made.id]
+
+
+@pytest.mark.parametrize("rule", [None, "foreign"])
+def test_an_operator_adopts_unsigned_ones_that_a_sweep_does_not(
+    make_house: Callable[..., House], rule: Any
+) -> None:
+    """As when an old copy of the ledger came back, that knows of no unsigned one by its id."""
+    house = make_house({A: 4}, file=FleetFile(unsigned_marks=rule))
+    house.come_to_rest()
+    instance_id = f"i-{ULID()}"
+    planted = plant(house, A, unsigned(house, instance_id), addresses=ADDRESSES)
+    house.come_to_rest()
+    with pytest.raises(Invalid, match="oms adopt --unverified"):
+        house.vouching.end([planted])
+    assert strangers(house, A) == {planted: "unsigned"}
+    (swept,) = house.vouching.adopt([A])
+    assert (swept["outcome"], swept["actions"]["adopted"]) == ("swept", 1)
+    house.come_to_rest()
+    assert (strangers(house, A), listed(house)) == ({}, [instance_id])
+    assert house.clouds[A].servers[planted].claim is None
+
+
+def test_what_cannot_be_signed_keeps_nothing_else_from_being_signed(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house({A: 30})
+    made = house.create(25, regions=[A])
+    house.come_to_rest()
+    many = [house.get(it) for it in made]
+    for it in many:
+        as_before(house, it)
+    oldest = sorted(house.clouds[A].servers.values(), key=lambda it: it.created_at)[:20]
+    lock(house, {it.id for it in oldest})
+    for _ in range(60):
+        house.clouds[A].calls.clear()
+        house.sweep(A)
+        assert house.clouds[A].calls.count("mark") <= 20
+        left = {it.id for it in house.clouds[A].servers.values() if it.claim}
+        if left == {it.id for it in oldest}:
+            return
+    pytest.fail(f"not signed after 60 sweeps: {len(left) - 20}")
 
 
 def test_a_server_that_an_old_function_is_making_is_known(house: House) -> None:

@@ -64,7 +64,52 @@ def test_servers_that_go_on_are_told_by_down_and_refused_by_clean(new_local) -> 
     assert code == 0, said
     assert "1 server goes on in p1/RegionTwo (1)" in said
     assert "marks.keys stays" in said
-    assert [path.name for path in it.home.iterdir()] == ["marks.keys"]
+    assert sorted(path.name for path in it.home.iterdir()) == ["marks.keys", "marks.keys.carried"]
+
+
+def test_a_first_up_that_fails_leaves_no_keys_to_keep(new_local) -> None:
+    it = new_local()
+    it.clouds_file.write_text("clouds: [")
+    assert it.run("up", PORT_BASE=str(it.port_base), CLOUDS=str(it.clouds_file))[0] == 1
+    assert it.home.exists()
+    code, said = it.run("clean", "--below", str(it.home.parent))
+    assert code == 0, said
+    assert not it.home.exists()
+
+
+@pytest.mark.timeout(1800)
+def test_keys_that_servers_carry_outlive_an_up_that_fails(new_local) -> None:
+    """Only when a new ledger has seen that there are none any more the keys go with all else."""
+    it = new_local()
+    it.first_up()
+    made = it.create(regions=["p1/RegionTwo"])
+    below = ("--below", str(it.home.parent))
+    keys, clouds = it.home / "marks.keys", it.clouds_file.read_text()
+    text = keys.read_text()
+    code, said = it.run("clean", *below, FORCE="1")
+    assert (code, keys.read_text()) == (0, text), said
+
+    it.clouds_file.write_text("clouds: [")
+    told = {"PORT_BASE": str(it.port_base), "CLOUDS": str(it.clouds_file)}
+    assert it.run("up", **told)[0] == 1
+    code, said = it.run("clean", *below)
+    assert (code, keys.read_text()) == (0, text), said
+    assert "marks.keys stays" in said
+
+    it.clouds_file.write_text(clouds)
+    it.first_up()
+    assert it.call("GET", f"/instances/{made['id']}").json()["status"] in ("BUILD", "ACTIVE")
+    assert it.call("DELETE", f"/instances/{made['id']}").is_success
+
+    def is_empty() -> bool:
+        it.call("POST", "/reap")
+        regions = it.call("GET", "/regions").json()["regions"]
+        return not any(region["held"] for region in regions)
+
+    it.until(is_empty)
+    code, said = it.run("clean", *below)
+    assert code == 0, said
+    assert not it.home.exists()
 
 
 @pytest.mark.timeout(1800)

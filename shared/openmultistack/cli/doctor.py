@@ -13,7 +13,7 @@ from openmultistack.cli import screen
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
 from openmultistack.cli.findings import Finding
-from openmultistack.cli.marks import carried, strangers
+from openmultistack.cli.marks import carried, left_keypairs, strangers
 from openmultistack.clouds import Cloud, Survey
 from openmultistack.errors import (
     AccountBroken,
@@ -107,6 +107,7 @@ def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Fin
             yield from _repeated(name, places)
             if name in surveys and keyring.keys:
                 yield from strangers(name, surveys[name])
+                yield from left_keypairs(name, surveys[name])
     if keyring.keys:
         yield from carried(keyring, surveys.values(), whole=len(surveys) == len(fleet.configured))
 

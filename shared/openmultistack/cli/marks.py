@@ -17,7 +17,8 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
     Which of these is the instance's own the ledger knows: `oms regions` counts the copies.
     """
     kinds = {
-        "unsigned": "before marks were signed, as those are: a sweep signs what the ledger knows",
+        "unsigned": "as of before marks were signed: a sweep signs what the ledger knows and its"
+        " cloud lets it; `oms adopt --unverified` takes what it does not know, if that is ours",
         "unverified": "no key of ours for this region: `oms adopt --unverified` if they are ours",
     }
     for kind, said in kinds.items():
@@ -30,6 +31,22 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
             ids = [it.id for it in survey.servers if it.marks and it.marks.attempted == attempted]
             said = f"all but one are copies of {attempted.instance_id}'s: `oms destroy --copy`"
             yield Finding(region, f"the same marks on {_some(ids)}; {said}", note=True)
+
+
+def left_keypairs(region: str, survey: Survey) -> Iterator[Finding]:
+    """Tell of key pairs that no server tells of, and that no sweep deletes: they may be anybody's.
+
+    So are left those of a key that was lost, and those of an endpoint that moved.
+    """
+    servers = survey.servers
+    there = {it.named for it in servers} | {it.marks.attempted for it in servers if it.marks}
+    there |= {it.claim.marks.attempted for it in servers if it.claim}
+    names = [it.name for it in survey.unproven_keypairs if it.attempted not in there]
+    if names:
+        said = (
+            f"key pairs of no server, with names of ours that no key of ours proves ({len(names)})"
+        )
+        yield Finding(region, f"{said}: {_some(names)}; delete them by hand", note=True)
 
 
 def carried(keyring: Keyring, surveys: Iterable[Survey], *, whole: bool) -> Iterator[Finding]:

@@ -9,13 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from openmultistack.clouds.marks import (
-    Signing,
-    keypairs_of,
-    metadata_of,
-    name_of,
-    named,
-)
+from openmultistack.clouds.marks import Signing, metadata_of, name_of, named, survey_of
 from openmultistack.clouds.port import (
     Attempted,
     Claim,
@@ -197,9 +191,7 @@ class FakeCloud:
         with self._lock:
             self._called("survey")
             servers = tuple(map(self._shown, self.servers.values()))
-            return Survey(
-                servers, self.quota, tuple(keypairs_of(sorted(self.keypairs), self._signing()))
-            )
+            return survey_of(servers, self.quota, sorted(self.keypairs), self._signing())
 
     def forget_keypair(self, name: str) -> str:
         """Delete a keypair."""

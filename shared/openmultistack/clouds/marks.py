@@ -9,13 +9,14 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
-from openmultistack.clouds.port import Attempted, Claim, Keypair, Marks
+from openmultistack.clouds.port import Attempted, Claim, Keypair, Marks, Server, Survey
 from openmultistack.keyring import Keyring, MarksKey
+from openmultistack.models import Resources
 from openmultistack.strict import encode_base64url
 
 VERSION = "1"
@@ -104,22 +105,40 @@ def named(name: str, signing: Signing) -> Attempted | None:
 
 def _named(name: str, signing: Signing) -> tuple[Attempted | None, str]:
     """Return whose attempt's a name is, and the id of the key by which it verifies."""
-    stem = re.fullmatch(rf"oms-.+-{_INSTANCE}-[A-Za-z0-9_-]{{{NAME_SEAL_CHARS}}}", name)
-    if stem is None:
+    attempted = _attempted(name)
+    if attempted is None:
         return None, ""
-    attempted = Attempted(stem["id"], int(stem["attempt"]))
     names = zip(signing.keyring.keys, names_of(signing, attempted), strict=True)
     same = [key.id for key, it in names if hmac.compare_digest(it.encode(), name.encode())]
     return (attempted, same[0]) if same else (None, "")
 
 
-def keypairs_of(names: Iterable[str], signing: Signing) -> Iterator[Keypair]:
-    """Give those of the keypairs that are named as this fleet names them."""
-    for name in names:
+def _attempted(name: str) -> Attempted | None:
+    """Return whose attempt's a name of the signed form says that it is, of whichever fleet."""
+    stem = re.fullmatch(rf"oms-.+-{_INSTANCE}-[A-Za-z0-9_-]{{{NAME_SEAL_CHARS}}}", name)
+    return Attempted(stem["id"], int(stem["attempt"])) if stem else None
+
+
+def survey_of(
+    servers: Iterable[Server], quota: Resources, keypairs: Iterable[str], signing: Signing
+) -> Survey:
+    """Return a survey, with those of a project's keypairs that are named as this fleet's are."""
+    ours, unproven = [], []
+    for name in keypairs:
         if attempted := named(name, signing):
-            yield Keypair(name, attempted, verified=True)
+            ours.append(Keypair(name, attempted, verified=True))
         elif attempted := unsigned_keypair(name, signing.fleet):
-            yield Keypair(name, attempted, verified=False)
+            ours.append(Keypair(name, attempted, verified=False))
+        elif attempted := _unproven(name, signing.fleet):
+            unproven.append(Keypair(name, attempted, verified=False))
+    return Survey(tuple(servers), quota, tuple(ours), tuple(unproven))
+
+
+def _unproven(name: str, fleet: str) -> Attempted | None:
+    """Return whose attempt's a name says that it is, in its signed form."""
+    attempted = _attempted(name)
+    stem = name[: -NAME_SEAL_CHARS - 1]
+    return attempted if attempted and stem == _stem(fleet, attempted) else None
 
 
 def unsigned_keypair(name: str, fleet: str) -> Attempted | None:

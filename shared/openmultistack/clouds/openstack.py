@@ -39,11 +39,11 @@ from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import (
     Signing,
     is_ours,
-    keypairs_of,
     metadata_of,
     name_of,
     names_of,
     pattern_of,
+    survey_of,
     tag_of,
     verifies,
 )
@@ -70,7 +70,7 @@ from openmultistack.errors import (
     PlaceMoved,
     Unreachable,
 )
-from openmultistack.keyring import Keys, no_keys
+from openmultistack.keyring import Keyring, Keys, no_keys
 from openmultistack.logs import ANSWERED, answered
 from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
@@ -232,17 +232,21 @@ class OpenStackCloud:
                 self._located_by = token
 
     def create(self, order: ServerOrder, *, not_after: float = math.inf) -> str:
-        """Make a server and return its id; sends the POST once, and not after its time."""
+        """Make a server and return its id; sends the POST once, and not after its time.
+
+        The keys are read once: a server names its keypair, and both are named by the same key.
+        """
+        keyring = self._keys()
         if not order.ssh_public_key:
-            return self._create_server(order, not_after)
-        self._import_keypair(order)
+            return self._create_server(order, keyring, not_after)
+        self._import_keypair(order, keyring)
         try:
-            return self._create_server(order, not_after)
+            return self._create_server(order, keyring, not_after)
         except InDoubt:
             raise
         except CloudError:
             with suppress(CloudError):  # what fails here leaves a name, for a sweep to find
-                self._forget_keypairs(order.marks.attempted)
+                self._forget_keypairs(order.marks.attempted, keyring)
             raise
 
     def forgive(self) -> None:
@@ -265,13 +269,13 @@ class OpenStackCloud:
         endpoint = bare_endpoint(nova.endpoint_override or nova.get_endpoint() or "", project)
         return Place(endpoint, project, nova.region_name or "")
 
-    def _signing(self, connection: Services) -> Signing:
-        return Signing(self._keys(), self._fleet, self._place_of(connection).id)
+    def _signing(self, connection: Services, keyring: Keyring | None = None) -> Signing:
+        return Signing(keyring or self._keys(), self._fleet, self._place_of(connection).id)
 
-    def _create_server(self, order: ServerOrder, not_after: float) -> str:
+    def _create_server(self, order: ServerOrder, keyring: Keyring, not_after: float) -> str:
         with self._session(sending=True) as connection:
             version = self._version_for(order)
-            body = self._body(order, version, self._signing(connection))
+            body = self._body(order, version, self._signing(connection, keyring))
             if order.place.startswith("p-") and order.place != self._place_of(connection).id:
                 raise PlaceMoved("the region's name leads to another project or cloud than before")
             answer = connection.compute.post(
@@ -312,9 +316,9 @@ class OpenStackCloud:
             body["security_groups"] = [{"name": name} for name in offer.security_groups]
         return body
 
-    def _import_keypair(self, order: ServerOrder) -> None:
+    def _import_keypair(self, order: ServerOrder, keyring: Keyring) -> None:
         with self._session() as connection:
-            name = name_of(self._signing(connection), order.marks.attempted)
+            name = name_of(self._signing(connection, keyring), order.marks.attempted)
             body = {"name": name, "public_key": order.ssh_public_key}
             typed = _supports(self._version, KEY_TYPE_SINCE)
             if typed:
@@ -335,13 +339,15 @@ class OpenStackCloud:
             _delete(connection, f"/os-keypairs/{_segment(name)}")
             return ANSWERED.get()
 
-    def _forget_keypairs(self, attempted: Attempted) -> None:
+    def _forget_keypairs(self, attempted: Attempted, keyring: Keyring) -> None:
         with self._session() as connection:
-            self._delete_keypairs(connection, attempted)
+            self._delete_keypairs(connection, self._signing(connection, keyring), attempted)
 
-    def _delete_keypairs(self, connection: Services, attempted: Attempted) -> None:
+    def _delete_keypairs(
+        self, connection: Services, signing: Signing, attempted: Attempted
+    ) -> None:
         """Delete what an attempt's keypair may be named; the keys may have changed since."""
-        for name in names_of(self._signing(connection), attempted):
+        for name in names_of(signing, attempted):
             _delete(connection, f"/os-keypairs/{_segment(name)}")
 
     def delete(self, server_id: str, keypair_of: Attempted | None = None) -> str:
@@ -350,7 +356,7 @@ class OpenStackCloud:
             _delete(connection, f"/servers/{_segment(server_id)}")
             own_id = ANSWERED.get()
             if keypair_of:
-                self._delete_keypairs(connection, keypair_of)
+                self._delete_keypairs(connection, self._signing(connection), keypair_of)
             return own_id
 
     def show(self, server_id: str) -> Server | None:
@@ -431,7 +437,7 @@ class OpenStackCloud:
             servers = tuple(self._server(nova, it, signing) for it in found)
             keypairs = [it["keypair"]["name"] for it in listed(nova, "/os-keypairs")]
             quota = quota_of(asked(nova, "/limits"))
-        return Survey(servers, quota, tuple(keypairs_of(keypairs, signing)))
+        return survey_of(servers, quota, keypairs, signing)
 
     def catalogue(self) -> Catalogue:
         """Return what the region offers to servers."""

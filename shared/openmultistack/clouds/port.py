@@ -122,6 +122,8 @@ class Survey(NamedTuple):
     servers: tuple[Server, ...]
     quota: Resources
     keypairs: tuple[Keypair, ...] = ()
+    # Those with names of ours that no key of ours proves: anybody's, or of a key that was lost.
+    unproven_keypairs: tuple[Keypair, ...] = ()
 
 
 class Cloud(Protocol):

@@ -71,7 +71,7 @@ class View(NamedTuple):
     unreadable: frozenset[str] = frozenset()
     # By server id, as the last sweep found them.
     strangers: Mapping[str, Stranger] = {}
-    # A sweep has found no server without a signature.
+    # A sweep has found no server without a signature but those that the ledger knew by their ids.
     all_signed: bool = False
 
 
