@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class MarksSeen(NamedTuple):
-    """What a sweep saw: strangers by kind, and whether all others but those known by id are signed."""
+    """What a sweep saw: strangers by kind; whether all others, but those known by id, are signed."""
 
     strangers: Mapping[StrangerKind, int] = {}
     all_signed: bool = False
