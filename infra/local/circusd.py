@@ -1,8 +1,8 @@
 """The supervisor of a stack: circus, of whose acts none comes between another one's.
 
-Circus does one thing at a time and refuses what comes meanwhile: a round of its own with a traceback
-in its log, a SIGTERM without a word. Here such a round is left out, as whoever is at work looks after
-the processes, and such a SIGTERM waits for its turn.
+Circus does one thing at a time and refuses what comes meanwhile: a round of its own with a
+traceback in its log, a SIGTERM without a word. Here such a round is left out, as whoever is at work
+looks after the processes, and such a SIGTERM waits for its turn.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The supervisor: what it does by itself and what it is told never meet; its log tells of faults."""
+"""The supervisor: what it does by itself and what it is told never meet."""
 
 import subprocess
 import sys
