@@ -352,6 +352,7 @@ def test_a_name_of_before_whose_first_login_is_refused_is_told_of_by_itself(
     reap(house.changed(left | renamed))
     account = beside(house, refusal)
     after = house.changed(left | {C: account} | renamed)
+    house.ledger.regions()
     for _ in range(2):
         reap(after, 1)
         told = {it.region: it for it in after.ledger.regions()}
@@ -364,6 +365,8 @@ def test_a_name_of_before_whose_first_login_is_refused_is_told_of_by_itself(
     else:
         assert (RENAMED in told) == (held > 0)
         assert held == 0 or told[RENAMED].state == "removed"
+    house.ledger.regions()
+    assert house.ledger.place_of(C) == C, "all processes hear of it"
     # What an operator says of the name is said of nothing else, and the account is as any other.
     after.draining.drain([C], "works")
     assert not stays or after.state(RENAMED).state == "up"
