@@ -163,9 +163,9 @@ def test_all_that_is_wrong_in_both_files_is_told_at_once(write, capsys):
     told = [it["mend"].rpartition(".yaml: ")[2] for it in findings if it["what"] == "refused"]
     assert [re.sub(r" \(line \d+\)", "", it) for it in told] == [
         "regions.c/*.cap.instances: is -1, expected at least 0",
-        "queue.max: is a text, expected a whole number",
         "regions.*.pric: is no key here; did you mean price?",
         "sizes.big.c/*: is 5, expected a text",
+        "queue.max: is a text, expected a whole number",
         "clouds.a.regions: expected a list of regions",
         "clouds.b: expected a mapping",
     ]
