@@ -113,6 +113,7 @@ def test_one_that_was_killed_before_it_made_its_directory_leaves_none(
     place.rmdir()
     again = place_of(tmp_path / "a", outside)
     assert list(outside.iterdir()) == [again]
+    assert again != place, "whoever saw the name could have made it"
     # Made by a version that did not say whose it is: it does from now on.
     (again / "home").unlink()
     assert place_of(tmp_path / "a", outside) == again
