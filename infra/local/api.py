@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
+from bearer import Bearer
 from layout import Stack, StackError
 
 from openmultistack.fleet import load_fleet
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.principal import SCOPES
 
 SWEPT_WITHIN_S = 180
 TOKEN_TTL_S = 300
@@ -17,16 +20,17 @@ TOKEN_TTL_S = 300
 
 def call(stack: Stack, method: str, path: str) -> dict[str, Any]:
     """Return what the API answers, or nothing while it does not answer well."""
-    token = issue_token(
-        stack.keys / "signing.pem", owner="reaper", scopes=SCOPES, ttl_s=TOKEN_TTL_S
-    )
-    headers = {"Authorization": f"Bearer {token}"}
-    url = f"{stack.url}/v1/{path}"
+    bearer, url = _bearer(stack.keys / "signing.pem"), f"{stack.url}/v1/{path}"
     try:
-        answer = httpx.request(method, url, headers=headers, timeout=SWEPT_WITHIN_S)
+        answer = httpx.request(method, url, headers=bearer.headers(), timeout=SWEPT_WITHIN_S)
         return answer.json() if answer.is_success else {}
     except httpx.HTTPError:
         return {}
+
+
+@cache
+def _bearer(key: Path) -> Bearer:
+    return Bearer(key, owner="reaper", scopes=SCOPES, ttl_s=TOKEN_TTL_S)
 
 
 def first_sweep(stack: Stack, say: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@ A unit is 250 ports. Whoever uses a unit binds its last port, on which nothing e
 kernel gives that to one process alone, and takes it back when that process ends, however it ends.
 """
 
+import atexit
 import contextlib
 import itertools
 import socket
@@ -106,6 +107,13 @@ def single_ports() -> Iterator[int]:
             raise NoPorts(f"all ports from {claim.base} on are taken")
         if not missed:
             yield port
+
+
+@atexit.register
+def _release_all() -> None:
+    """Close what is still claimed as this process ends, before Python complains of it."""
+    for it in list(_CLAIMS):
+        it.release()
 
 
 @cache

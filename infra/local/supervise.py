@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a 
 from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
+CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
 TAKEN_OVER_WITHIN_S = 60
 # Where `up` looks for ports to propose.
 BASES = (22_000, 23_000, 24_000, 21_000, 25_000, 26_000)
@@ -226,7 +227,7 @@ def _start_circus(stack: Stack) -> None:
     }
     with (stack.home / "log" / "circusd.log").open("ab") as log:
         subprocess.Popen(
-            [str(BIN / "circusd"), "--log-level", "warning", str(_circus_file(stack))],
+            [sys.executable, str(CIRCUSD), str(_circus_file(stack))],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

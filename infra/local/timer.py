@@ -11,26 +11,28 @@ import time
 from pathlib import Path
 
 import httpx
+from bearer import Bearer
 
-from openmultistack.principal import issue_token
+from openmultistack.errors import ConfigurationError
 
 # Calls under way at once; more would only find every region busy.
 AT_ONCE = 4
 CALL_TIMEOUT_S = 180
+TOKEN_TTL_S = 3600
 
 
-def reap(url: str, key: Path) -> dict[str, object]:
+def reap(url: str, bearer: Bearer) -> dict[str, object]:
     """Call the reaper once and return what to log of it; its failure is an entry too."""
     began = time.monotonic()
     line: dict[str, object] = {"event": "reap"}
     try:
-        token = issue_token(key, owner="reaper", scopes=["fleet:reap"], ttl_s=300)
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = httpx.post(f"{url}/v1/reap", headers=headers, timeout=CALL_TIMEOUT_S)
+        answer = httpx.post(f"{url}/v1/reap", headers=bearer.headers(), timeout=CALL_TIMEOUT_S)
         line["status"] = answer.status_code
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            bearer.refused()
         if answer.is_success:
             line["regions"] = {it["region"]: it["outcome"] for it in answer.json()["regions"]}
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, ConfigurationError, ValueError, KeyError) as error:
         line["error"] = type(error).__name__
     return line | {"duration_ms": round((time.monotonic() - began) * 1000)}
 
@@ -38,12 +40,13 @@ def reap(url: str, key: Path) -> dict[str, object]:
 def main() -> None:
     """Beat until killed."""
     url, key = os.environ["OMS_URL"], Path(os.environ["OMS_SIGNING_KEY"])
+    bearer = Bearer(key, owner="reaper", scopes=["fleet:reap"], ttl_s=TOKEN_TTL_S)
     every_s = float(os.environ["REAP_EVERY_S"])
     places = threading.BoundedSemaphore(AT_ONCE)
 
     def beat() -> None:
         try:
-            print(json.dumps(reap(url, key)), flush=True)
+            print(json.dumps(reap(url, bearer)), flush=True)
         finally:
             places.release()
 

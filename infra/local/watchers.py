@@ -117,7 +117,7 @@ def _timer(stack: Stack) -> Watched:
         "REAP_EVERY_S": str(stack.reap_every_s),
     }
     script = ROOT / "infra" / "local" / "timer.py"
-    reads = {"code": (script, *LIBRARY)}
+    reads = {"code": (script, script.with_name("bearer.py"), *LIBRARY)}
     return Watched("timer", [sys.executable, str(script)], None, environment, reads)
 
 

@@ -10,13 +10,13 @@ import pwd
 import secrets
 import shutil
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import outside
 import processes
 from errors import LabError
 from layout import Lab, replace_text
@@ -64,6 +64,8 @@ class Postgres:
     """The server and its databases."""
 
     lab: Lab
+    # Where data goes that the server's user cannot reach below $LAB_HOME.
+    outside: Path = outside.FOLDER
 
     def start(self) -> None:
         """Make the cluster if there is none, start the server, wait until it answers."""
@@ -167,17 +169,24 @@ class Postgres:
     @cached_property
     def place(self) -> Path:
         """The directory that belongs to the server's user."""
-        recorded = self.lab.state / "postgres-dir"
-        if recorded.exists():
-            return Path(recorded.read_text())
+        recorded = self.lab.home / outside.RECORDED
+        if recorded.exists() and (place := Path(recorded.read_text())).is_dir():
+            if place.parent == self.outside:
+                outside.make(place, self.lab.home)
+            return place
         place = self.lab.state / "postgres"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         own_all(place, self.user)
-        if not self.can_run(self.wheel / "bin", place):
-            place.rmdir()
-            place = Path(tempfile.mkdtemp(prefix="openstack-lab-", dir="/var/tmp"))
-            own_all(place, self.user)
+        if self.can_run(self.wheel / "bin", place):
+            replace_text(recorded, str(place))
+            return place
+        place.rmdir()
+        outside.remove_abandoned(self.outside)
+        place = outside.new_name(self.outside)
+        # Before it is made: whenever this is killed, a directory that is there is known.
         replace_text(recorded, str(place))
+        outside.make(place, self.lab.home)
+        own_all(place, self.user)
         return place
 
     @cached_property
@@ -232,8 +241,9 @@ def copy_programs(packages: Path, copy: Path) -> None:
     (copy / "complete").touch()
 
 
-def remove(lab: Lab) -> None:
-    """Remove the data that is not below $LAB_HOME."""
-    recorded = lab.state / "postgres-dir"
+def remove(lab: Lab, folder: Path = outside.FOLDER) -> None:
+    """Remove the data that is not below $LAB_HOME, and what labs have left whose homes are gone."""
+    recorded = lab.home / outside.RECORDED
     if recorded.exists():
         shutil.rmtree(recorded.read_text(), ignore_errors=True)
+    outside.remove_abandoned(folder)

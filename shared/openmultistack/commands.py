@@ -156,7 +156,10 @@ class CreateInstances(Frozen):
         default=("*",), min_length=1, max_length=64
     )
     strategy: str = Field(default="spread", max_length=LABEL_CHARS)
-    on_full: Literal["reject", "queue"] = "reject"
+    on_full: Literal["reject", "queue"] = Field(
+        default="reject",
+        description="`queue`: what finds no room, in the regions or in the owner's quota, waits",
+    )
     partial: bool = False
 
 

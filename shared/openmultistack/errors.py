@@ -37,7 +37,7 @@ OmsError
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 # A body of 256 KB can have 30,000 faults; who mends the first is helped.
 FAULTS_SHOWN = 20
@@ -351,3 +351,12 @@ class ConfigurationError(OmsError):
 
     def __init__(self, source: str, key: str, expected: str) -> None:
         super().__init__(f"{source}: {key}: {expected}" if key else f"{source}: {expected}")
+        # What else is wrong, for who tells of all at once; and how many more there are.
+        self.others: tuple[ConfigurationError, ...] = ()
+        self.more = 0
+
+    def along_with(self, others: "Sequence[ConfigurationError]", more: int = 0) -> Self:
+        """Return this with others, and with what goes along with those."""
+        self.others += tuple(it for other in others for it in (other, *other.others))
+        self.more += more + sum(it.more for it in others)
+        return self

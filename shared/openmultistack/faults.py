@@ -75,8 +75,39 @@ def explain_all(
 
     A list whose items are wrong is not at fault itself. The work is bounded as the answer is.
     """
+    return _each(error.errors(), document, model, most)
+
+
+def explain_file(
+    error: ValidationError, document: Mapping[str, Any], model: type[BaseModel], *, most: int
+) -> tuple[list[Fault], int]:
+    """Return the fault that `explain` tells, then the others, and how many more there are."""
+    first = explain(error, document, model)
+    each, more = _each(_meant(error.errors(), document), document, model, most)
+    faults = [first, *(it for it in each if it.path != first.path)]
+    return faults[:most], more + max(0, len(faults) - most)
+
+
+def _meant(faults: Sequence[ErrorDetails], document: Mapping[str, Any]) -> Sequence[ErrorDetails]:
+    """Leave out patterns that are no keys of a value which was not to have such keys."""
+    keys = [_keys(it, document) for it in faults]
+    patterns = [
+        it["type"] == "extra_forbidden" and _is_pattern(str(it["loc"][-1])) for it in faults
+    ]
+    others = [path for path, pattern in zip(keys, patterns, strict=True) if not pattern]
+    beside = {path[:at] for path in others for at in range(1, len(path))}
+    return [
+        it
+        for it, path, pattern in zip(faults, keys, patterns, strict=True)
+        if not pattern or path[:-1] not in beside
+    ]
+
+
+def _each(
+    faults: Sequence[ErrorDetails], document: Mapping[str, Any], model: type[BaseModel], most: int
+) -> tuple[list[Fault], int]:
     by_path: dict[tuple[object, ...], list[ErrorDetails]] = {}
-    for it in error.errors():
+    for it in faults:
         by_path.setdefault(_keys(it, document), []).append(it)
     above = {path[:at] for path in by_path for at in range(len(path))}
     paths = [it for it in by_path if it not in above]

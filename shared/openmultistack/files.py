@@ -66,11 +66,18 @@ def load_regions(path: Path) -> dict[str, tuple[str, str]]:
         raise ConfigurationError(str(path), "clouds", "is required: a mapping of at least 1 cloud")
     if not isinstance(clouds, dict) or not clouds:
         raise ConfigurationError(str(path), "clouds", "expected a mapping of at least 1 cloud")
-    return {
-        f"{provider}/{region}": (str(provider), region)
-        for provider, entry in clouds.items()
-        for region in _regions(path, f"clouds.{provider}", entry)
-    }
+    found: dict[str, tuple[str, str]] = {}
+    wrong: list[ConfigurationError] = []
+    for provider, entry in clouds.items():
+        try:
+            regions = list(_regions(path, f"clouds.{provider}", entry))
+        except ConfigurationError as error:
+            wrong.append(error)
+            continue
+        found |= {f"{provider}/{region}": (str(provider), region) for region in regions}
+    if wrong:
+        raise wrong[0].along_with(wrong[1:])
+    return found
 
 
 def _regions(path: Path, key: str, entry: object) -> Iterator[str]:

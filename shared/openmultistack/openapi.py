@@ -72,7 +72,8 @@ _SCHEMAS: Mapping[str, Json] = {
         labels={"type": "object", "additionalProperties": _TEXT},
         attempt=_COUNT,
         created_at=_TIME,
-        expires_at=_TIME,
+        expires_at=_TIME
+        | {"description": "of one that is QUEUED the end of its wait; its ttl begins with a slot"},
         error=_maybe(_TEXT),
     ),
     "Event": _object(

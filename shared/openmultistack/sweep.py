@@ -20,7 +20,7 @@ from openmultistack.leaving import Leaver, Leaving
 from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.logs import tell_deletion
 from openmultistack.marking import Marking, instances_told_of
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.models import Instance, Place, Resources, Status
 from openmultistack.recognizing import Recognized
 from openmultistack.yielding import Yielding
 
@@ -104,10 +104,18 @@ class Sweep:
         """Take the region's place under its name; False if another name has it already."""
         ranks = {name: line for line, name in enumerate(self._fleet.regions)}
         ranks |= {name: DISABLED_RANK + at for at, name in enumerate(self._fleet.disabled)}
-        bound = self._ledger.bind(self._region, self._cloud.place(), ranks)
+        bound = self._ledger.bind(self._region, self._place(), ranks)
         if bound.outcome == "duplicate":
             self.repeats = bound.of
         return bound.outcome != "duplicate"
+
+    def _place(self) -> Place:
+        """Return what the region is; one that cannot be asked may be none that it once was."""
+        try:
+            return self._cloud.place()
+        except CloudError:
+            self._ledger.stand_alone(self._region)
+            raise
 
     def _seen(self, survey: Survey) -> Survey:
         """Return what the cloud shows as clients have it."""

@@ -1,6 +1,7 @@
 """`oms doctor`: what is well, what is not, and what to mend."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -148,6 +149,54 @@ def test_bad_configuration_names_file_key_and_expectation(oms, clouds_file, writ
     missing = oms("doctor", "--clouds", "/no/clouds.yaml", code=1).stdout
     assert "/no/clouds.yaml: cannot be read" in missing
     assert "OS_CLIENT_CONFIG_FILE" in oms("doctor", code=1).stdout
+
+
+def test_all_that_is_wrong_in_both_files_is_told_at_once(write, capsys):
+    """The one that everybody else is told is first; of a size in two shapes only what was meant."""
+    clouds = {"a": {"regions": 7}, "b": "x", "c": {"auth": {"pasword": "p"}, "regions": ["One"]}}
+    fleet = {
+        "regions": {"*": {"pric": 3}, "c/*": {"cap": {"instances": -1}}},
+        "sizes": {"big": {"c/*": 5, "*": "m1"}},
+        "queue": {"max": "many"},
+    }
+    files = write("clouds.yaml", {"clouds": clouds}), write("fleet.yaml", fleet)
+    assert doctor.examine(*files, as_json=True) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    told = [it["mend"].rpartition(".yaml: ")[2] for it in findings if it["what"] == "refused"]
+    assert [re.sub(r" \(line \d+\)", "", it) for it in told] == [
+        "regions.c/*.cap.instances: is -1, expected at least 0",
+        "regions.*.pric: is no key here; did you mean price?",
+        "sizes.big.c/*: is 5, expected a text",
+        "queue.max: is a text, expected a whole number",
+        "clouds.a.regions: expected a list of regions",
+        "clouds.b: expected a mapping",
+    ]
+    assert "clouds.c.auth.pasword: is no key that a login takes" in [it["what"] for it in findings]
+
+
+def test_patterns_that_match_no_region_are_all_told(examine):
+    code, wrong = examine({"regions": {"alpa/*": {}}, "images": {"debian": {"bta/*": "Debian"}}})
+    assert (code, len(wrong)) == (1, 2)
+    assert "regions.alpa/* (line 5): matches no region" in wrong[0][2]
+    assert "images.debian.bta/*" in wrong[1][2]
+
+
+@pytest.mark.parametrize("faulty", [{"vcpu": 1}, {"vcpus": 1, "a/*": "m1"}])
+def test_more_faults_than_anybody_reads_are_counted(examine, faulty):
+    _, wrong = examine({"sizes": {f"s{number:02}": faulty for number in range(25)}})
+    assert len(wrong) == 21
+    assert wrong[-1][:2] == ("configuration", "5 more")
+
+
+def test_slips_of_the_pen_are_counted_beyond_some(write, capsys):
+    entry = {"auth": {"auth_url": "http://x/v3", "username": "u"}, "regions": ["One"]}
+    file = write(
+        "clouds.yaml", {"clouds": {f"c{number:02}": entry for number in range(22)} | {"d": 7}}
+    )
+    assert doctor.examine(file, None, as_json=True) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert (len(findings), findings[0]["what"]) == (21, "refused")
+    assert findings[-1]["what"] == "3 more"
 
 
 def test_a_region_out_of_reach_is_told_through_the_real_client_without_the_password(

@@ -123,6 +123,24 @@ def test_those_that_wait_are_in_the_list_without_a_region(oms, stub):
     assert oms.json("list", "--status", "queued")["instances"][0]["region"] is None
 
 
+def test_how_long_one_may_wait_is_not_shown_as_its_expiry(oms, stub):
+    stub.add(1)
+    stub.add(1, "QUEUED")
+    head, *lines = oms("list").stdout.splitlines()
+    expires, waits = head.index("EXPIRES"), head.index("MAY WAIT")
+    shown = {it.split()[1]: (it[expires:waits].strip(), it[waits:].strip()) for it in lines}
+    assert shown["QUEUED"][0] == shown["ACTIVE"][1] == "-"
+    assert shown["QUEUED"][1].startswith("59m ")
+    assert shown["ACTIVE"][0].startswith("59m ")
+
+
+def test_a_list_of_those_that_wait_stays_within_the_terminal(oms, stub):
+    ids = stub.add(2, "QUEUED", labels={"run": "a-long-value-of-a-label"})
+    lines = oms.terminal("list", columns=60).text.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [it.split()[0] for it in lines[1:3]] == ids[::-1]
+
+
 def test_show_as_json_is_the_instance_or_its_events(oms, stub):
     (instance_id,) = stub.add(1)
     assert oms.json("show", instance_id) == stub.instances[instance_id]

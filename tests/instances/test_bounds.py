@@ -106,6 +106,29 @@ def test_who_is_over_their_quota_may_wait_until_something_of_theirs_ends(make_ho
     assert house.get(waiting).status == Status.ACTIVE
 
 
+def test_what_fits_the_quota_is_made_and_the_rest_follows_as_it_ends(make_house: Any) -> None:
+    """As the README says; by the quota of when it was asked for, whatever the files say since."""
+    house = make_house(file=owners(default={"quota": {"instances": 2}}))
+    made = house.create(3, on_full="queue")
+    assert [it.status for it in made] == [Status.BUILD, Status.BUILD, Status.QUEUED]
+    generous = house.another(file=owners(default={"quota": {"instances": 9}}))
+    generous.come_to_rest()
+    assert generous.get(made[2]).status == Status.QUEUED
+    house.destroy(house.get(made[0]))
+    house.come_to_rest()
+    assert house.get(made[2]).status == Status.ACTIVE
+
+
+@pytest.mark.parametrize("rule", [{"quota": {"creates_per_minute": 3}}, {"commands_per_minute": 1}])
+def test_who_creates_too_fast_does_not_wait_in_the_queue(make_house: Any, rule: Any) -> None:
+    house = make_house(file=owners(default=rule))
+    house.create(2, on_full="queue")
+    with pytest.raises(OwnerQuotaExceeded, match="in a minute") as refusal:
+        house.create(2, on_full="queue")
+    assert refusal.value.retry_after_s > 0
+    assert house.ledger.queue_length() == 0
+
+
 def test_racing_creates_do_not_pass_the_quota_together(make_house: Any) -> None:
     house = make_house(file=owners(default={"quota": {"instances": 3}}))
     threads = [threading.Thread(target=lambda: _tried(house)) for _ in range(8)]

@@ -9,12 +9,14 @@ import pytest
 from openmultistack import arriving as arriving_module
 from openmultistack import reaper as reaper_module
 from openmultistack.errors import (
+    AccountBroken,
     CapacityExhausted,
     Invalid,
     NoRegionReady,
     NoRegionWorked,
     PlaceMoved,
     ProviderRemoved,
+    RateLimited,
 )
 from openmultistack.leaving import Leaver
 from openmultistack.ledger import Attempt
@@ -315,6 +317,88 @@ def test_of_two_empty_names_the_earlier_line_stays(make_house: Callable[..., Hou
     assert after.state(A).state == "up"
     reap(after)
     assert (after.state("first/One").state, after.state(A).state) == ("up", "duplicate")
+
+
+REFUSALS = [
+    (AccountBroken("the login was refused"), "down"),
+    (RateLimited("come back later", retry_after_s=30), "unknown"),
+]
+
+
+@pytest.fixture
+def beside(make_house: Callable[..., House]) -> Callable[[House, Exception], Sky]:
+    """Return what makes another account of a house's, in which every call is refused."""
+
+    def make(house: House, refusal: Exception) -> Sky:
+        cloud = make_house({C: 4}, swept=False, fleet_name=house.name).clouds[C]
+        cloud.fails(refusal)
+        return cloud
+
+    return make
+
+
+@pytest.mark.parametrize(("refusal", "state"), REFUSALS)
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_name_of_before_whose_first_login_is_refused_is_told_of_by_itself(
+    house: House, beside: Any, refusal: Exception, state: str, *, stays: bool, empty: bool
+) -> None:
+    """Whether the place that it stood for goes on under another name, or is out of reach."""
+    held = 0 if empty else len(house.create(1, regions=[C]))
+    house.come_to_rest()
+    left = {A: house.clouds[A], B: house.clouds[B]}
+    reap(house.changed(left | {RENAMED: house.clouds[C]}))
+    renamed = {RENAMED: house.clouds[C]} if stays else {}
+    reap(house.changed(left | renamed))
+    account = beside(house, refusal)
+    after = house.changed(left | {C: account} | renamed)
+    house.ledger.regions()
+    for _ in range(2):
+        reap(after, 1)
+        told = {it.region: it for it in after.ledger.regions()}
+        assert (told[C].state, told[C].last_error, told[C].held.instances) == (
+            state, str(refusal), 0,
+        )  # fmt: skip
+    if stays:
+        assert (told[RENAMED].state, told[RENAMED].last_error) == ("up", None)
+        assert told[RENAMED].held.instances == held
+    else:
+        assert (RENAMED in told) == (held > 0)
+        assert held == 0 or told[RENAMED].state == "removed"
+    house.ledger.regions()
+    assert house.ledger.place_of(C) == C, "all processes hear of it"
+    # What an operator says of the name is said of nothing else, and the account is as any other.
+    after.draining.drain([C], "works")
+    assert not stays or after.state(RENAMED).state == "up"
+    account.fails(None)
+    reap(after)
+    assert (after.state(C).state, after.state(C).drained) == ("drained", "works")
+    after.draining.open([C])
+    assert after.one(regions=[C]).region == C
+    assert len(account.ours()) == 1
+
+
+@pytest.mark.parametrize(("refusal", "state"), REFUSALS)
+@pytest.mark.parametrize("before", ["removed", "forgotten", "retired"])
+def test_a_name_that_comes_back_and_is_refused_is_shown_with_the_reason(
+    house: House, refusal: Exception, state: str, before: str
+) -> None:
+    if before == "removed":
+        house.active(regions=[C])
+    disabled = (C,) if before == "retired" else ()
+    left = dict(house.clouds) if disabled else {A: house.clouds[A], B: house.clouds[B]}
+    gone = house.changed(left, *disabled)
+    reap(gone)
+    states = {it.region: it.state for it in gone.ledger.regions()}
+    assert states.get(C) == ("removed" if before == "removed" else None)
+    house.clouds[C].fails(refusal)
+    reap(house)
+    told = {it.region: (it.state, it.last_error) for it in house.ledger.regions()}
+    assert told[C] == (state, str(refusal))
+    house.clouds[C].fails(None)
+    reap(house)
+    assert house.state(C).state == {"down": "up", "unknown": "resting"}[state]
+    house.assert_agreement()
 
 
 def test_a_disabled_region_is_swept_until_it_is_empty_and_takes_nothing(

@@ -126,6 +126,8 @@ def changing(desk: Desk) -> None:
     attempt = desk.placed(A)
     assert ledger.bind(B, place, {A: 0, B: 1}) == Bound("duplicate", A)
     assert ledger.bind(B, place, {B: 0}) == Bound("renamed", A)
+    ledger.stand_alone(A)
+    assert ledger.place_of(A) == A
     assert ledger.strand(B, [attempt.instance_id]) == 1
     assert ledger.unstrand(B, [attempt.instance_id]) == 1
     assert ledger.retire(B, "removed", "why")

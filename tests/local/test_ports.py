@@ -114,6 +114,19 @@ def test_two_processes_are_given_different_ports_and_a_killed_one_gives_them_bac
         claim.release()  # type: ignore[union-attr]
 
 
+def test_a_process_that_ends_by_itself_has_closed_what_it_claimed() -> None:
+    """Also a claim that nobody has a name for, as that of the single ports."""
+    program = PROGRAM.removesuffix("sys.stdin.read()\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", program],
+        env=os.environ | {"PYTHONPATH": str(Path(ports.__file__).parent)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+
+
 def test_somebody_elses_program_is_named_with_its_pid(free_port) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as server:
         said = ports.describe_holder(server.getsockname()[1])

@@ -82,7 +82,8 @@ def _ways(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Give each way to log in: the entry's, unless all regions have their own, and theirs."""
     theirs = [(where, it) for where, it in _values(key, entry) if it.get("auth")]
-    if len(theirs) < len(entry.get("regions") or "1"):
+    regions = entry.get("regions")
+    if len(theirs) < (len(regions) if isinstance(regions, list) and regions else 1):
         yield f"{key}.auth", own
     for where, values in theirs:
         yield f"{where}.auth", _merged(own, values)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,7 @@ from openmultistack.cli.findings import Finding
 from openmultistack.cli.marks import carried, left_keypairs, strangers
 from openmultistack.clouds import Cloud, Survey
 from openmultistack.errors import (
+    FAULTS_SHOWN,
     AccountBroken,
     CloudError,
     ConfigurationError,
@@ -78,13 +80,10 @@ def _findings(clouds_file: Path | None, fleet_file: Path | None) -> Iterator[Fin
         mend = "set OS_CLIENT_CONFIG_FILE to the path of clouds.yaml, or give --clouds"
         yield Finding("clouds.yaml", "no file is named", mend)
         return
-    try:
-        fleet = load_fleet(clouds_file, fleet_file)
-    except ConfigurationError as error:
-        yield Finding("configuration", "refused", str(error))
+    fleet, found = _files(clouds_file, fleet_file)
+    yield from found
+    if fleet is None:
         return
-    for where, what, mend in faults(clouds_file):
-        yield Finding("clouds.yaml", f"{where}: {what}", mend, note=not mend)
     if not fleet.regions:
         mend = "name regions in clouds.yaml, and have one enabled in fleet.yaml"
         yield Finding("configuration", "no region is left", mend)
@@ -123,6 +122,25 @@ def _keyring() -> tuple[Keyring, Finding]:
     except ConfigurationError as error:
         return Keyring(), Finding("marks", "the keys are no good", str(error))
     return keyring, Finding("marks", f"keys: {', '.join(it.id for it in keyring.keys)}")
+
+
+def _files(clouds_file: Path, fleet_file: Path | None) -> tuple[Fleet | None, Sequence[Finding]]:
+    """Return the fleet if both files are good, and what is wrong or risky in them."""
+    found: list[Finding] = []
+    fleet, more = None, 0
+    try:
+        fleet = load_fleet(clouds_file, fleet_file)
+    except ConfigurationError as error:
+        found = [Finding("configuration", "refused", str(it)) for it in (error, *error.others)]
+        more = error.more
+    with suppress(ConfigurationError):  # it was told just now
+        found += [
+            Finding("clouds.yaml", f"{where}: {what}", mend, note=not mend)
+            for where, what, mend in faults(clouds_file)
+        ]
+    more += len(found[FAULTS_SHOWN:])
+    told = [Finding("configuration", f"{more} more", "mend the others first")] if more else []
+    return fleet, found[:FAULTS_SHOWN] + told
 
 
 def _place(cloud: Cloud) -> Place | None:

@@ -70,8 +70,11 @@ def _columns(found: Sequence[Json]) -> dict[str, list[Text]]:
         "STATUS": [status(it) for it in found],
         "REGION": [text(it["region"]) for it in found],
         "ADDRESS": [text(it["address"]) for it in found],
-        "EXPIRES": [text(_left(it)) for it in found],
+        "EXPIRES": [text("" if _waits(it) else _left(it)) for it in found],
     }
+    if any(_waits(it) for it in found):
+        # Nothing expires that is not there yet: this is when one is given up that gets no slot.
+        columns["MAY WAIT"] = [text(_left(it) if _waits(it) else "") for it in found]
     if any(it["name"] != _UNNAMED for it in found):
         columns["NAME"] = [text(it["name"]) for it in found]
     if any(it["labels"] for it in found):
@@ -86,7 +89,7 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, list[Text]]:
     for header, cells in columns.items():
         wanted = max(len(header), *(cell.cell_len for cell in cells))
         least = min(wanted, _LABELS_LEAST) if header == "LABELS" else wanted
-        if header in ("EXPIRES", "NAME", "LABELS") and least > room:
+        if header in ("EXPIRES", "MAY WAIT", "NAME", "LABELS") and least > room:
             continue
         for cell in cells:
             cell.truncate(max(room, least), overflow="ellipsis")
@@ -97,7 +100,7 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, list[Text]]:
 
 def instance(it: Json, events: Sequence[Json]) -> None:
     """Write all about one instance, and its story."""
-    waits = it["status"] == "QUEUED"
+    waits = _waits(it)
     rows = {
         "id": text(it["id"]),
         "name": text(it["name"]),
@@ -123,6 +126,11 @@ def instance(it: Json, events: Sequence[Json]) -> None:
     out.print(_story(events))
 
 
+def _waits(it: Json) -> bool:
+    """Return whether an instance waits for a slot; its `expires_at` is the end of that, then."""
+    return bool(it["status"] == "QUEUED")
+
+
 def queue(it: Json) -> str:
     """Return at which place an instance waits, and for what; '' if that was not told of it."""
     told = it.get("queue")
@@ -144,7 +152,7 @@ def _expiry(it: Json) -> str:
 
 
 def _left(it: Json) -> str:
-    """Return how long an instance has still to live."""
+    """Return how long an instance has still to live, or one that waits may do so."""
     return "" if it["status"] == "DELETED" else screen.left_until(it["expires_at"])
 
 

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from openmultistack.commands import Cap, Frozen, OwnerQuota, SizeWanted
-from openmultistack.errors import ConfigurationError
-from openmultistack.faults import explain
+from openmultistack.errors import FAULTS_SHOWN, ConfigurationError
+from openmultistack.faults import Fault, explain_file
 from openmultistack.files import load_regions, located, read_mapping
 
 T = TypeVar("T")
@@ -168,10 +168,10 @@ def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
     Raises:
         ConfigurationError: a file is missing or wrong; says which key and what was expected.
     """
-    file = load_fleet_file(fleet_file) if fleet_file else FleetFile()
+    file, known = _read(clouds_file, fleet_file)
     regions = [
         Region(name=name, provider=provider, region=region, rule=_rule(file, name))
-        for name, (provider, region) in load_regions(clouds_file).items()
+        for name, (provider, region) in known.items()
     ]
     fleet = Fleet(
         regions={it.name: it for it in regions if it.rule.enabled},
@@ -181,6 +181,21 @@ def load_fleet(clouds_file: Path, fleet_file: Path | None) -> Fleet:
     if fleet_file:
         _refuse_idle_patterns(fleet_file, file, [region.name for region in regions])
     return fleet
+
+
+def _read(
+    clouds_file: Path, fleet_file: Path | None
+) -> tuple[FleetFile, Mapping[str, tuple[str, str]]]:
+    """Return what both files say; if one is wrong the other is looked at all the same."""
+    try:
+        file = load_fleet_file(fleet_file) if fleet_file else FleetFile()
+    except ConfigurationError as error:
+        try:
+            load_regions(clouds_file)
+        except ConfigurationError as other:
+            error.along_with([other])
+        raise
+    return file, load_regions(clouds_file)
 
 
 def _rule(file: FleetFile, region: str) -> RegionRule:
@@ -194,14 +209,23 @@ def _refuse_idle_patterns(path: Path, file: FleetFile, regions: Sequence[str]) -
     used += [
         (f"sizes.{name}", rule) for name, rule in file.sizes.items() if isinstance(rule, Mapping)
     ]
+    idle: list[Fault] = []
     for key, rules in used:
         for pattern in rules:
             if not any(fnmatchcase(region, pattern) for region in regions):
                 said = f"matches no region; expected a pattern for one of {_some(regions)}"
                 if key.startswith("sizes.") and pattern in SizeWanted.model_fields:
                     said = "is a text, expected a whole number"
-                where = located(path, (*key.split("."), pattern))
-                raise ConfigurationError(str(path), where, said)
+                idle.append(Fault((*key.split("."), pattern), said))
+    if idle:
+        raise _refusal(path, idle[:FAULTS_SHOWN], len(idle[FAULTS_SHOWN:]))
+
+
+def _refusal(path: Path, faults: Sequence[Fault], more: int) -> ConfigurationError:
+    first, *others = [
+        ConfigurationError(str(path), located(path, it.path), it.said) for it in faults
+    ]
+    return first.along_with(others, more)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -214,6 +238,6 @@ def _parse(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        fault = explain(error, document, model)
+        faults, more = explain_file(error, document, model, most=FAULTS_SHOWN)
     # Not chained: a traceback would show the value, which may be a secret.
-    raise ConfigurationError(str(path), located(path, fault.path), fault.said)
+    raise _refusal(path, faults, more)

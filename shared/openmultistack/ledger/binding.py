@@ -55,6 +55,12 @@ class Binding(Acting):
         self.look_up_names()
         return Bound(**json.loads(str(answer)))
 
+    def stand_alone(self, region: str) -> None:
+        """Have what is said of a name not be said of another one's place; see alone.lua."""
+        keys = self._keys
+        if self._scripts.run("alone", [keys.places, keys.named, keys.version], region):
+            self.look_up_names()
+
     def _is_bound(self, region: str, place: str) -> bool:
         with self._pipeline() as pipe:
             pipe.get(self._keys.version)

@@ -20,6 +20,9 @@ if means == 'stale' then redis.call('HDEL', region, 'catalogue_at_ms') end
 -- It answered, and certainly: whatever failed before was not in a row with this.
 if means == 'full' or means == 'stale' then close_breaker(region) end
 if means == 'paused' then
+  -- It takes part again, or nobody would have asked it.
+  local state = redis.call('HGET', region, 'state')
+  if state == 'removed' or state == 'retired' then redis.call('HDEL', region, 'state') end
   -- Apart from the breaker: a late answer to another create does not end it.
   redis.call('HSET', region, 'paused_until_ms', math.max(tonumber(it[4] or 0) or 0, now + ARGV[4]))
 end

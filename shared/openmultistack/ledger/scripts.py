@@ -48,6 +48,7 @@ _PARTS = {
     "restock": ("_version", "_stock"),
     "unsuit": ("_version",),
     "bind": ("_version",),
+    "alone": ("_version",),
     "drain": ("_shares",),
     "retire": ("_shares",),
     "recount_region": _TO_COUNT,
