@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class MarksSeen(NamedTuple):
-    """What a sweep saw: strangers by kind; whether all others, but those known by id, are signed."""
+    """What a sweep saw: strangers by kind; whether all but those known by their ids are signed."""
 
     strangers: Mapping[StrangerKind, int] = {}
     all_signed: bool = False
