@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -125,7 +126,7 @@ class Clients:
                 else:
                     self.answers[name].append(answer.status_code)
 
-    def __enter__(self) -> "Clients":
+    def __enter__(self) -> Self:
         for it in self._threads:
             it.start()
         return self
@@ -305,25 +306,31 @@ def test_fail_closed_nobody_is_let_in_while_envoy_starts_and_before_it_has_a_goo
 ):
     """Not even those who would be; a good gate mends it as it runs."""
     gate.put(trust.gate_file, first)
-    with run_gateway(gate_file=trust.gate_file, is_waited_for=False) as gateway:
-        with Clients(gateway.url, NEVER | trust.tokens) as clients:
-            gateway.wait()
-            assert set(clients.next_answers().values()) == {500}
-            trust.keep()
-            clients.wait_for(AT_FIRST)
+    with (
+        run_gateway(gate_file=trust.gate_file, is_waited_for=False) as gateway,
+        Clients(gateway.url, NEVER | trust.tokens) as clients,
+    ):
+        gateway.wait()
+        assert set(clients.next_answers().values()) == {500}
+        trust.keep()
+        clients.wait_for(AT_FIRST)
     for name, told in clients.answers.items():
         assert set(told) - {0} == {500, AT_FIRST[name]}, name
 
 
 def test_fail_closed_nobody_is_let_in_while_envoy_starts_with_a_good_gate(kept, run_gateway):
-    with run_gateway(gate_file=kept.gate_file, is_waited_for=False) as gateway:
-        with Clients(gateway.url, NEVER | kept.tokens) as clients:
-            clients.wait_for(AT_FIRST)
+    with (
+        run_gateway(gate_file=kept.gate_file, is_waited_for=False) as gateway,
+        Clients(gateway.url, NEVER | kept.tokens) as clients,
+    ):
+        clients.wait_for(AT_FIRST)
     for name, told in clients.answers.items():
         assert set(told) - {0} == {AT_FIRST[name]}, name
 
 
 def test_fail_closed_without_a_gate_envoy_does_not_start(trust, run_gateway):
-    with run_gateway(gate_file=trust.gate_file, is_waited_for=False) as gateway:
-        with pytest.raises(TimeoutError):
-            gateway.wait()
+    with (
+        run_gateway(gate_file=trust.gate_file, is_waited_for=False) as gateway,
+        pytest.raises(TimeoutError),
+    ):
+        gateway.wait()
