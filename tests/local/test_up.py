@@ -174,7 +174,9 @@ def test_what_issuers_say_is_in_force_at_once_and_no_gateway_starts_anew_for_it(
     assert TAKEN_OVER not in local.up()
     (local.home / "issuers.yaml").write_text(alone)
     local.up()
-    assert status() == 401, "what `up` has told of is in force"
+    refused = local.http.get("/v1/instances", headers=headers)
+    assert refused.status_code == 401
+    assert "signed, unexpired" in refused.json()["detail"], "these are the gateway's words"
 
 
 @pytest.mark.timeout(1800)
