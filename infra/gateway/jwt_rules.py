@@ -8,12 +8,12 @@ same files with the same code, and verify again, more strictly.
 
 import itertools
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from routes import ROUTES, Route, method_match, path_match
 
-from openmultistack.principal import Issuer, load_issuers
+from openmultistack.principal import Issuer
 
 Json = dict[str, Any]
 
@@ -22,19 +22,21 @@ NAMESPACE, CLAIMS = "envoy.filters.http.jwt_authn", "claims"
 # Envoy compares the scheme as it is written, and its case does not matter (RFC 9110, 11.1).
 SCHEMES = ["".join(it) for it in itertools.product(*zip("bearer", "BEARER", strict=True))]
 
-_TYPES = "type.googleapis.com/envoy.extensions.filters.http"
+_FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
+_JWT, _RBAC = f"{_FILTERS}.jwt_authn.v3.JwtAuthentication", f"{_FILTERS}.rbac.v3.RBAC"
+# What the rules may be of.
+TYPES = (_JWT, _RBAC)
 
 
-def gate(issuers_file: Path) -> Json:
-    """Return the filter that lets in.
+def rules(issuers: Sequence[Issuer]) -> Json:
+    """Return the configuration of the filter that lets in.
 
     Raises:
-        ConfigurationError: the file, or a file of keys that it names, is not as it should be.
+        ConfigurationError: a file of keys is not as it should be.
     """
-    providers = [_provider(it) for it in load_issuers(issuers_file).values()]
-    if not providers:
+    if not issuers:
         return _nobody()
-    names = [f"issuer-{n}" for n, _ in enumerate(providers)]
+    names = [f"issuer-{n}" for n, _ in enumerate(issuers)]
     known = [{"provider_name": name} for name in names]
     required = known[0] if len(known) == 1 else {"requires_any": {"requirements": known}}
     public = [{"match": _match(it)} for it in ROUTES if it.public]
@@ -42,12 +44,11 @@ def gate(issuers_file: Path) -> Json:
     others = [
         {"match": it, "requires": required} for it in ({"prefix": "/"}, {"connect_matcher": {}})
     ]
-    config = {
-        "@type": f"{_TYPES}.jwt_authn.v3.JwtAuthentication",
-        "providers": dict(zip(names, providers, strict=True)),
+    return {
+        "@type": _JWT,
+        "providers": dict(zip(names, map(_provider, issuers), strict=True)),
         "rules": [*public, *others],
     }
-    return {"name": NAMESPACE, "typed_config": config}
 
 
 def _match(route: Route) -> Json:
@@ -55,16 +56,14 @@ def _match(route: Route) -> Json:
 
 
 def _nobody() -> Json:
-    """Return the filter for no issuers: jwt_authn takes no empty key set, and nobody is known."""
+    """Return the rules for no issuers: jwt_authn takes no empty key set, and nobody is known."""
     allowed = [
         {"and_rules": {"rules": [{"header": method_match(it.method)}, _url_path(it.path)]}}
         for it in ROUTES
         if it.public
     ]
     policy = {"permissions": allowed, "principals": [{"any": True}]}
-    rules = {"action": "ALLOW", "policies": {"public": policy}}
-    config = {"@type": f"{_TYPES}.rbac.v3.RBAC", "rules": rules}
-    return {"name": "envoy.filters.http.rbac", "typed_config": config}
+    return {"@type": _RBAC, "rules": {"action": "ALLOW", "policies": {"public": policy}}}
 
 
 def _url_path(path: str) -> Json:

@@ -1,7 +1,10 @@
 """Envoy's configuration, rendered from the issuers file and the functions' addresses.
 
-    python render.py --issuers FILE --listen HOST:PORT --admin unix:PATH
+    python render.py --issuers FILE --gate FILE --listen HOST:PORT --admin unix:PATH
         --function create=unix:PATH[,HOST:PORT...] --function list=... > envoy.json
+
+Who is let in is written into a file of its own, the gate (mode 0600), which Envoy reads again
+whenever it is replaced: gatekeeper.py does so as issuers and keys change. The rest is printed.
 
 What the gateway does: lets nobody in without a good JWT, routes by method and path, bounds sizes
 and times, answers its own refusals as problem documents, and writes a line for each request.
@@ -17,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import clusters
-import jwt_rules
+import gate
 import listener
 import routes
 
 from openmultistack.errors import ConfigurationError
+from openmultistack.principal import load_issuers
 
 Json = dict[str, Any]
 Address = clusters.Address
@@ -38,16 +42,17 @@ _CONNECTIONS = (
 
 def bootstrap(
     *,
-    issuers_file: Path,
+    gate_file: Path,
     listen: tuple[str, int],
     admin: Address,
     functions: Mapping[str, Sequence[Address]],
     timeouts_s: Mapping[str, float] | None = None,
 ) -> Json:
-    """Return the whole configuration; `timeouts_s` replaces the route timeouts of functions.
+    """Return all but the gate, which has to be in its file when Envoy starts.
+
+    `timeouts_s` replaces the route timeouts of functions.
 
     Raises:
-        ConfigurationError: the issuers file, or a file of keys, is wrong.
         ValueError: a routed function has no address, or others than this machine could reach the
             admin interface.
     """
@@ -58,9 +63,11 @@ def bootstrap(
         raise ValueError(f"no address for the functions {', '.join(missing)}")
     table = routes.route_config(timeouts_s or {})
     return {
+        # What is discovered is asked for in the name of a node, be it of a file.
+        "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": clusters.address(admin)},
         "static_resources": {
-            "listeners": [listener.listener(listen, jwt_rules.gate(issuers_file), table)],
+            "listeners": [listener.listener(listen, gate.discovered(gate_file), table)],
             "clusters": [clusters.cluster(name, where) for name, where in functions.items()],
         },
         "layered_runtime": {"layers": [{"name": "strict", "static_layer": STRICT}]},
@@ -108,11 +115,12 @@ def _timeout(text: str) -> tuple[str, float]:
 
 
 def main() -> None:
-    """Print the configuration for the addresses of the command line."""
+    """Print the configuration for the addresses of the command line, and write the gate."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--issuers", type=Path, required=True)
+    parser.add_argument("--gate", type=Path, required=True)
     parser.add_argument("--listen", type=_host_port, required=True)
     parser.add_argument("--admin", type=_address, required=True)
     parser.add_argument("--function", type=_replicas, action="append", required=True)
@@ -120,14 +128,17 @@ def main() -> None:
     given = parser.parse_args()
     try:
         config = bootstrap(
-            issuers_file=given.issuers,
+            gate_file=given.gate.absolute(),
             listen=given.listen,
             admin=given.admin,
             functions=dict(given.function),
             timeouts_s=dict(given.timeout),
         )
+        gate.put(given.gate, gate.document(load_issuers(given.issuers).values()))
     except (ConfigurationError, ValueError) as error:
         sys.exit(f"render.py: {error}")
+    except OSError as error:
+        sys.exit(f"render.py: {given.gate}: cannot be written ({error.strerror})")
     print(json.dumps(config, indent=1))
 
 

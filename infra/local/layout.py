@@ -119,6 +119,11 @@ class Stack:
         return self.home / "issuers.yaml"
 
     @property
+    def gate_file(self) -> Path:
+        """The same as the gateway reads it, kept in step by the gatekeeper."""
+        return self.home / "run" / "gate.json"
+
+    @property
     def marks_keys_file(self) -> Path:
         """Keys that servers' marks are signed with: they outlive the other data, see `clean`."""
         return self.home / "marks.keys"

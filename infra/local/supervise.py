@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,11 +25,14 @@ from openmultistack.keyring import read_keyring
 from openmultistack.principal import load_issuers
 
 sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
+import gate
 from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
 CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
 TAKEN_OVER_WITHIN_S = 60
+# Under what `up` notes which gate it left, beside what processes have read.
+GATE = "gate"
 # Where `up` looks for ports to propose.
 BASES = (22_000, 23_000, 24_000, 21_000, 25_000, 26_000)
 Say = Callable[[str], None]
@@ -61,11 +65,12 @@ def bring_about(stack: Stack, say: Say) -> None:
     files = _configuration(stack)
     changed = [path for path, text in files.items() if _content(path) != text]
     running = processes.running(stack)
-    if set(changed) - {_in_place(stack)} or processes.SUPERVISOR not in running:
+    if set(changed) - {_in_place(stack), stack.gate_file} or processes.SUPERVISOR not in running:
         _start_all(stack, files, running, say)
     else:
         _start_what_is_stale(stack, running, say)
         _replace_listener(stack, files[_in_place(stack)], say)
+        _wait_for_gate(stack, files[stack.gate_file], say)
 
 
 def _start_all(stack: Stack, files: dict[Path, str], running: Iterable[str], say: Say) -> None:
@@ -76,8 +81,8 @@ def _start_all(stack: Stack, files: dict[Path, str], running: Iterable[str], say
     refuse_taken_ports(stack)
     # Only now: were they new before the old ones ended, a second `up` would miss the change.
     for path, text in files.items():
-        path.write_text(text)
-    reload.record(stack, reload.digests(stack))
+        gate.put(path, text)
+    reload.record(stack, reload.digests(stack) | _stamp(files[stack.gate_file]))
     _start_circus(stack)
     _wait_until_all_listen(stack, say)
 
@@ -144,7 +149,7 @@ def _configuration(stack: Stack) -> dict[Path, str]:
     """Return what the gateway and the supervisor read."""
     try:
         gateway = bootstrap(
-            issuers_file=stack.issuers_file,
+            gate_file=stack.gate_file,
             listen=(HOST, stack.port_base),
             admin=stack.admin_socket,
             functions=upstreams(stack),
@@ -152,13 +157,13 @@ def _configuration(stack: Stack) -> dict[Path, str]:
     except ValueError as error:
         raise StackError(str(error)) from error
     listeners = gateway["static_resources"].pop("listeners")
-    gateway["node"] = {"id": "local", "cluster": "local"}
     source = {"path_config_source": {"path": str(_in_place(stack))}, "resource_api_version": "V3"}
     gateway["dynamic_resources"] = {"lds_config": source}
     return {
         stack.home / "run" / "envoy.json": json.dumps(gateway, indent=1),
         _circus_file(stack): circus_configuration(stack),
         _in_place(stack): _listeners(listeners),
+        stack.gate_file: gate.document(load_issuers(stack.issuers_file).values()),
     }
 
 
@@ -179,22 +184,49 @@ def _replace_listener(stack: Stack, text: str, say: Say) -> None:
     before = _content(path)
     if before == text:
         return
-    say("issuers.yaml or the gateway's rules changed: the gateway takes them over as it runs")
-    _move_into(path, text)
-    version = json.loads(text)["version_info"]
+    say("the gateway's rules changed: the gateway takes them over as it runs")
+    gate.put(path, text)
+    if not _is_taken_over(_version_of_listeners, stack, text):
+        gate.put(path, before or "")
+        raise StackError(f"the gateway did not take them over; see {stack.home / 'log'}")
+
+
+def _wait_for_gate(stack: Stack, text: str, say: Say) -> None:
+    """Return when the gateway lets in whom the issuers' files say; the gatekeeper has seen to it.
+
+    Raises:
+        StackError: it does not; what it had goes on.
+    """
+    if reload.recorded(stack).get(GATE) != _stamp(text)[GATE]:
+        say("issuers or their keys changed: the gateway takes them over as it runs")
+    if not _is_taken_over(_version_of_gate, stack, text):
+        raise StackError(f"the gateway did not take the issuers over; see {stack.home / 'log'}")
+    reload.record(stack, _stamp(text))
+
+
+def _stamp(text: str) -> reload.Digests:
+    """Return what is noted of the gate that a stack had when `up` left it."""
+    return {GATE: {"version": _version_of(text)}}
+
+
+def _version_of(text: str) -> str:
+    return str(json.loads(text)["version_info"])
+
+
+def _is_taken_over(in_force: Callable[[Stack], str], stack: Stack, text: str) -> bool:
+    """Wait until the gateway uses a file; return whether it did in time."""
     until = time.monotonic() + TAKEN_OVER_WITHIN_S
-    while _version_of_listeners(stack) != version:
+    while in_force(stack) != _version_of(text):
         if time.monotonic() > until:
-            _move_into(path, before or "")
-            raise StackError(f"the gateway did not take them over; see {stack.home / 'log'}")
+            return False
         time.sleep(0.1)
+    return True
 
 
-def _move_into(path: Path, text: str) -> None:
-    """Put a file there in one moment: that is what Envoy looks for."""
-    draft = path.with_suffix(".new")
-    draft.write_text(text)
-    draft.replace(path)
+def _version_of_gate(stack: Stack) -> str:
+    """Return which version of the gate is in use."""
+    name = f"extension_config_discovery.http_filter.{gate.NAME}.version_text"
+    return gateway_admin.stats(stack, re.escape(name)).get(name, "").strip('"')
 
 
 def _version_of_listeners(stack: Stack) -> str:

@@ -29,8 +29,8 @@ BIN = ROOT / ".venv" / "bin"
 THREADS = "64"
 # What functions and the timer are made of, beside their own file.
 LIBRARY = (ROOT / "shared" / "openmultistack", ROOT / "requirements.lock")
-# When the listener is replaced, as other issuers are believed, connections of the old one end with
-# their next answer; none is cut before the longest answer that the gateway allows.
+# When the listener is replaced, as the gateway's rules are others, connections of the old one end
+# with their next answer; none is cut before the longest answer that the gateway allows.
 DRAINED_WITHIN_S = 300
 
 
@@ -53,7 +53,8 @@ class Watched:
 
 def watched(stack: Stack) -> list[Watched]:
     """Return every process of a stack but the laboratory's, in the order of their start."""
-    return [_valkey(stack), *_functions(stack), _envoy(stack), _timer(stack)]
+    first = [_valkey(stack), *_functions(stack)]
+    return [*first, _gatekeeper(stack), _envoy(stack), _timer(stack)]
 
 
 def _valkey(stack: Stack) -> Watched:
@@ -108,6 +109,13 @@ def _envoy(stack: Stack) -> Watched:
     command += ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "2"]
     command += ["--drain-time-s", str(DRAINED_WITHIN_S), "--drain-strategy", "immediate"]
     return Watched("envoy", command, stack.port_base)
+
+
+def _gatekeeper(stack: Stack) -> Watched:
+    folder = ROOT / "infra" / "gateway"
+    command = [sys.executable, str(folder / "gatekeeper.py")]
+    command += ["--issuers", str(stack.issuers_file), "--gate", str(stack.gate_file)]
+    return Watched("gatekeeper", command, None, reads={"code": (folder, *LIBRARY)})
 
 
 def _timer(stack: Stack) -> Watched:

@@ -28,11 +28,13 @@ _UNREADABLE: _Identity = ()
 class Believed:
     """The issuers that an issuers file names, with their keys; safe to share between threads."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, may_be_gone: bool = False) -> None:
         """Read the files; without a path nobody is believed.
 
+        `may_be_gone`: a file that is gone lets nobody in from the start, as it does later.
+
         Raises:
-            ConfigurationError: a file is missing or wrong.
+            ConfigurationError: a file is wrong; or missing, unless it may be gone.
         """
         self._path = path
         self._looking = threading.Lock()
@@ -42,7 +44,7 @@ class Believed:
         self._seen: Mapping[Path, _Identity] = {}
         self._issuers: Mapping[str, Issuer] = {}
         if path:
-            self._seen, self._issuers = _read(path)
+            self._seen, self._issuers = _read(path, may_be_gone=may_be_gone)
 
     def now(self) -> Mapping[str, Issuer]:
         """Return those believed now: the same object as before, unless anything has changed."""

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ import yaml
 from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from processes import listens
 
-from openmultistack.principal import issue_token, make_signing_key
+from openmultistack.principal import issue_token, load_issuers, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -114,7 +115,9 @@ class Replica:
 class Gateway:
     """A running Envoy."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], folder: Path, *, is_waited_for: bool = True
+    ) -> None:
         listener = config["static_resources"]["listeners"][0]
         self.port = listener["address"]["socket_address"]["port_value"]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -127,6 +130,11 @@ class Gateway:
         with self._log.open("wb") as out, (folder / "envoy.err").open("wb") as err:
             self._process = subprocess.Popen(command, stdout=out, stderr=err)
         self._http = httpx.Client(base_url=self.url, timeout=30)
+        if is_waited_for:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when it takes connections."""
         wait_for_door(self.port, self._process)
 
     @property
@@ -189,6 +197,13 @@ def bootstrap() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def gate(bootstrap: Callable[..., dict[str, Any]]) -> ModuleType:
+    """The module of the file that says who is let in."""
+    assert bootstrap  # its import leads there
+    return sys.modules["gate"]
+
+
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the session: two issuers' keys, and the file that lists the issuers."""
     folder = tmp_path_factory.mktemp("gateway")
@@ -238,13 +253,15 @@ def addresses(replicas: dict[str, list[Replica]]) -> dict[str, list[tuple[str, i
 @pytest.fixture(scope="session")
 def run_gateway(
     bootstrap: Callable[..., dict[str, Any]],
+    gate: ModuleType,
     home: Path,
     addresses: dict[str, list[tuple[str, int]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., contextlib.AbstractContextManager[Gateway]]:
     """How a test runs a gateway with settings of its own.
 
-    `manager` replaces what no operator needs to set but a test cannot wait for.
+    `manager` replaces what no operator needs to set but a test cannot wait for; `gate_file` is one
+    that the test sees to by itself.
     """
 
     @contextlib.contextmanager
@@ -252,10 +269,16 @@ def run_gateway(
         issuers: str = "one.yaml",
         functions: Mapping[str, Sequence[tuple[str, int] | Path]] | None = None,
         manager: Mapping[str, Any] | None = None,
+        gate_file: Path | None = None,
         **more: Any,
     ) -> Iterator[Gateway]:
+        folder = tmp_path_factory.mktemp("envoy")
+        is_waited_for = more.pop("is_waited_for", True)
+        if gate_file is None:
+            gate_file = folder / "gate.json"
+            gate.put(gate_file, gate.document(load_issuers(home / issuers).values()))
         config = bootstrap(
-            issuers_file=home / issuers,
+            gate_file=gate_file,
             listen=("127.0.0.1", free_port()),
             admin=("127.0.0.1", free_port()),
             functions=addresses | dict(functions or {}),
@@ -263,7 +286,7 @@ def run_gateway(
         )
         filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
         filters[0]["typed_config"] |= manager or {}
-        gateway = Gateway(config, tmp_path_factory.mktemp("envoy"))
+        gateway = Gateway(config, folder, is_waited_for=is_waited_for)
         try:
             yield gateway
         finally:

@@ -96,10 +96,10 @@ def test_a_function_that_does_not_answer_in_time_is_said_so(run_gateway, expect_
         assert gateway.call("POST", "/v1/instances", token).status_code == 200
 
 
-def test_the_functions_have_the_time_they_need(bootstrap, home):
+def test_the_functions_have_the_time_they_need(bootstrap, tmp_path):
     addresses = {it: [("127.0.0.1", 1)] for it in ("create", "destroy", "list", "reap", "renew")}
     config = bootstrap(
-        issuers_file=home / "one.yaml",
+        gate_file=tmp_path / "gate.json",
         listen=("127.0.0.1", 1),
         admin=("127.0.0.1", 2),
         functions=addresses,

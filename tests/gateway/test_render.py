@@ -1,6 +1,7 @@
 """The renderer: what it refuses, and that Envoy takes what it prints."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk
 
 from openmultistack.errors import ConfigurationError
+from openmultistack.principal import load_issuers
 from openmultistack.strict import encode_base64url
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,35 +20,69 @@ NAMES = ("create", "destroy", "list", "reap", "renew")
 FUNCTIONS = {name: [("127.0.0.1", 20100)] for name in NAMES}
 
 
-def render(bootstrap, issuers_file, *, admin="127.0.0.1", functions=None):
-    """Return the configuration for an issuers file."""
+ENVOY = str(Path(sys.executable).parent / "envoy")
+RENDER = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
+
+
+def render(bootstrap, *, admin="127.0.0.1", functions=None, folder=Path("/nowhere")):
+    """Return the configuration for a gate in a folder."""
     return bootstrap(
-        issuers_file=issuers_file,
+        gate_file=folder / "gate.json",
         listen=("0.0.0.0", 20000),  # noqa: S104  rendered, not listened on
         admin=(admin, 20001),
         functions=FUNCTIONS if functions is None else functions,
     )
 
 
-@pytest.mark.parametrize("issuers", ["none.yaml", "one.yaml", "two.yaml"])
-def test_envoy_takes_what_the_command_prints(home, tmp_path, issuers):
-    command = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
-    command += ["--issuers", str(home / issuers)]
-    command += ["--listen", "127.0.0.1:20000", "--admin", "127.0.0.1:20001"]
-    command += ["--timeout", "create=2.5"]
+def told(gate, issuers_file):
+    """Return what the gate says for an issuers file."""
+    return gate.document(load_issuers(issuers_file).values())
+
+
+def printed(folder, issuers_file, *more, of="127.0.0.1:20100"):
+    """Run the command, which leaves its gate in a folder."""
+    command = [*RENDER, "--issuers", str(issuers_file), "--gate", str(folder / "gate.json")]
+    command += ["--listen", "127.0.0.1:20000", "--admin", "127.0.0.1:20001", *more]
     for name in NAMES:
-        command += ["--function", f"{name}=127.0.0.1:20100,127.0.0.1:20101"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    file = tmp_path / "envoy.json"
-    file.write_text(printed)
-    envoy = [str(Path(sys.executable).parent / "envoy"), "--mode", "validate", "-c", str(file)]
-    done = subprocess.run(envoy, capture_output=True, text=True, check=False)
+        command += ["--function", f"{name}={of}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def expect_taken(config, folder):
+    """Have Envoy try a configuration, with the folder's gate as well in the place of its name."""
+    document = (folder / "gate.json").read_text()
+    (folder / "envoy.json").write_text(json.dumps(config))
+    _expect_valid(folder / "envoy.json")
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+    (resource,) = json.loads(document)["resources"]
+    first = manager["typed_config"]["http_filters"][0]
+    assert first["name"] == resource["name"]
+    assert resource["typed_config"]["@type"] in first["config_discovery"]["type_urls"]
+    manager["typed_config"]["http_filters"][0] = {
+        "name": resource["name"],
+        "typed_config": resource["typed_config"],
+    }
+    (folder / "whole.json").write_text(json.dumps(config))
+    _expect_valid(folder / "whole.json")
+
+
+def _expect_valid(file):
+    command = [ENVOY, "--mode", "validate", "-c", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
 
 
-def test_envoy_takes_every_kind_of_key_that_is_read(bootstrap, home, tmp_path):
-    """One that Envoy refused would have the whole gateway refuse to start, or to take new keys."""
+@pytest.mark.parametrize("issuers", ["none.yaml", "one.yaml", "two.yaml"])
+def test_envoy_takes_what_the_command_prints_and_writes(home, tmp_path, issuers):
+    of = "127.0.0.1:20100,127.0.0.1:20101"
+    done = printed(tmp_path, home / issuers, "--timeout", "create=2.5", of=of)
+    assert (done.returncode, done.stderr) == (0, "")
+    expect_taken(json.loads(done.stdout), tmp_path)
+
+
+def test_envoy_takes_every_kind_of_key_that_is_read(bootstrap, gate, home, tmp_path):
+    """One that Envoy refused would have the gateway go on with those before, or let nobody in."""
     private = [
         ("ES256", ec.generate_private_key(ec.SECP256R1()).public_key()),
         ("ES384", ec.generate_private_key(ec.SECP384R1()).public_key()),
@@ -59,22 +95,29 @@ def test_envoy_takes_every_kind_of_key_that_is_read(bootstrap, home, tmp_path):
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
     issuer |= {"jwks_file": "jwks.json", "algorithms": [alg for alg, _ in private]}
     (tmp_path / "issuers.yaml").write_text(yaml.safe_dump({"issuers": [issuer]}))
-    config = render(bootstrap, tmp_path / "issuers.yaml")
-    (tmp_path / "envoy.json").write_text(json.dumps(config))
-    envoy = [str(Path(sys.executable).parent / "envoy"), "--mode", "validate"]
-    envoy += ["-c", str(tmp_path / "envoy.json")]
-    done = subprocess.run(envoy, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "gate.json").write_text(told(gate, tmp_path / "issuers.yaml"))
+    expect_taken(render(bootstrap, folder=tmp_path), tmp_path)
 
 
-def test_the_same_input_gives_the_same_configuration(bootstrap, home):
-    assert json.dumps(render(bootstrap, home / "two.yaml")) == json.dumps(
-        render(bootstrap, home / "two.yaml")
-    )
+def test_the_same_input_gives_the_same_configuration(bootstrap, gate, home):
+    assert json.dumps(render(bootstrap)) == json.dumps(render(bootstrap))
+    assert told(gate, home / "two.yaml") == told(gate, home / "two.yaml")
+    versions = [
+        json.loads(told(gate, home / it))["version_info"] for it in ("one.yaml", "two.yaml")
+    ]
+    assert versions[0] != versions[1]
+
+
+def test_what_envoy_does_not_know_of_changes_nothing_of_the_gate(gate, home):
+    """Revoked tokens, prefixes and claims are for the functions."""
+    issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
+    more = {"revoked": ["a"], "not_before": 9, "owner_prefix": "p:", "scope_claim": "roles"}
+    (home / "more.yaml").write_text(yaml.safe_dump({"issuers": [issuer | more]}))
+    assert told(gate, home / "more.yaml") == told(gate, home / "one.yaml")
 
 
 def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_words(
-    bootstrap, home, tmp_path
+    gate, home, tmp_path
 ):
     """Every way is in tests/unit/test_issuers.py and test_keys.py: the reader is the same one."""
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
@@ -89,24 +132,40 @@ def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_wo
     ):
         file.write_text(yaml.safe_dump({"issuers": [issuer | changed]}))
         with pytest.raises(ConfigurationError, match=said):
-            render(bootstrap, file)
+            told(gate, file)
     with pytest.raises(ConfigurationError, match=r"issuers\.yaml: cannot be read"):
-        render(bootstrap, tmp_path / "issuers.yaml")
+        told(gate, tmp_path / "issuers.yaml")
 
 
-def test_what_is_wrong_is_one_sentence_of_the_command(home):
-    command = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
-    command += ["--issuers", str(home / "absent.yaml")]
-    for name in NAMES:
-        command += ["--function", f"{name}=127.0.0.1:20100"]
-    command += ["--listen", "127.0.0.1:20000", "--admin", "127.0.0.1:20001"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_what_is_wrong_is_one_sentence_of_the_command_and_leaves_the_gate(home, tmp_path):
+    (tmp_path / "gate.json").write_text("as before")
+    done = printed(tmp_path, home / "absent.yaml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"render.py: {home / 'absent.yaml'}: cannot be read")
     assert done.stderr.count("\n") == 1
+    assert (tmp_path / "gate.json").read_text() == "as before"
+    done = printed(tmp_path / "nowhere", home / "one.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"render.py: {tmp_path / 'nowhere' / 'gate.json'}: cannot be")
+    assert done.stderr.count("\n") == 1
 
 
-def test_nothing_private_of_a_key_reaches_the_configuration(bootstrap, home, tmp_path):
+def test_the_gate_is_its_users_alone_whatever_was_there(gate, home, tmp_path):
+    file = tmp_path / "gate.json"
+    for left in (file, tmp_path / "gate.json.new"):
+        left.write_text("of before")
+        left.chmod(0o644)
+    umask = os.umask(0)
+    try:
+        gate.put(file, told(gate, home / "one.yaml"))
+    finally:
+        os.umask(umask)
+    assert file.read_text() == told(gate, home / "one.yaml")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_nothing_private_of_a_key_reaches_the_configuration(home, tmp_path):
     """Somebody may put the private key, or more than that, where only public ones belong."""
     private = ec.generate_private_key(ec.SECP256R1())
     secret = private.private_numbers().private_value.to_bytes(32, "big")
@@ -123,18 +182,20 @@ def test_nothing_private_of_a_key_reaches_the_configuration(bootstrap, home, tmp
     (tmp_path / "issuers.yaml").write_text(
         yaml.safe_dump({"issuers": [issuer | {"jwks_file": "jwks.json"}]})
     )
-    printed = json.dumps(render(bootstrap, tmp_path / "issuers.yaml"))
-    assert key["x"] in printed
-    assert key["d"] not in printed
-    assert "of-nobodys-business" not in printed
+    done = printed(tmp_path, tmp_path / "issuers.yaml")
+    written = (tmp_path / "gate.json").read_text()
+    assert key["x"] in written
+    for secret_of_it in (key["d"], "of-nobodys-business"):
+        assert secret_of_it not in written
+        assert secret_of_it not in done.stdout
 
 
-def test_only_this_machine_reaches_the_admin_interface(bootstrap, home):
+def test_only_this_machine_reaches_the_admin_interface(bootstrap):
     with pytest.raises(ValueError, match="loopback"):
-        render(bootstrap, home / "one.yaml", admin="0.0.0.0")  # noqa: S104  is refused
+        render(bootstrap, admin="0.0.0.0")  # noqa: S104  is refused
 
 
-def test_a_function_without_an_address_is_refused(bootstrap, home):
+def test_a_function_without_an_address_is_refused(bootstrap):
     for functions in ({}, FUNCTIONS | {"reap": []}):
         with pytest.raises(ValueError, match="reap"):
-            render(bootstrap, home / "one.yaml", functions=functions)
+            render(bootstrap, functions=functions)

@@ -355,7 +355,7 @@ def run_gateway(
         folder, port = tmp_path_factory.mktemp("envoy"), free_port()
         render = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
         render += ["--issuers", str(issuers_file), "--listen", f"127.0.0.1:{port}"]
-        render += ["--admin", f"unix:{folder / 'admin'}"]
+        render += ["--admin", f"unix:{folder / 'admin'}", "--gate", str(folder / "gate.json")]
         for name, door in doors.items():
             render += ["--function", f"{name}={httpx.URL(door.url).netloc.decode()}"]
         file = folder / "envoy.json"

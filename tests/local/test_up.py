@@ -3,11 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import gateway_admin
 import httpx
 import processes
 import psutil
@@ -22,6 +23,7 @@ from openmultistack.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
 CI = "https://ci.example"
 # Longer than `up` takes to get to the functions, shorter than they may take to end.
 BOOT_S = 12
+TAKEN_OVER = "issuers or their keys changed: the gateway takes them over as it runs"
 
 # A variable that no program puts a value in for, in a file that is right otherwise.
 UNSET = """
@@ -51,6 +53,27 @@ def believe_another(local) -> None:
     more = own | {"issuer": CI, "jwks_file": "ci/jwks.json", "owner_prefix": "ci:"}
     issuers = [own | {"owner_prefix": "own:"}, more]
     issuers_file.write_text(yaml.safe_dump({"issuers": issuers}))
+
+
+def within_30_s(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, no longer than what the operator was told."""
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def listen_by_other_rules(local) -> None:
+    """Have the gateway run with a listener as an older version of OMS may have had it."""
+    stack = stack_at({"OMS_HOME": str(local.home)})
+    path = local.home / "run" / "listeners.json"
+    older = path.read_text().replace('"idle_timeout": "60s"', '"idle_timeout": "59s"')
+    found = json.loads(older) | {"version_info": "older"}
+    assert older != path.read_text()
+    path.with_suffix(".draft").write_text(json.dumps(found))
+    path.with_suffix(".draft").replace(path)
+    taken = "listener_manager.lds.version_text"
+    local.until(lambda: gateway_admin.stats(stack, taken).get(taken) == '"older"')
 
 
 def pids(local) -> dict[str, int]:
@@ -124,23 +147,50 @@ def test_each_changed_file_starts_anew_what_reads_it_while_requests_go_on(local)
 
 
 @pytest.mark.timeout(1800)
-def test_a_further_issuer_is_believed_without_the_gateway_starting_anew(local) -> None:
-    """The gateway takes it over as it runs; the functions start anew."""
+def test_what_issuers_say_is_in_force_at_once_and_no_gateway_starts_anew_for_it(local) -> None:
+    """Gateway and functions see to it by themselves; `up` tells of it and starts functions anew."""
     before, token = pids(local), token_of(CI, local.home / "ci")
     headers = {"Authorization": f"Bearer {token}"}
-    assert local.http.get("/v1/instances", headers=headers).status_code == 401
+
+    def status() -> int:
+        return local.http.get("/v1/instances", headers=headers).status_code
+
+    assert status() == 401
+    alone = (local.home / "issuers.yaml").read_text()
     believe_another(local)
+    within_30_s(lambda: status() == 200)
+    # The own issuer has another prefix: the functions follow, be it later than the gateway.
+    within_30_s(lambda: local.call("GET", "/instances").status_code == 200)
+    assert pids(local) == before
+
     said = local.up()
     assert "issuers.yaml changed: create, destroy, list, renew, reap start anew" in said
-    assert "the gateway takes them over as it runs" in said
-    assert local.http.get("/v1/instances", headers=headers).status_code == 200
+    assert TAKEN_OVER in said
+    assert status() == 200
     after = pids(local)
     kept = {name for name in before if before[name] == after[name]}
-    assert kept == {"valkey", "envoy", "timer", "circusd"}
+    assert kept == {"valkey", "gatekeeper", "envoy", "timer", "circusd"}
+
+    assert TAKEN_OVER not in local.up()
+    (local.home / "issuers.yaml").write_text(alone)
+    local.up()
+    refused = local.http.get("/v1/instances", headers=headers)
+    assert refused.status_code == 401
+    assert "with a token of a known issuer" in refused.json()["detail"], "the gateway says it so"
 
 
 @pytest.mark.timeout(1800)
-def test_a_request_in_flight_is_answered_though_all_starts_anew_for_other_issuers(
+def test_what_only_functions_know_of_issuers_is_not_said_of_the_gateway(local) -> None:
+    issuers = yaml.safe_load((local.home / "issuers.yaml").read_text())
+    issuers["issuers"][0]["revoked"] = ["some-jti"]
+    (local.home / "issuers.yaml").write_text(yaml.safe_dump(issuers))
+    said = local.up()
+    assert "issuers.yaml changed: create, destroy, list, renew, reap start anew" in said
+    assert "the gateway" not in said
+
+
+@pytest.mark.timeout(1800)
+def test_a_request_in_flight_is_answered_though_issuers_and_the_gateways_rules_are_others(
     local, sim
 ) -> None:
     """The function that has it ends after it, and the gateway's old listener stays until then."""
@@ -148,13 +198,16 @@ def test_a_request_in_flight_is_answered_though_all_starts_anew_for_other_issuer
     httpx.patch(slow, json={"boot_s": BOOT_S}).raise_for_status()
     order = {"image": "debian-12", "size": "tiny", "regions": ["p1/RegionOne"], "ttl": 600}
     before = pids(local)
+    listen_by_other_rules(local)
     with ThreadPoolExecutor(1) as pool:
         wait = {"Prefer": "wait=60"}
         flying = pool.submit(local.call, "POST", "/instances", json=order, headers=wait)
         local.until(lambda: local.call("GET", "/instances").json()["instances"])
         token_of(CI, local.home / "ci")
         believe_another(local)
-        assert "the gateway takes them over as it runs" in local.up()
+        said = local.up()
+        assert TAKEN_OVER in said
+        assert "the gateway's rules changed: the gateway takes them over as it runs" in said
         answer = flying.result()
     httpx.patch(slow, json={"boot_s": 0.2}).raise_for_status()
     assert answer.status_code == 202, answer.text

@@ -266,5 +266,25 @@ def test_a_missing_file_of_keys_is_refused_at_start(files: Files) -> None:
         Believed(files.file)
 
 
+@pytest.mark.parametrize(
+    ("lose", "expected"), [(lose_issuers, []), (lose_keys, [OWN])], ids=["issuers", "keys"]
+)
+def test_who_says_that_files_may_be_gone_starts_without_them_and_reads_them_once_they_are_there(
+    files: Files, lose: Callable[[Files], None], expected: list[str]
+) -> None:
+    """Bad ones are refused all the same."""
+    before = {it: it.read_text() for it in (files.file, files.home / "ci/jwks.json")}
+    lose(files)
+    started = Believed(files.file, may_be_gone=True)
+    assert list(started.now()) == expected
+    for path, text in before.items():
+        files.replace(path, text)
+    files.later()
+    assert list(started.now()) == [OWN, CI]
+    files.replace(files.file, "{")
+    with pytest.raises(ConfigurationError, match=r"issuers\.yaml"):
+        Believed(files.file, may_be_gone=True)
+
+
 def test_without_a_file_nobody_is_believed() -> None:
     assert Believed(None).now() == {}
