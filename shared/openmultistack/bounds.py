@@ -1,4 +1,4 @@
-"""How much of a request is taken, wherever it is read; imports nothing."""
+"""How much of a request is taken, and what stands for no bound; imports nothing."""
 
 # user_data of 64 KiB, escaped as JSON can at worst double; nothing valid is larger.
 BODY_MAX_BYTES = 256 * 1024
@@ -10,3 +10,5 @@ OWNER_CHARS = 200
 # How many requests a process serves at once, if `THREADS` says nothing else: they wait nearly all
 # the time, for clouds and the ledger.
 THREADS = 64
+# What a cloud's "no limit" is for us; far beyond any fleet, and still an exact number in Lua.
+UNLIMITED = 10**9

@@ -19,7 +19,7 @@ OmsError
 │   ├── QueueFull            503  Retriable: too many wait already
 │   ├── NoRegionReady        503  Retriable: no candidate is up
 │   └── LedgerUnavailable    503  Retriable: Redis does not answer
-├── CloudError               one region's answer to one call (the classes of DESIGN 5)
+├── CloudError               one region's answer to one call
 │   ├── RegionFull           quota: someone else used it; nothing was made
 │   ├── CatalogueStale       flavor, image or network is gone there; nothing was made
 │   ├── Unsuitable           this kind of order cannot be served there; nothing was made

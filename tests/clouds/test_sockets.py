@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds import ServerOrder, documents
+from openmultistack.bounds import UNLIMITED
+from openmultistack.clouds import ServerOrder
 from openmultistack.clouds import openstack as adapter
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
 from openmultistack.errors import (
@@ -81,6 +82,14 @@ def test_a_create_is_one_post_with_marks_tag_and_what_was_ordered(
     assert sent["metadata"] == metadata_of(ordered.marks, signing, signed_at_ms)
     assert base64.b64decode(sent["user_data"]).decode() == "#!/bin/sh\n# ä"
     assert not sent.keys() & {"key_name", "security_groups", "min_count", "max_count"}
+
+
+def test_a_region_rules_security_groups_are_sent_by_name(
+    stub: Stub, connect: Any, order: ServerOrder
+) -> None:
+    connect(stub).create(order._replace(offer=order.offer._replace(security_groups=("ssh", "w 1"))))
+    sent = stub.bodies[stub.requests.index(SERVERS)]["server"]
+    assert sent["security_groups"] == [{"name": "ssh"}, {"name": "w 1"}]
 
 
 def test_the_login_is_kept_over_calls(stub: Stub, connect: Any, order: ServerOrder) -> None:
@@ -349,7 +358,7 @@ def test_a_survey_reads_the_quota_and_minus_one_is_boundless(stub: Stub, connect
     survey = connect(stub).survey()
     assert survey.servers == ()
     assert (survey.quota.instances, survey.quota.vcpus) == (20, 40)
-    assert survey.quota.ram_mb == documents.UNLIMITED
+    assert survey.quota.ram_mb == UNLIMITED
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from openmultistack.bounds import UNLIMITED
 from openmultistack.cli import screen
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
@@ -30,8 +31,6 @@ from openmultistack.keyring import Keyring, read_keyring
 from openmultistack.models import Catalogue, Image, Place, is_public, repeating
 
 REGIONS_AT_ONCE = 16
-# What the clouds' adapter makes of Nova's -1.
-UNLIMITED = 10**9
 # Any flavor has room for it: a size is checked by itself.
 NO_IMAGE = Image(id="", name="any image")
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from openmultistack.bounds import UNLIMITED
 from openmultistack.cli import screen
 from openmultistack.cli.screen import coloured, console, text
 
@@ -29,8 +30,8 @@ _PUT_BACK = (
     "its provider was taken out of clouds.yaml: put it back, under any name,"
     " or `oms regions forget {} --yes`"
 )
-# The server takes a billion for no limit at all; what is free of it is a little less.
-_UNLIMITED = 10**9 // 2
+# What is free of no limit is a little less than that.
+_NEARLY_UNLIMITED = UNLIMITED // 2
 _ACTIONS = {
     "adopted": "adopted",
     "activated": "became ACTIVE",
@@ -102,7 +103,7 @@ def _building(it: Json) -> str:
 
 
 def _number(count: int) -> str:
-    return str(count) if count < _UNLIMITED else "no limit"
+    return str(count) if count < _NEARLY_UNLIMITED else "no limit"
 
 
 def bar(region: Json, columns: int, *, unicode: bool = True) -> Text:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openstack import exceptions
 
+from openmultistack.bounds import UNLIMITED
 from openmultistack.clouds.marks import Signing, identity_of
 from openmultistack.clouds.port import Server
 from openmultistack.errors import BadAnswer
@@ -27,8 +28,6 @@ from openmultistack.models import (
 
 Document = Mapping[str, Any]
 
-# Nova's -1; far beyond any fleet, and still an exact number in Lua.
-UNLIMITED = 10**9
 # Glance's pages have 25 images if nobody says otherwise, all others 1,000: no project has so many.
 PAGES_MAX = 200
 # A sweep has two minutes for all of its lists.

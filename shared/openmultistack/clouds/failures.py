@@ -1,6 +1,6 @@
 """What a cloud's answer means: from status, body and exception to a class of CloudError.
 
-The classes are DESIGN 5's. The rule behind them: an answer counts as a refusal only when it is
+The rule behind the classes: an answer counts as a refusal only when it is
 certain that nothing was made; everything else is in doubt.
 """
 
