@@ -25,12 +25,13 @@ import stage
 from redis import Redis
 from report import Plot, Report, Table, Target, parser, publish
 
-from openmultistack.attempts import Attempts, Candidates, Pursuit
+from openmultistack.attempts import Attempts, Pursuit
 from openmultistack.commands import CreateInstances
 from openmultistack.fleet import Fleet, FleetFile, Region
 from openmultistack.ledger import Admitted, Attempt, Ledger, Pick, Waiting, Wish
 from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.placement import STRATEGIES
+from openmultistack.planning import Candidates
 from openmultistack.serving import Serving
 
 OWNERS, TTL_MS, LEASE_MS = 10, 3_600_000, 3_600_000

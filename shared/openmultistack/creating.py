@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ulid import ULID
 
 from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts, Candidates, Ending, Pursuit, Wanted, reoffering
+from openmultistack.attempts import Attempts, Ending, Pursuit
 from openmultistack.commands import CreateInstances
 from openmultistack.errors import InstancesEnded, Invalid
 from openmultistack.fleet import Fleet, nearest
@@ -17,6 +17,7 @@ from openmultistack.instances import Destroying, refuse_long_ttl
 from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
 from openmultistack.models import Instance, Offer, Principal, Status
 from openmultistack.placement import STRATEGIES
+from openmultistack.planning import Candidates, Wanted, reoffering
 from openmultistack.refusals import Refusals, why_not
 from openmultistack.waiting import WaitingRoom
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from openmultistack.attempts import Ending, no_region_takes
+from openmultistack.attempts import Ending
 from openmultistack.errors import (
     CapacityExhausted,
     IdempotencyConflict,
@@ -17,6 +17,7 @@ from openmultistack.errors import (
 from openmultistack.fleet import Offers
 from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
 from openmultistack.models import Offer, RegionState
+from openmultistack.planning import no_region_takes
 
 # For an owner who has all that they may have: until one of their instances may have ended.
 QUOTA_RETRY_S = 15

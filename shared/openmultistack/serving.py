@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from openmultistack.attempts import Attempts, Candidates, Pursuit, Wanted, wanted_again
+from openmultistack.attempts import Attempts, Pursuit
 from openmultistack.fleet import Fleet
 from openmultistack.ledger import Ledger, Queued, Served
 from openmultistack.models import Instance, Offer
+from openmultistack.planning import Candidates, Wanted, wanted_again
 
 # Those who wait are read and offered to the ledger so many at a time: first as many as are likely
 # to be enough, and more when these do not suit the region or may have no more.

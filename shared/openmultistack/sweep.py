@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from openmultistack.attempts import Pursuit, wanted_again
+from openmultistack.attempts import Pursuit
 from openmultistack.clouds import Attempted, Clouds, Server, Survey
 from openmultistack.clouds.meanings import is_quota
 from openmultistack.errors import CloudError, RateLimited, Unreachable
@@ -21,6 +21,7 @@ from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Sl
 from openmultistack.logs import tell_deletion
 from openmultistack.marking import Marking, instances_told_of
 from openmultistack.models import Instance, Place, Resources, Status
+from openmultistack.planning import wanted_again
 from openmultistack.recognizing import Recognized
 from openmultistack.yielding import Yielding
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from openmultistack.attempts import FAILING_REGIONS_MAX
 from openmultistack.errors import (
     CapacityExhausted,
     Invalid,
@@ -21,6 +20,7 @@ from openmultistack.errors import (
 from openmultistack.fleet import FleetFile
 from openmultistack.instances import place_in_queue
 from openmultistack.models import Quota, Status
+from openmultistack.planning import FAILING_REGIONS_MAX
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

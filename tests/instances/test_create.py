@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from openmultistack import arriving
-from openmultistack.attempts import FAILING_REGIONS_MAX
 from openmultistack.errors import (
     AccountBroken,
     CapacityExhausted,
@@ -23,6 +22,7 @@ from openmultistack.errors import (
 )
 from openmultistack.fleet import FleetFile
 from openmultistack.models import Flavor, Resources, Status
+from openmultistack.planning import FAILING_REGIONS_MAX
 
 House = Any  # conftest's own; test modules do not import one another
 UNSUITED_KEY = Unsuitable("400: Keypair data is invalid", about=("key",))
