@@ -77,9 +77,6 @@ class Observing(Acting):
         `failed`: what a server in ERROR says. `was_in`: another region in which the ledger has this
         very server. Returns whether the instance was adopted.
         """
-        keys = self._keys
-        digest, _, rest = found.idempotency.partition(":")
-        body, _, index = rest.partition(":")
         ask: dict[str, object] = {
             "id": found.id,
             "attempt": found.attempt,
@@ -93,30 +90,29 @@ class Observing(Acting):
             "expires_at_ms": found.expires_at_ms,
             "fields": _fields(found),
         }
-        if index:
+        if found.idempotency:
+            digest, body, index = found.idempotency.split(":")
             ask["key"] = {"digest": digest, "body": body, "index": index, "keep_ms": KEEP_KEY_MS}
-        attempt = Attempt(found.id, found.attempt, found.region)
-        return bool(
-            self._scripts.run(
-                "hold",
-                [
-                    *self._place_keys(attempt),
-                    keys.usage(found.owner),
-                    *self._story(found.id),
-                    keys.due,
-                    keys.idempotency(found.owner, digest),
-                    keys.queue,
-                    keys.gone(found.owner),
-                    keys.shares,
-                    keys.heads,
-                    keys.line(found.owner),
-                    *self._place_keys(attempt._replace(region=was_in or found.region)),
-                    keys.keyed(found.owner),
-                    *keys.indices(found.owner, found.labels),
-                ],
-                json.dumps(ask),
-            )
-        )
+        keys = self._keys_to_hold(found, was_in or found.region)
+        return bool(self._scripts.run("hold", keys, json.dumps(ask)))
+
+    def _keys_to_hold(self, found: Instance, was_in: str) -> list[str]:
+        keys, attempt = self._keys, Attempt(found.id, found.attempt, found.region)
+        return [
+            *self._place_keys(attempt),
+            keys.usage(found.owner),
+            *self._story(found.id),
+            keys.due,
+            keys.idempotency(found.owner, found.idempotency.partition(":")[0]),
+            keys.queue,
+            keys.gone(found.owner),
+            keys.shares,
+            keys.heads,
+            keys.line(found.owner),
+            *self._place_keys(attempt._replace(region=was_in)),
+            keys.keyed(found.owner),
+            *keys.indices(found.owner, found.labels),
+        ]
 
     def prolong(self, attempt: Attempt, expires_at_ms: int) -> bool:
         """Take over a later expiry than the ledger ever knew; see prolong.lua."""
