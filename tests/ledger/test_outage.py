@@ -94,6 +94,7 @@ ACTS: dict[str, Callable[[Ledger], object]] = {
     "recount": lambda it: it.recount(),
     "bind": lambda it: it.bind(A, Place("cloud.example", "project"), {A: 0}),
     "look_up_names": lambda it: it.look_up_names(),
+    "stand_alone": lambda it: it.stand_alone(A),
     "unconfigured": lambda it: it.unconfigured([A]),
     "strand": lambda it: it.strand(A, ["i-1"]),
     "unstrand": lambda it: it.unstrand(A, ["i-1"]),

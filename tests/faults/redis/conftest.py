@@ -318,6 +318,8 @@ ACTS: dict[str, Callable[[Ledger], Any]] = {
     "queue_length": lambda it: it.queue_length(),
     "bind": lambda it: it.bind("alpha/Named", PLACE, {"alpha/Named": 0}),
     "look_up_names": lambda it: it.look_up_names(),
+    "bind anew": lambda it: it.bind("alpha/Newer", PLACE, {"alpha/Newer": 0}).outcome,
+    "stand_alone": lambda it: [it.stand_alone("alpha/Named"), it.place_of("alpha/Named")],
     "unconfigured": lambda it: it.unconfigured([A, B]),
     "strand": lambda it: it.strand(B, ["i-2"]),
     "unstrand": lambda it: it.unstrand(B, ["i-2"]),

@@ -86,6 +86,7 @@ def test_every_act_answers_as_on_one_server_and_each_fleet_is_on_one_node(
         expected = tell(Ledger(single, "x", lease_ms=1000), acts)
     assert expected["place"] == ("placed", (Attempt("i-1", 1, A), Attempt("i-2", 1, A)))
     assert expected["queue"] == ["i-4"]
+    assert expected["stand_alone"] == [None, "alpha/Named"]
     for fleet in cluster.fleets():
         assert tell(Ledger(client, fleet, lease_ms=1000), acts) == expected
     for node, fleet in zip(cluster.nodes, cluster.fleets(), strict=True):
