@@ -9,8 +9,10 @@ $(foreach it,PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_F
 	$(if $(filter undefined,$(origin $(it))),,$(eval export $(it))))
 
 # Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
-# two at a time.
+# three at a time, and of these first the files that take longest: no worker is left alone with one of them in the end.
 ALONE := tests/clouds tests/faults/churn tests/faults/hostility tests/faults/soak tests/e2e
+LONGEST := tests/local tests/faults tests/gateway tests/http
+OTHERS := $(filter-out $(LONGEST) $(ALONE) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test long soak bench check format lock clean
@@ -42,7 +44,7 @@ down: venv ## end what `up` started; the data stays
 	@$(VENV)/bin/python infra/local/stack.py down
 
 test: venv ## all tests, each with services of its own
-	@$(VENV)/bin/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE)) tests
+	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) $(LONGEST) $(OTHERS)
 	@$(VENV)/bin/pytest $(ALONE)
 
 long: venv ## what takes minutes each on the real OpenStack: a race for the last slots, functions killed at random, ...
