@@ -105,11 +105,11 @@ def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
         idempotency=f"{'a' * 32}:{'b' * 32}:1000",
     )
     signing = by(MarksKey("k" * 16, bytes(32)), fleet=longest.fleet)
-    items = metadata_of(longest, signing, LAST_MS)
+    items = metadata_of(longest, signing, "0" * 36, LAST_MS)
     lengths = {key: len(it) for key, it in items.items() if not key.startswith("oms_label:")}
-    assert lengths == {"oms_marks": 206, "oms_owner": 200, "oms_seal": 124}
+    assert lengths == {"oms_marks": 243, "oms_owner": 200, "oms_seal": 124}
     assert all(len(key) <= 255 and len(it) <= 255 for key, it in items.items())
-    assert told(items, signing) == longest
+    assert identity_of(items, "", signing, server_id="0" * 36).marks == longest
     assert len(name_of(signing, longest.attempted)) == 100
 
 
@@ -208,29 +208,41 @@ SIGNED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
     [
         ("2023-11-14T22:13:25Z", True),
         ("2023-11-14T22:13:25.000000", True),
-        ("2023-11-15T10:13:20Z", True),
-        ("2023-11-15T10:13:21Z", False),
+        ("2023-11-14T23:13:20Z", True),
+        ("2023-11-14T23:13:21Z", False),
+        ("2023-11-14T21:13:20Z", True),
+        ("2023-11-14T21:13:19Z", False),
+        ("2020-01-01T00:00:00Z", False),
         ("2026-01-01T00:00:00.000000", False),
-        ("2020-01-01T00:00:00Z", True),
         ("", True),
-        ("yesterday", True),
     ],
 )
-def test_marks_that_are_much_older_than_their_server_prove_nothing(
+def test_marks_that_name_no_server_are_of_one_that_was_made_as_they_were_signed(
     made_at: str, *, proven: bool
 ) -> None:
-    """They were signed for one that was there then; nobody but the cloud says when one was made."""
-    metadata = metadata_of(ONE, by(), SIGNED_MS)
-    found = identity_of(metadata, "", by(), made_at)
+    """Others were written there later; nobody but the cloud says when a server was made."""
+    metadata = metadata_of(ONE, by(), at_ms=SIGNED_MS)
+    found = identity_of(metadata, "", by(), server_id="s-1", made_at=made_at)
     assert (found.marks == ONE) is proven
     assert (found.claim is not None and found.claim.how == "unverified") is not proven
 
 
-def test_the_time_at_which_marks_were_signed_is_signed() -> None:
-    metadata = metadata_of(ONE, by(), SIGNED_MS)
-    later = metadata["oms_marks"].replace(str(SIGNED_MS), str(SIGNED_MS + 24 * HOUR_MS))
-    found = identity_of(metadata | {"oms_marks": later}, "", by(), "2023-11-15T12:00:00Z")
-    assert found.marks is None
+@pytest.mark.parametrize("made_at", ["2023-11-14T22:13:25Z", "2020-01-01T00:00:00Z", ""])
+def test_marks_that_name_a_server_are_of_that_one_whenever_it_was_made(made_at: str) -> None:
+    metadata = metadata_of(ONE, by(), "s-1", SIGNED_MS)
+    assert identity_of(metadata, "", by(), server_id="s-1", made_at=made_at).marks == ONE
+    assert identity_of(metadata, "", by(), server_id="s-2", made_at=made_at).marks is None
+
+
+@pytest.mark.parametrize(("position", "other"), [(8, str(SIGNED_MS + HOUR_MS)), (9, "s-2")])
+def test_the_time_at_which_marks_were_signed_and_their_server_are_signed(
+    position: int, other: str
+) -> None:
+    metadata = metadata_of(ONE, by(), "s-1", SIGNED_MS)
+    fields = metadata["oms_marks"].split(" ")
+    fields[position] = other
+    forged = metadata | {"oms_marks": " ".join(fields)}
+    assert identity_of(forged, "", by(), server_id=fields[9]).marks is None
 
 
 @pytest.mark.parametrize("text", ODD_IDS)

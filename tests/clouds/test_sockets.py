@@ -77,9 +77,9 @@ def test_a_create_is_one_post_with_marks_tag_and_what_was_ordered(
     assert (sent["name"], sent["flavorRef"], sent["imageRef"]) == (name, "f", "i")
     assert sent["networks"] == [{"uuid": "n"}]
     assert sent["tags"] == ["oms-stub-fleet"]
-    signed_at_ms = int(sent["metadata"]["oms_marks"].rpartition(" ")[2])
+    signed_at_ms = int(sent["metadata"]["oms_marks"].split(" ")[8])
     assert before_s <= signed_at_ms / 1000 <= time.time()
-    assert sent["metadata"] == metadata_of(ordered.marks, signing, signed_at_ms)
+    assert sent["metadata"] == metadata_of(ordered.marks, signing, at_ms=signed_at_ms)
     assert base64.b64decode(sent["user_data"]).decode() == "#!/bin/sh\n# ä"
     assert not sent.keys() & {"key_name", "security_groups", "min_count", "max_count"}
 

@@ -133,7 +133,11 @@ def server_of(it: Document, signing: Signing) -> Server:
     """
     flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
     its = identity_of(
-        it.get("metadata") or {}, it.get("name") or "", signing, it.get("created") or ""
+        it.get("metadata") or {},
+        it.get("name") or "",
+        signing,
+        server_id=it["id"],
+        made_at=it.get("created") or "",
     )
     return Server(
         id=it["id"],

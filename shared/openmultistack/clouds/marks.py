@@ -34,9 +34,9 @@ SIGNED = (
     "fleet", "instance_id", "attempt", "owner", "name", "created_at_ms", "expires_at_ms",
     "has_keypair", "idempotency", "labels",
 )  # fmt: skip
-# Marks are signed moments before their server is made: to one that is younger by more than this
-# they were copied. An ended instance is remembered for longer, and clocks differ by less.
-SIGNED_BEFORE_MS = 12 * 3600 * 1000
+# Marks that name no server are signed moments before theirs is made, which has no id yet: those
+# of a server that was made at another time were copied. Clocks differ by less.
+MADE_WITHIN_MS = 3600 * 1000
 # Of a name's signature: 72 bits, as much as base64url has in so many characters.
 NAME_SEAL_CHARS = 12
 # The alphabet of a ULID: no other fleet's name can be read as ours.
@@ -150,8 +150,13 @@ def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
 # ---------------------------------------------------------------- metadata
 
 
-def metadata_of(marks: Marks, signing: Signing, at_ms: int | None = None) -> dict[str, str]:
-    """Return the metadata of a server, signed now; each value is within Nova's 255 characters."""
+def metadata_of(
+    marks: Marks, signing: Signing, server_id: str = "", at_ms: int | None = None
+) -> dict[str, str]:
+    """Return the metadata of a server, signed now; each value is within Nova's 255 characters.
+
+    `server_id`: whose they are, if it is there already.
+    """
     key = signing.keyring.signer
     at_ms = int(time.time() * 1000) if at_ms is None else at_ms
     fields = [
@@ -164,19 +169,21 @@ def metadata_of(marks: Marks, signing: Signing, at_ms: int | None = None) -> dic
         "k" if marks.has_keypair else "-",
         marks.idempotency or "-",
         str(at_ms),
+        server_id or "-",
     ]
+    seal = _seal(key, marks, signing.place, at_ms, server_id)
     return {
         FIELDS: " ".join(fields),
         OWNER: marks.owner,
-        SEAL: f"{key.id} {_seal(key, marks, signing.place, at_ms)} {marks.name}",
+        SEAL: f"{key.id} {seal} {marks.name}",
         **{LABEL + name: value for name, value in marks.labels.items()},
     }
 
 
-def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int) -> str:
-    """Return the signature of all of the marks, for a place, as of a time."""
+def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -> str:
+    """Return the signature of all of the marks, for a place and a server, as of a time."""
     fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
-    told = ["oms-marks", VERSION, place, at_ms, *(fields[it] for it in SIGNED)]
+    told = ["oms-marks", VERSION, place, server_id, at_ms, *(fields[it] for it in SIGNED)]
     return encode_base64url(key.sign(_canonical(told)))
 
 
@@ -186,28 +193,35 @@ def _canonical(told: Sequence[object]) -> bytes:
 
 
 def identity_of(
-    metadata: Mapping[str, str], name: str, signing: Signing, made_at: str = ""
+    metadata: Mapping[str, str],
+    name: str,
+    signing: Signing,
+    *,
+    server_id: str = "",
+    made_at: str = "",
 ) -> Identity:
     """Return what a server tells of itself, whatever anybody has written there.
 
-    `made_at`: when its cloud says that it was made (ISO 8601), which nobody can write.
+    `server_id`, `made_at` (ISO 8601): what its cloud says of it, which nobody can write.
     """
     its, by = _named(name, signing)
     claim = claim_of(metadata, signing.fleet)
     proven = claim and claim.seal and verifies(claim, signing, signing.place)
-    if claim and proven and not _is_older(claim, made_at):
+    if claim and proven and _is_for(claim, server_id, made_at):
         return Identity(claim.marks, claim.key_id, None, its, by)
     return Identity(claim=claim, named=its, named_by=by)
 
 
-def _is_older(claim: Claim, made_at: str) -> bool:
-    """Whether marks were signed long before their server was made, for one that was there then."""
+def _is_for(claim: Claim, server_id: str, made_at: str) -> bool:
+    """Whether marks were signed for this very server: by its id, or as it was about to be made."""
+    if claim.signed_for:
+        return claim.signed_for == server_id
     try:
         made = datetime.fromisoformat(made_at)
-    except ValueError:
-        return False
+    except (ValueError, TypeError):
+        return True  # Nova always says when
     made = made if made.tzinfo else made.replace(tzinfo=UTC)
-    return made.timestamp() * 1000 > claim.signed_at_ms + SIGNED_BEFORE_MS
+    return abs(made.timestamp() * 1000 - claim.signed_at_ms) <= MADE_WITHIN_MS
 
 
 def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:
@@ -216,19 +230,21 @@ def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:
 
 
 def verifies(claim: Claim, signing: Signing, place: str) -> bool:
-    """Whether a claim is signed with one of the fleet's keys, for a place."""
+    """Whether a claim is signed with one of the fleet's keys, for a place and whatever server."""
     key = signing.keyring.find(claim.key_id)
-    return key is not None and hmac.compare_digest(
-        _seal(key, claim.marks, place, claim.signed_at_ms), claim.seal
-    )
+    if key is None:
+        return False
+    own = _seal(key, claim.marks, place, claim.signed_at_ms, claim.signed_for)
+    return hmac.compare_digest(own, claim.seal)
 
 
 def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
     """Return marks as they say that they are signed; None if they are not whole and our fleet's."""
     try:
-        version, its_fleet, instance_id, attempt, created, expires, keypair, idempotency, at = (
-            metadata[FIELDS].split(" ")
-        )
+        (
+            version, its_fleet, instance_id, attempt, created, expires, keypair, idempotency, at,
+            server_id,
+        ) = metadata[FIELDS].split(" ")  # fmt: skip
         key_id, seal, name = metadata[SEAL].split(" ", 2)
         if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
             return None
@@ -248,7 +264,7 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
         at_ms = _number(at, most=LAST_MS)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    return Claim(marks, "unverified", key_id, seal, at_ms)
+    return Claim(marks, "unverified", key_id, seal, at_ms, "" if server_id == "-" else server_id)
 
 
 def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:

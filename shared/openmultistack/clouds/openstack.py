@@ -474,7 +474,7 @@ class OpenStackCloud:
         """Write a server's marks anew: beside what is there, or (PUT) in place of other marks."""
         with self._session() as connection:
             nova, path = connection.compute, f"/servers/{_segment(server_id)}/metadata"
-            items = metadata_of(marks, self._signing(connection))
+            items = metadata_of(marks, self._signing(connection), server_id)
             if whole:
                 others = asked(nova, path)["metadata"]
                 items = {k: v for k, v in others.items() if not is_ours(k)} | items

@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     """What a server tells of itself without proof: anybody in the project may have written it.
 
     `unsigned`: as marks were before they were signed. `unverified`: its signature is not of a key
-    of ours, or for another place, or for other marks, or much older than the server.
+    of ours, or for another place, or for other marks, or for another server.
     """
 
     marks: Marks
@@ -52,6 +52,8 @@ class Claim(NamedTuple):
     key_id: str = ""
     seal: str = ""
     signed_at_ms: int = 0
+    # The server's id; '': it was not made yet.
+    signed_for: str = ""
 
 
 class ServerOrder(NamedTuple):
