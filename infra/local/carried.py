@@ -42,6 +42,18 @@ def keep(stack: Stack, where: frozenset[str]) -> None:
     draft.replace(stack.carried_file)
 
 
+def keep_of_before(stack: Stack, before: Stack) -> None:
+    """Write down where servers may stay behind, as a home's stack gets other clouds or a fleet.
+
+    Its ledger will say nothing of them: it goes by the fleet's name, and by what files name now.
+    """
+    if (before.clouds_file, before.fleet_name) == (stack.clouds_file, stack.fleet_name):
+        return
+    where = carriers(before)
+    if where is not None:
+        keep(stack, where or frozenset([_entry(before, "somewhere")]))
+
+
 def _written(stack: Stack) -> frozenset[str]:
     if not stack.carried_file.exists():
         return frozenset()

@@ -67,6 +67,8 @@ def up(stack: Stack) -> None:
     if stack.uses_lab:
         _up_lab(stack)
     refuse_bad_files(stack)
+    if remembered(stack.home):
+        carried.keep_of_before(stack, stack_at({"OMS_HOME": str(stack.home)}))
     _remember(stack)
     # Only now: what was never in use may carry nothing, and `clean` need not keep it.
     make_keyring(stack.marks_keys_file)

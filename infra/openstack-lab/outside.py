@@ -12,7 +12,7 @@ from pathlib import Path
 
 PREFIX = "openstack-lab-"
 FOLDER = Path("/var/tmp")  # noqa: S108  names that nobody knows before, and mode 0700
-# In the directory: the lab's home. In the home: the directory's name.
+# In the directory: the lab's home, and where that is to be seen. In the home: the directory's name.
 HOME, RECORDED = "home", Path("state") / "postgres-dir"
 PATH_BYTES = 4096
 
@@ -25,8 +25,18 @@ def new_name(folder: Path) -> Path:
 def make(place: Path, home: Path) -> None:
     """Make a lab's directory, or go on to have one that says whose it is."""
     place.mkdir(mode=0o700, exist_ok=True)
-    if text_of(place / HOME) != str(home):
-        (place / HOME).write_text(str(home))
+    said = f"{home}\n{namespace()}"
+    if text_of(place / HOME) != said:
+        # The directory is another user's: what stands there under the name may be a link.
+        (place / HOME).unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(place / HOME, flags, 0o600), "w") as it:
+            it.write(said)
+
+
+def namespace() -> str:
+    """Return which file system is seen here: in another one a home may be under another path."""
+    return str(Path("/proc/self/ns/mnt").readlink())
 
 
 def remove_abandoned(folder: Path) -> list[Path]:
@@ -42,11 +52,21 @@ def remove_abandoned(folder: Path) -> list[Path]:
 
 
 def is_abandoned(place: Path) -> bool:
-    """Whether the lab that it says it is of has none, or another one."""
-    home = text_of(place / HOME)
-    if home is None or not Path(home).is_absolute():
+    """Whether the lab that it says it is of has none, or another one.
+
+    One of which that cannot be seen from here is not.
+    """
+    home, _, where = (text_of(place / HOME) or "").partition("\n")
+    if where != namespace() or not Path(home).is_absolute():
         return False
-    return text_of(Path(home) / RECORDED) != str(place)
+    recorded = Path(home) / RECORDED
+    try:
+        recorded.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return text_of(recorded) != str(place)
 
 
 def runs(place: Path) -> bool:

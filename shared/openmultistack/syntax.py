@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 _KEY_CHARS = 60
+_WITHIN = "stands within itself, by an alias"
 _QUOTES = "put the text in quotes"
 # What was found, by what the parser says.
 _FOUND = (
@@ -24,7 +25,30 @@ _FOUND = (
 
 
 class OnceLoader(yaml.SafeLoader):
-    """Plain values only, and no key twice: of two the parser would silently take the last."""
+    """Plain values only, and no key twice: of two the parser would silently take the last.
+
+    Nor does anything stand within itself, by an alias: who reads it would come to no end.
+    """
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401  theirs
+        super().__init__(stream)
+        self._open: list[Any] = []
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:  # noqa: ANN401  theirs
+        """Read anything.
+
+        Raises:
+            ComposerError: it is an alias of what it stands in.
+        """
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent) and anchor in self._open:
+            raise yaml.composer.ComposerError(None, None, _WITHIN, event.start_mark)
+        self._open.append(anchor)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._open.pop()
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  theirs
         """Read a mapping.
@@ -48,7 +72,7 @@ def syntax_fault(error: Exception) -> tuple[str, str]:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", "") or error)
     where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    if "is there twice" in problem:
+    if "is there twice" in problem or problem == _WITHIN:
         return where, problem
     found = next((it for words, it in _FOUND if re.search(words, problem)), "")
     return where, f"expected YAML; found {found}" if found else "expected YAML"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import carried
@@ -102,6 +103,38 @@ def test_another_fleets_ledger_tells_nothing_of_where_servers_went_on(stack: Sta
         sweep(ledger, ONE)
         sweep(ledger, TWO)
     assert carried.carriers(another) == where
+
+
+@pytest.mark.parametrize("change", ["another fleet", "the laboratory", "neither"])
+def test_what_a_stack_leaves_behind_as_it_becomes_another_is_written(
+    stack: Stack, change: str
+) -> None:
+    """`make up` with another OMS_FLEET, or CLOUDS= to go back to the laboratory."""
+    with homes.open_ledger(stack) as ledger:
+        hold(ledger, ONE)
+        sweep(ledger, TWO)
+    now = {
+        "another fleet": replace(stack, fleet_name="another"),
+        "the laboratory": replace(stack, clouds=None),
+        "neither": stack,
+    }[change]
+    carried.keep_of_before(now, stack)
+    assert stack.carried_file.exists() == (change != "neither")
+    (stack.home / "lab").mkdir()
+    forget(stack)
+    with homes.open_ledger(now) as ledger:
+        sweep(ledger, ONE)
+        sweep(ledger, TWO)
+    assert carried.carriers(now) == (None if change == "neither" else {entry(AT[ONE])})
+
+
+def test_a_stack_of_which_nothing_is_known_leaves_its_keys_behind(stack: Stack) -> None:
+    shutil.rmtree(stack.home / "valkey")
+    stack.clouds_file.write_text("clouds: [")
+    lab = replace(stack, clouds=None)
+    carried.keep_of_before(lab, stack)
+    (stack.home / "lab").mkdir()
+    assert carried.carriers(lab)
 
 
 def test_where_servers_go_on_is_written_though_the_regions_are_not_known(stack: Stack) -> None:

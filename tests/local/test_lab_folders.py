@@ -117,4 +117,27 @@ def test_one_that_was_killed_before_it_made_its_directory_leaves_none(
     # Made by a version that did not say whose it is: it does from now on.
     (again / "home").unlink()
     assert place_of(tmp_path / "a", outside) == again
-    assert (again / "home").read_text() == str(tmp_path / "a")
+    assert (again / "home").read_text().startswith(f"{tmp_path / 'a'}\n")
+
+
+def test_a_directory_whose_home_is_to_be_seen_elsewhere_is_let_alone(
+    tmp_path: Path, outside: Path
+) -> None:
+    """As that of a laboratory in a container that shares the folder, or on the host."""
+    place = place_of(tmp_path / "a", outside)
+    forget(tmp_path / "a")
+    (place / "home").write_text(f"{tmp_path / 'a'}\nmnt:[1]")
+    place_of(tmp_path / "b", outside)
+    assert place.exists()
+
+
+def test_a_link_in_the_place_of_what_says_whose_it_is_is_not_written_through(
+    tmp_path: Path, outside: Path
+) -> None:
+    place, target = place_of(tmp_path / "a", outside), tmp_path / "target"
+    target.write_text("mine")
+    (place / "home").unlink()
+    (place / "home").symlink_to(target)
+    assert place_of(tmp_path / "a", outside) == place
+    assert target.read_text() == "mine"
+    assert (place / "home").read_text().startswith(f"{tmp_path / 'a'}\n")

@@ -150,6 +150,8 @@ def complaint(load: Load, *args: object) -> str:
         ("clouds:\n  a: b\n c: d\n", "line 3, column 2", "indentation"),
         (f'clouds:\n  a: "\\{SECRET}"', "line 2, column", "a backslash in double quotes"),
         ("clouds: {a: {}}\nclouds: {}", "line 2, column 1", "clouds is there twice, first in line"),
+        ("clouds: {a: &a {regions: *a}}", "line 1, column 26", "stands within itself"),
+        ("clouds: &it [*it]", "line 1, column 14", "stands within itself"),
         (f"clouds:\n  a:\n    password: '{SECRET}\n", "line 4", "expected YAML"),
         (f"clouds:\n\ta: {SECRET}\n", "line 2", "expected YAML"),
         (f"password: {SECRET}\nclouds: !!python/object:os.x {SECRET}", "line 2", "expected YAML"),
