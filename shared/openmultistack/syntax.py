@@ -41,8 +41,8 @@ class OnceLoader(yaml.SafeLoader):
             ComposerError: it is an alias of what it stands in.
         """
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        anchor = getattr(event, "anchor", None)
-        if isinstance(event, yaml.AliasEvent) and anchor in self._open:
+        anchor, is_alias = getattr(event, "anchor", None), self.check_event(yaml.AliasEvent)
+        if is_alias and anchor in self._open:
             raise yaml.composer.ComposerError(None, None, _WITHIN, event.start_mark)
         self._open.append(anchor)
         try:
