@@ -22,7 +22,7 @@ from openmultistack.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
 
 CI = "https://ci.example"
 # Longer than `up` takes to get to the functions, shorter than they may take to end.
-BOOT_S = 12
+BOOT_S = 25
 TAKEN_OVER = "issuers or their keys changed: the gateway takes them over as it runs"
 
 # A variable that no program puts a value in for, in a file that is right otherwise.
