@@ -195,7 +195,9 @@ def sort_marked(
     unproven: Container[str] = (),
     known: Container[str] = (),
 ) -> Marked:
-    """Tell an attempt's server from copies of it: it is the ledger's, else the oldest.
+    """Tell an attempt's server from copies of it: it is the ledger's, else the original.
+
+    That is one whose marks name it; else one that was made as they were signed; else the oldest.
 
     `unproven`: ids of those whose own marks prove nothing; they come after all others. `known`: ids
     of what was a copy before; it stays one.
@@ -227,5 +229,5 @@ def sort_marked(
     return Marked(chosen, tuple(copies))
 
 
-def _age(server: Server) -> tuple[bool, str, str]:
-    return server.status == Status.DELETED, server.created_at, server.id
+def _age(server: Server) -> tuple[bool, int, str, str]:
+    return server.status == Status.DELETED, server.marks_off_ms, server.created_at, server.id

@@ -84,7 +84,7 @@ def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     signing = by(fleet=marks.fleet)
     metadata = metadata_of(marks, signing)
     found = identity_of(metadata, name_of(signing, marks.attempted), signing)
-    assert found == (marks, "new1", None, marks.attempted, "new1")
+    assert found == (marks, "new1", None, marks.attempted, "new1", 1)
     assert len(metadata) - len(marks.labels) <= 4
     assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
     assert identity_of(metadata, "", by(fleet=marks.fleet + "x")) == Identity()
@@ -169,7 +169,7 @@ def test_the_first_key_signs_and_all_verify() -> None:
     before = metadata_of(ONE, by(OLD))
     both = by(NEW, OLD)
     assert identity_of(before, name_of(by(OLD), ONE.attempted), both)[1:] == (
-        "old1", None, ONE.attempted, "old1",
+        "old1", None, ONE.attempted, "old1", 1,
     )  # fmt: skip
     assert identity_of(metadata_of(ONE, both), "", both).signed_by == "new1"
     assert told(before, by(NEW)) is None
@@ -213,7 +213,9 @@ SIGNED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
         ("2023-11-14T21:13:20Z", True),
         ("2023-11-14T21:13:19Z", False),
         ("2020-01-01T00:00:00Z", False),
-        ("2026-01-01T00:00:00.000000", False),
+        ("2026-01-01T00:00:00Z", False),
+        # Whose hour that is nobody knows.
+        ("2026-01-01T00:00:00.000000", True),
         ("", True),
     ],
 )
@@ -225,6 +227,16 @@ def test_marks_that_name_no_server_are_of_one_that_was_made_as_they_were_signed(
     found = identity_of(metadata, "", by(), server_id="s-1", made_at=made_at)
     assert (found.marks == ONE) is proven
     assert (found.claim is not None and found.claim.how == "unverified") is not proven
+
+
+def test_how_far_marks_are_from_their_server_is_told() -> None:
+    def off_ms(server_id: str, made_at: str) -> int:
+        metadata = metadata_of(ONE, by(), server_id, SIGNED_MS)
+        return identity_of(metadata, "", by(), server_id="s-1", made_at=made_at).off_ms
+
+    assert off_ms("s-1", "2020-01-01T00:00:00Z") == 0
+    assert off_ms("", "2023-11-14T22:13:21Z") == 1001
+    assert off_ms("", "2023-11-14T22:13:10Z") == 10_001
 
 
 @pytest.mark.parametrize("made_at", ["2023-11-14T22:13:25Z", "2020-01-01T00:00:00Z", ""])

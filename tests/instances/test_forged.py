@@ -49,7 +49,8 @@ def plant(
     its = identity_of(metadata, name, signed, made_at=more.get("created_at", ""))
     server = Server(
         id=f"planted-{number}", status=Status.ACTIVE, flavor="small", image="i", need=NEED,
-        marks=its.marks, claim=its.claim, named=its.named, created_at=f"9{number:011}",
+        marks=its.marks, claim=its.claim, named=its.named, marks_off_ms=its.off_ms,
+        created_at=f"9{number:011}",
     )  # fmt: skip
     cloud.servers[server.id] = server._replace(**more)
     return server.id
@@ -293,6 +294,26 @@ def test_saved_marks_prove_nothing_when_the_ledger_has_forgotten_their_instance(
     assert listed(house) == []
     assert house.state(A).foreign == NEED
     assert list(house.clouds[A].servers) == [planted]
+
+
+@pytest.mark.parametrize("minutes", [-50, 50])
+@pytest.mark.parametrize("names_it", [True, False])
+def test_with_the_ledger_lost_the_original_is_the_one_that_was_made_as_its_marks_were_signed(
+    house: House, made: Instance, minutes: int, *, names_it: bool
+) -> None:
+    """Not the oldest: somebody may have had a server before."""
+    cloud, now = house.clouds[A], datetime.now(UTC)
+    own = cloud.servers[made.server_id]
+    off_ms = 0 if names_it else 2000
+    cloud.servers[own.id] = own._replace(created_at=now.isoformat(), marks_off_ms=off_ms)
+    other = now + timedelta(minutes=minutes)
+    planted = plant(house, A, metadata(house, made), "x", created_at=other.isoformat())
+    house.redis.flushall()
+    for _ in range(3):
+        house.come_to_rest()
+    assert house.get(made).server_id == made.server_id
+    assert strangers(house, A) == {planted: "copy"}
+    assert house.held()[A] == 1
 
 
 def test_saved_marks_of_an_earlier_attempt_prove_nothing(house: House) -> None:

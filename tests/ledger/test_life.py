@@ -174,6 +174,18 @@ def test_a_server_seen_does_not_bring_an_ended_instance_back(desk: Desk, ended: 
     assert (desk.get(attempt).status, desk.get(attempt).addresses) == (ended, ())
 
 
+def test_another_server_than_the_one_that_was_committed_is_not_observed(desk: Desk) -> None:
+    """A sweep may have read the slot before its server was known."""
+    desk.open(A)
+    attempt = desk.placed(A)
+    desk.ledger.commit(attempt, "its-own")
+    desk.ledger.observe(attempt, server_id="a-copy", status=Status.ACTIVE, addresses=[])
+    its = desk.get(attempt)
+    assert (its.server_id, its.status) == ("its-own", Status.BUILD)
+    (slot,) = desk.ledger.view(A, []).slots
+    assert slot.server_id == "its-own"
+
+
 def test_what_holds_no_slot_is_not_observed(desk: Desk) -> None:
     attempt = desk.placed(A)
     desk.end(attempt)

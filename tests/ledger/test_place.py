@@ -246,9 +246,10 @@ def test_the_story_begins_with_where_and_why(desk: Desk) -> None:
 def test_a_usual_record_takes_half_the_memory_as_none_of_its_values_is_long(desk: Desk) -> None:
     desk.open(A)
     attempt = desk.placed(A, owner="team-a", labels={"run": "4711", "os": "debian-12"})
-    desk.ledger.commit(attempt, "b8f0d3a4-5cd4-4d3c-8a5e-0d6f2d0d8c11")
+    server_id = "b8f0d3a4-5cd4-4d3c-8a5e-0d6f2d0d8c11"
+    desk.ledger.commit(attempt, server_id)
     address = Address(address="203.0.113.118", version=4, network="public")
-    desk.ledger.observe(attempt, server_id="b8f0d3a4", status=Status.ACTIVE, addresses=[address])
+    desk.ledger.observe(attempt, server_id=server_id, status=Status.ACTIVE, addresses=[address])
     assert desk.get(attempt).addresses == (address,)
     assert desk.redis.object("encoding", desk.keys.record(attempt.instance_id)) == "listpack"
 

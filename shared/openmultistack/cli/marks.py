@@ -19,7 +19,8 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
     kinds = {
         "unsigned": "as of before marks were signed: a sweep signs what the ledger knows and its"
         " cloud lets it; `oms adopt --unverified` takes what it does not know, if that is ours",
-        "unverified": "no key of ours for this region: `oms adopt --unverified` if they are ours",
+        "unverified": "no key of ours for this region, or signed for another server:"
+        " `oms adopt --unverified` if they are ours",
     }
     for kind, said in kinds.items():
         ids = [it.id for it in survey.servers if it.claim and it.claim.how == kind]

@@ -152,6 +152,7 @@ def server_of(it: Document, signing: Signing) -> Server:
         created_at=it.get("created") or "",
         cloud_status="" if word in OURS_TOO else word,
         signed_by=its.signed_by,
+        marks_off_ms=its.off_ms,
         named_by=its.named_by,
         claim=its.claim,
         named=its.named,

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
@@ -36,7 +36,7 @@ SIGNED = (
 )  # fmt: skip
 # Marks that name no server are signed moments before theirs is made, which has no id yet: those
 # of a server that was made at another time were copied. Clocks differ by less.
-MADE_WITHIN_MS = 3600 * 1000
+MADE_WITHIN_MS = 3600 * 1000 + 1
 # Of a name's signature: 72 bits, as much as base64url has in so many characters.
 NAME_SEAL_CHARS = 12
 # The alphabet of a ULID: no other fleet's name can be read as ours.
@@ -63,6 +63,9 @@ class Identity(NamedTuple):
     # Whose attempt's the name is, if that verifies, and by which key.
     named: Attempted | None = None
     named_by: str = ""
+    # How far the time at which the marks were signed is from when the server was made; 0: they
+    # name the server.
+    off_ms: int = 0
 
 
 # ---------------------------------------------------------------- names
@@ -207,21 +210,23 @@ def identity_of(
     its, by = _named(name, signing)
     claim = claim_of(metadata, signing.fleet)
     proven = claim and claim.seal and verifies(claim, signing, signing.place)
-    if claim and proven and _is_for(claim, server_id, made_at):
-        return Identity(claim.marks, claim.key_id, None, its, by)
+    off_ms = _off_ms(claim, server_id, made_at) if claim and proven else LAST_MS
+    if claim and off_ms <= MADE_WITHIN_MS:
+        return Identity(claim.marks, claim.key_id, None, its, by, off_ms)
     return Identity(claim=claim, named=its, named_by=by)
 
 
-def _is_for(claim: Claim, server_id: str, made_at: str) -> bool:
-    """Whether marks were signed for this very server: by its id, or as it was about to be made."""
+def _off_ms(claim: Claim, server_id: str, made_at: str) -> int:
+    """Return how far marks are from being signed for this very server; 0: they name it."""
     if claim.signed_for:
-        return claim.signed_for == server_id
+        return 0 if claim.signed_for == server_id else LAST_MS
     try:
         made = datetime.fromisoformat(made_at)
     except (ValueError, TypeError):
-        return True  # Nova always says when
-    made = made if made.tzinfo else made.replace(tzinfo=UTC)
-    return abs(made.timestamp() * 1000 - claim.signed_at_ms) <= MADE_WITHIN_MS
+        return 1  # Nova always says when
+    if made.tzinfo is None:
+        return 1  # whose hour that is nobody knows
+    return 1 + abs(int(made.timestamp() * 1000) - claim.signed_at_ms)
 
 
 def claim_of(metadata: Mapping[str, str], fleet: str) -> Claim | None:

@@ -88,6 +88,9 @@ class Server(NamedTuple):
     # Whose attempt's its name is, if that verifies, and by which key.
     named: Attempted | None = None
     named_by: str = ""
+    # How long before or after it was made its marks were signed (ms); 0: they name its id. Of
+    # several with the same marks it is the nearest's: the others' were copied.
+    marks_off_ms: int = 0
 
     def tells_of(self, attempted: Attempted) -> bool:
         """Whether its marks are of an attempt: signed, or as they were before that."""

@@ -18,7 +18,9 @@ local function observe(it, record, events)
   end
 
   local held = cjson.decode(value)
-  local is_found = held.server_id ~= it.server_id
+  -- Who asks saw the slot before another server was committed.
+  if held.server_id and held.server_id ~= it.server_id then return 1 end
+  local is_found = not held.server_id
   if is_found then
     held.server_id, held.lease_until_ms, held.since_ms = it.server_id, nil, now
     say('adopted', 'server ' .. it.server_id .. ' was found in the cloud')
