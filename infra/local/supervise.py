@@ -16,7 +16,7 @@ import processes
 import reload
 from layout import ROOT, Stack, StackError
 from ports import HOST, STACK_MARK
-from watchers import BIN, NAME_MARK, circus_configuration, upstreams, watched
+from watchers import BIN, CIRCUSD, NAME_MARK, circus_configuration, upstreams, watched
 
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.errors import ConfigurationError
@@ -29,7 +29,6 @@ import gate
 from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
-CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
 TAKEN_OVER_WITHIN_S = 60
 # Under what `up` notes which gate it left, beside what processes have read.
 GATE = "gate"

@@ -25,6 +25,7 @@ SWEEPING_S = 30
 # their supervisor was killed.
 NAME_MARK = "OMS_LOCAL_NAME"
 BIN = ROOT / ".venv" / "bin"
+CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
 # Requests that one process works on at once: they wait for clouds nearly all the time. As in
 # stack.yml; functions-framework's own default is four a core.
 THREADS = "64"
@@ -168,8 +169,7 @@ def circus_configuration(stack: Stack) -> str:
         }
     text = io.StringIO()
     # A supervisor of other code is another one.
-    supervisor = ROOT / "infra" / "local" / "circusd.py"
-    text.write(f"# {hashlib.sha256(supervisor.read_bytes()).hexdigest()}\n")
+    text.write(f"# {hashlib.sha256(CIRCUSD.read_bytes()).hexdigest()}\n")
     ini.write(text)
     return text.getvalue()
 

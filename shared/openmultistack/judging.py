@@ -217,7 +217,9 @@ def sort_marked(
     its_own |= {it[:2]: it.server_id for it in slots if it.server_id}
     chosen: dict[tuple[str, int], Server] = {}
     copies = []
-    for it in sorted(servers, key=lambda it: (it.id in unproven, *_age(it))):
+    for it in sorted(
+        servers, key=lambda it: (it.id in unproven, it.status == Status.DELETED, *it.originality)
+    ):
         if it.marks is None:
             continue
         key = it.marks.attempted
@@ -227,7 +229,3 @@ def sort_marked(
         else:
             chosen[key] = it
     return Marked(chosen, tuple(copies))
-
-
-def _age(server: Server) -> tuple[bool, int, str, str]:
-    return server.status == Status.DELETED, server.marks_off_ms, server.created_at, server.id

@@ -172,7 +172,7 @@ class FakeCloud:
             its = [
                 it for it in map(self._shown, self.servers.values()) if it.tells_of(marks.attempted)
             ]
-            return min(its, key=lambda it: (it.marks is None, it.created_at), default=None)
+            return min(its, key=lambda it: (it.marks is None, *it.originality), default=None)
 
     def active(self) -> Sequence[Server]:
         """Return the servers that are ACTIVE."""

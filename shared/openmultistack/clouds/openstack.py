@@ -379,7 +379,7 @@ class OpenStackCloud:
         attempted = marks.attempted
         found = self._listed(name=pattern_of(self._fleet, attempted))
         its = [it for it in found if it.tells_of(attempted)]
-        return min(its, key=_originality, default=None)
+        return min(its, key=lambda it: (it.marks is None, *it.originality), default=None)
 
     def active(self) -> Sequence[Server]:
         """Return the project's servers that the cloud shows ACTIVE."""
@@ -484,11 +484,6 @@ class OpenStackCloud:
     def proves(self, claim: Claim, place: str) -> bool:
         """Whether a claim is signed for another place."""
         return verifies(claim, Signing(self._keys(), self._fleet, place), place)
-
-
-def _originality(it: Server) -> tuple[bool, int, str, str]:
-    """Return what sorts servers of the same marks: those of a copy come later."""
-    return it.marks is None, it.marks_off_ms, it.created_at, it.id
 
 
 @contextmanager

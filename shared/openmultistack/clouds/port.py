@@ -92,6 +92,11 @@ class Server(NamedTuple):
     # several with the same marks it is the nearest's: the others' were copied.
     marks_off_ms: int = 0
 
+    @property
+    def originality(self) -> tuple[int, str, str]:
+        """What sorts servers with the same marks: the original comes before its copies."""
+        return self.marks_off_ms, self.created_at, self.id
+
     def tells_of(self, attempted: Attempted) -> bool:
         """Whether its marks are of an attempt: signed, or as they were before that."""
         unsigned = self.claim.marks if self.claim and self.claim.how == "unsigned" else None
