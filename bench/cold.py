@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import stage
 import yaml
 
-from openmultistack.keyring import make_keyring
-from openmultistack.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.clouds.keyring import make_keyring
 
 HERE = Path(__file__).parent
 FUNCTIONS = HERE.parent / "functions"

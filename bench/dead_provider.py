@@ -22,20 +22,20 @@ import yaml
 from redis import Redis
 from report import Report, Table, Target, parser, publish
 
-from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import CONNECT_TIMEOUT_S, OpenStackClouds
-from openmultistack.commands import CreateInstances
-from openmultistack.creating import Creating
-from openmultistack.fleet import load_fleet
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Principal
+from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
-from openmultistack.models import Principal
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
-from openmultistack.waiting import WaitingRoom
+from openmultistack.provision.arriving import Arriving
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases.create import Creating
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.reap import Reaping
+from openmultistack.usecases.waiting_room import WaitingRoom
 
 LEASE_MS = 60_000
 COMMAND = CreateInstances(image="debian-12", size="m1.tiny")

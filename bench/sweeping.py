@@ -25,18 +25,18 @@ from redis import Connection, ConnectionPool, Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
-from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.fleet import load_fleet
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
+from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import CONNECTIONS_MAX
-from openmultistack.reaper import SWEEPS_SIDE_BY_SIDE, Reaping
-from openmultistack.serving import Serving
-from openmultistack.sweep import GONE_POLL_S
+from openmultistack.provision.arriving import Arriving
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE, Reaping
+from openmultistack.usecases.sweep import GONE_POLL_S
 
 A_PROVIDER = 10
 LATENCY_MS, LEASE_MS = 150, 60_000

@@ -10,9 +10,8 @@ from ulid import ULID
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
-from openmultistack.commands import CreateInstances
-from openmultistack.ledger import Ledger, Wish
-from openmultistack.models import (
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import (
     Catalogue,
     Flavor,
     Image,
@@ -20,6 +19,7 @@ from openmultistack.models import (
     Offer,
     Resources,
 )
+from openmultistack.ledger import Ledger, Wish
 
 INSTANCES = 20
 DAY_S = 86_400

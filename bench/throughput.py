@@ -21,10 +21,10 @@ from load import Load, load
 from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 
-from openmultistack.keyring import make_keyring
+from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.clouds.keyring import make_keyring
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.ledger import Ledger
-from openmultistack.models import Catalogue, Flavor, Image, Network, Resources
-from openmultistack.principal import SCOPES, issue_token, make_signing_key
 
 DOORS = Path(__file__).parent / "doors"
 # Regions, and the numbers of processes.

@@ -1,5 +1,5 @@
 """POST /v1/instances."""
 
-from openmultistack import app
+from openmultistack.wiring import app
 
 handle = app.create()

@@ -1,5 +1,5 @@
 """GET: instances, their events, regions, health and metrics."""
 
-from openmultistack import app
+from openmultistack.wiring import app
 
 handle = app.list_()

@@ -1,5 +1,5 @@
 """POST /v1/reap."""
 
-from openmultistack import app
+from openmultistack.wiring import app
 
 handle = app.reap()

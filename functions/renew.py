@@ -1,5 +1,5 @@
 """PATCH /v1/instances/{id}."""
 
-from openmultistack import app
+from openmultistack.wiring import app
 
 handle = app.renew()

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ulid import ULID
 
-from openmultistack import app
 from openmultistack.clouds import Server, ServerOrder
+from openmultistack.wiring import app
 
 
 class InstantCloud:

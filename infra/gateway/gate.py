@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt_rules
 
-from openmultistack.principal import Issuer
+from openmultistack.auth.principal import Issuer
 
 Json = dict[str, Any]
 

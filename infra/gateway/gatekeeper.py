@@ -2,8 +2,8 @@
 
     python gatekeeper.py --issuers FILE --gate FILE
 
-By the rules that the functions follow, with their code (openmultistack.believed): what is taken out
-or added is in force at the gateway within seconds; a bad file changes nothing, and the log says so;
+By the rules that the functions follow, with their code (openmultistack.auth.believed): what is
+taken out or added is in force at the gateway within seconds; a bad file changes nothing, and the log says so;
 one that is gone lets nobody in. Envoy takes the gate over by itself, and goes on with what it has
 while nobody keeps the gate.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import gate
 
-from openmultistack.believed import TELL_EVERY_S, Believed
-from openmultistack.errors import ConfigurationError
+from openmultistack.auth.believed import TELL_EVERY_S, Believed
+from openmultistack.domain.errors import ConfigurationError
 from openmultistack.logs import tell
 
 # The issuers' files are looked at less often, as the functions do.

@@ -24,8 +24,8 @@ import gate
 import listener
 import routes
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.principal import load_issuers
+from openmultistack.auth.principal import load_issuers
+from openmultistack.domain.errors import ConfigurationError
 
 Json = dict[str, Any]
 Address = clusters.Address

@@ -11,8 +11,8 @@ import httpx
 from bearer import Bearer
 from layout import Stack, StackError
 
-from openmultistack.fleet import load_fleet
-from openmultistack.principal import SCOPES
+from openmultistack.auth.principal import SCOPES
+from openmultistack.fleet.config import load_fleet
 
 SWEPT_WITHIN_S = 180
 TOKEN_TTL_S = 300

@@ -7,8 +7,8 @@ stays in a file beside the keys: the next one may never come so far as to see th
 import homes
 from layout import Stack
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.fleet import load_fleet
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.fleet.config import load_fleet
 
 _SAYS = "# FLEET and region or place where servers may carry signatures of marks.keys\n"
 

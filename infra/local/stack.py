@@ -33,15 +33,15 @@ from layout import (
 from supervise import LAB, bring_about, refuse_bad_files, refuse_taken_ports
 from watchers import watched
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.keyring import make_keyring
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.clouds.keyring import make_keyring
+from openmultistack.domain.errors import ConfigurationError
 
 TOKEN_TTL_S = 7 * 24 * 3600
 LOG_MAX_BYTES = 20_000_000

@@ -18,11 +18,11 @@ from layout import ROOT, Stack, StackError
 from ports import HOST, STACK_MARK
 from watchers import BIN, CIRCUSD, NAME_MARK, circus_configuration, upstreams, watched
 
+from openmultistack.auth.principal import load_issuers
 from openmultistack.cli.clouds_entries import faults
-from openmultistack.errors import ConfigurationError
-from openmultistack.fleet import load_fleet
-from openmultistack.keyring import read_keyring
-from openmultistack.principal import load_issuers
+from openmultistack.clouds.keyring import read_keyring
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.fleet.config import load_fleet
 
 sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
 import gate

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from bearer import Bearer
 
-from openmultistack.errors import ConfigurationError
+from openmultistack.domain.errors import ConfigurationError
 
 # Calls under way at once; more would only find every region busy.
 AT_ONCE = 4

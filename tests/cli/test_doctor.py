@@ -9,11 +9,19 @@ import yaml
 from openmultistack.cli import clouds_entries, doctor
 from openmultistack.clouds import Claim, Marks, Server
 from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import Signing, name_of
-from openmultistack.errors import AccountBroken, NoSuchRegion, Unreachable
-from openmultistack.fleet import Fleet, Region
-from openmultistack.keyring import Keyring, MarksKey
-from openmultistack.models import Address, Catalogue, Flavor, Image, Network, Resources, Status
+from openmultistack.domain.errors import AccountBroken, NoSuchRegion, Unreachable
+from openmultistack.domain.models import (
+    Address,
+    Catalogue,
+    Flavor,
+    Image,
+    Network,
+    Resources,
+    Status,
+)
+from openmultistack.fleet.config import Fleet, Region
 
 CATALOGUE = Catalogue(
     flavors=(Flavor(id="1", name="m1.small", vcpus=1, ram_mb=2048, disk_gb=20),),

@@ -6,8 +6,7 @@ import pytest
 import yaml
 from jose import jwt
 
-from openmultistack.errors import Unauthenticated
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
@@ -16,6 +15,7 @@ from openmultistack.principal import (
     principal,
     verify,
 )
+from openmultistack.domain.errors import Unauthenticated
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.keyring import Keys
 from openmultistack.clouds.marks import Signing
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.keyring import Keys
-from openmultistack.models import Flavor, Image, Network, Offer
+from openmultistack.domain.models import Flavor, Image, Network, Offer
 
 FLEET = "stub-fleet"
 REGION = "stub/RegionOne"

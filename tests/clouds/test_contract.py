@@ -13,7 +13,7 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     CatalogueStale,
     CloudError,
     RegionFull,
@@ -21,7 +21,7 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
-from openmultistack.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
 
 REGIONS = {
     "alpha/RegionOne": ("alpha", "RegionOne"),

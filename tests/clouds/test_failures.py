@@ -21,7 +21,7 @@ from openmultistack.clouds.failures import (
     translate,
 )
 from openmultistack.clouds.meanings import is_quota
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
@@ -32,7 +32,7 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
-from openmultistack.models import ALL_OF_IT
+from openmultistack.domain.models import ALL_OF_IT
 
 FIELD = "Invalid input for field/attribute"
 HTML = "<html><head><title>503 Service Unavailable</title></head><body>nginx</body></html>"

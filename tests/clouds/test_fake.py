@@ -7,8 +7,8 @@ import pytest
 from openmultistack.clouds import Attempted, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud
 from openmultistack.clouds.marks import Signing, name_of
-from openmultistack.errors import Unreachable
-from openmultistack.models import Catalogue, Resources
+from openmultistack.domain.errors import Unreachable
+from openmultistack.domain.models import Catalogue, Resources
 
 FLEET = "f"
 UNSIGNED = "oms-f-i-" + "0" * 26 + "-1"

@@ -20,7 +20,7 @@ from redis import Redis
 
 from openmultistack.clouds import logins, pauses
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CloudError,
     LedgerUnavailable,

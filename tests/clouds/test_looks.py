@@ -14,7 +14,7 @@ from openmultistack.clouds import Attempted, Marks, ServerOrder
 from openmultistack.clouds import openstack as adapter
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
-from openmultistack.errors import CloudError, InDoubt, RateLimited
+from openmultistack.domain.errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another
 DETAIL, BRIEF = "GET /v2.1/servers/detail", "GET /v2.1/servers"

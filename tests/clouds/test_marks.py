@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from openmultistack.bounds import LABEL_CHARS, OWNER_CHARS
 from openmultistack.clouds import Attempted, Marks
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import (
     LAST_MS,
     Identity,
@@ -23,8 +23,8 @@ from openmultistack.clouds.marks import (
     unsigned_keypair,
     verifies,
 )
-from openmultistack.commands import LABELS_MAX
-from openmultistack.keyring import Keyring, MarksKey
+from openmultistack.domain.bounds import LABEL_CHARS, OWNER_CHARS
+from openmultistack.domain.commands import LABELS_MAX
 
 OLD, NEW, OTHER = (MarksKey(it, it.encode() * 8) for it in ("old1", "new1", "theirs1"))
 FLEET_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", fullmatch=True)

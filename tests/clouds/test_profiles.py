@@ -15,7 +15,7 @@ from openstack.config import vendors
 
 from openmultistack.clouds import connections, profiles
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import CloudError, Unreachable
+from openmultistack.domain.errors import CloudError, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
 WELL_KNOWN = "GET /.well-known/openstack/api"

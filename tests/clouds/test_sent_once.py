@@ -8,7 +8,7 @@ import pytest
 
 from openmultistack.clouds import ServerOrder, connections, documents, openstack
 from openmultistack.clouds.documents import listed
-from openmultistack.errors import CloudError, InDoubt, Unreachable
+from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
 SERVERS, KEYPAIRS = "POST /v2.1/servers", "POST /v2.1/os-keypairs"

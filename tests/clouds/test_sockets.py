@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from openmultistack.bounds import UNLIMITED
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds import openstack as adapter
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
-from openmultistack.errors import (
+from openmultistack.domain.bounds import UNLIMITED
+from openmultistack.domain.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
@@ -28,7 +29,6 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
-from openmultistack.keyring import Keyring, MarksKey
 from openmultistack.logs import ASKING, Asking
 
 Stub = Cloud = Any  # conftest's own; test modules do not import one another

@@ -22,8 +22,8 @@ import redis
 import yaml
 from sockets import folder_of  # of infra/local, to which the tests' own conftest leads
 
+from openmultistack.auth.principal import SCOPES, issue_token
 from openmultistack.ledger import Ledger
-from openmultistack.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent.parent
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from openmultistack.fleet import load_fleet
+from openmultistack.fleet.config import load_fleet
 
 ROOT = Path(__file__).parent.parent.parent
 

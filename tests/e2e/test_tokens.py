@@ -8,7 +8,7 @@ import httpx
 import pytest
 from jose import jwt
 
-from openmultistack.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
+from openmultistack.auth.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
 
 PATHS = [("GET", "/v1/instances"), ("POST", "/v1/instances"), ("POST", "/v1/reap")]
 

@@ -12,7 +12,7 @@ import pytest
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.models import Flavor, Image, Network, Offer
+from openmultistack.domain.models import Flavor, Image, Network, Offer
 
 HERE = Path(__file__).parent
 FLEET = "faulty-fleet"

@@ -11,7 +11,7 @@ import yaml
 
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds import openstack as adapter
-from openmultistack.errors import CloudError, InDoubt, Unreachable
+from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 from openmultistack.fleet.config import load_fleet
 
 Stub = FaultProxy = Rule = Any  # conftest's own; test modules do not import one another

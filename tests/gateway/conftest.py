@@ -24,7 +24,7 @@ import yaml
 from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from processes import listens
 
-from openmultistack.principal import issue_token, load_issuers, make_signing_key
+from openmultistack.auth.principal import issue_token, load_issuers, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

@@ -11,9 +11,9 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.principal import load_issuers
-from openmultistack.strict import encode_base64url
+from openmultistack.auth.principal import load_issuers
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.domain.strict import encode_base64url
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ("create", "destroy", "list", "reap", "renew")

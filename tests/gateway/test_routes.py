@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from openmultistack import endpoints
+from openmultistack.api import endpoints
 
 ROUTES = [
     ("POST", "/v1/instances", "create"),

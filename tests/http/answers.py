@@ -4,7 +4,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from openmultistack import openapi
+from openmultistack.api import openapi
 
 DOCUMENT = openapi.document()
 

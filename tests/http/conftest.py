@@ -25,10 +25,10 @@ from jose import jwt
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.commands import CreateInstances
-from openmultistack.keyring import make_keyring
-from openmultistack.ledger import Attempt, Ledger, Wish
-from openmultistack.models import (
+from openmultistack.auth.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
+from openmultistack.clouds.keyring import make_keyring
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import (
     Address,
     Catalogue,
     Flavor,
@@ -38,7 +38,7 @@ from openmultistack.models import (
     Resources,
     Status,
 )
-from openmultistack.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
+from openmultistack.ledger import Attempt, Ledger, Wish
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

@@ -55,7 +55,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def imported(zygote: Callable[..., Any]) -> Any:
     """Starts what has the library imported already, and nothing opened."""
-    return zygote("openmultistack.app")
+    return zygote("openmultistack.wiring.app")
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_bad_configuration_is_refused_at_start_naming_file_key_and_expectation(
         ("OMS_LEASE_S", "long", "seconds"),
         ("OMS_FLEET", "a fleet", "letters"),
         ("OS_CLIENT_CONFIG_FILE", None, "expected a path"),
-        ("OMS_MARKS_KEYS_FILE", None, "python -m openmultistack.keyring FILE"),
+        ("OMS_MARKS_KEYS_FILE", None, "python -m openmultistack.clouds.keyring FILE"),
     ],
 )
 def test_a_bad_variable_is_refused_at_start(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from openmultistack import endpoints, openapi
+from openmultistack.api import endpoints, openapi
 
 Door = Books = Any  # conftest's own; test modules do not import one another
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jose import jwt
 
-from openmultistack.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
 
 House = Door = Way = Books = Any  # conftest's own; test modules do not import one another
 # What SECURITY.md says.

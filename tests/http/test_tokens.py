@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jose import jwk
 
-from openmultistack.principal import SCOPES, make_signing_key
+from openmultistack.auth.principal import SCOPES, make_signing_key
 
 Door = Signer = Books = Any  # conftest's own; test modules do not import one another
 

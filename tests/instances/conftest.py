@@ -11,24 +11,12 @@ import pytest
 from redis import Connection, ConnectionPool, Redis
 from ulid import ULID
 
-from openmultistack import arriving, leaving, sweep
-from openmultistack import attempts as attempts_module
-from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts
 from openmultistack.clouds import Attempted, Server, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud, FakeClouds
 from openmultistack.clouds.marks import Signing, name_of
-from openmultistack.commands import CreateInstances
-from openmultistack.creating import Creating
-from openmultistack.draining import Draining
-from openmultistack.errors import CloudError, InDoubt
-from openmultistack.fleet import Fleet, FleetFile
-from openmultistack.fleet.config import Region
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
-from openmultistack.ledger import Ledger, Slot
-from openmultistack.ledger.keys import Keys
-from openmultistack.models import (
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import CloudError, InDoubt
+from openmultistack.domain.models import (
     Catalogue,
     Flavor,
     Image,
@@ -39,10 +27,22 @@ from openmultistack.models import (
     RegionState,
     Resources,
 )
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
-from openmultistack.vouching import Vouching
-from openmultistack.waiting import WaitingRoom
+from openmultistack.fleet.config import Fleet, FleetFile, Region
+from openmultistack.ledger import Ledger, Slot
+from openmultistack.ledger.keys import Keys
+from openmultistack.provision import arriving, leaving
+from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision.arriving import Arriving
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases import sweep
+from openmultistack.usecases.create import Creating
+from openmultistack.usecases.drain import Draining
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.reap import Reaping
+from openmultistack.usecases.vouch import Vouching
+from openmultistack.usecases.waiting_room import WaitingRoom
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 VCPUS, RAM_MB = 2, 2048

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     CapacityExhausted,
     Invalid,
     NoRegionReady,
@@ -17,10 +17,10 @@ from openmultistack.errors import (
     OwnerQuotaExceeded,
     QueueFull,
 )
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import place_in_queue
-from openmultistack.models import Quota, Status
-from openmultistack.planning import FAILING_REGIONS_MAX
+from openmultistack.domain.models import Quota, Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.provision.planning import FAILING_REGIONS_MAX
+from openmultistack.usecases.instances import place_in_queue
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.models import Instance, Status
+from openmultistack.domain.models import Instance, Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack import arriving as arriving_module
-from openmultistack import reaper as reaper_module
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CapacityExhausted,
     Invalid,
@@ -18,9 +16,11 @@ from openmultistack.errors import (
     ProviderRemoved,
     RateLimited,
 )
-from openmultistack.leaving import Leaver
+from openmultistack.domain.models import Instance, Status
 from openmultistack.ledger import Attempt
-from openmultistack.models import Instance, Status
+from openmultistack.provision import arriving as arriving_module
+from openmultistack.provision.leaving import Leaver
+from openmultistack.usecases import reap as reaper_module
 
 House = Sky = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

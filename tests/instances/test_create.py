@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack import arriving
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CapacityExhausted,
     CatalogueStale,
@@ -20,9 +19,10 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
-from openmultistack.fleet import FleetFile
-from openmultistack.models import Flavor, Resources, Status
-from openmultistack.planning import FAILING_REGIONS_MAX
+from openmultistack.domain.models import Flavor, Resources, Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.provision import arriving
+from openmultistack.provision.planning import FAILING_REGIONS_MAX
 
 House = Any  # conftest's own; test modules do not import one another
 UNSUITED_KEY = Unsuitable("400: Keypair data is invalid", about=("key",))

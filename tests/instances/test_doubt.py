@@ -4,9 +4,15 @@ from typing import Any
 
 import pytest
 
-from openmultistack import attempts as attempts_module
-from openmultistack.errors import AccountBroken, InDoubt, NoRegionWorked, RateLimited, Unreachable
-from openmultistack.models import Status
+from openmultistack.domain.errors import (
+    AccountBroken,
+    InDoubt,
+    NoRegionWorked,
+    RateLimited,
+    Unreachable,
+)
+from openmultistack.domain.models import Status
+from openmultistack.provision import attempts as attempts_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

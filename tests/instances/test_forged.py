@@ -14,12 +14,12 @@ from ulid import ULID
 
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import Signing, identity_of, metadata_of, name_of
-from openmultistack.errors import InDoubt, Invalid, NotFound
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import list_instances
-from openmultistack.keyring import Keyring, MarksKey
-from openmultistack.models import Address, Instance, Resources, Status
+from openmultistack.domain.errors import InDoubt, Invalid, NotFound
+from openmultistack.domain.models import Address, Instance, Resources, Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.usecases.instances import list_instances
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack import creating as creating_module
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     CatalogueStale,
     IdempotencyConflict,
     InDoubt,
@@ -18,7 +17,8 @@ from openmultistack.errors import (
     RegionFull,
     Unreachable,
 )
-from openmultistack.models import Status
+from openmultistack.domain.models import Status
+from openmultistack.usecases import create as creating_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

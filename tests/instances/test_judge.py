@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, Server
-from openmultistack.judging import has_taken_over, judge, sort_marked
+from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.ledger import Slot
-from openmultistack.models import Address, Instance, Resources, Status
+from openmultistack.usecases.judging import has_taken_over, judge, sort_marked
 
 HERE, THERE = "alpha/One", "beta/One"
 NOW, EXPIRES = 1_000_000, 2_000_000

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack import leaving as leaving_module
-from openmultistack.errors import InDoubt, RateLimited, Unreachable
-from openmultistack.models import Status
+from openmultistack.domain.errors import InDoubt, RateLimited, Unreachable
+from openmultistack.domain.models import Status
+from openmultistack.provision import leaving as leaving_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

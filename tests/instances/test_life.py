@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from openmultistack import instances
-from openmultistack.errors import Invalid, NotFound, Unreachable
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import list_instances, owned, renew, story
-from openmultistack.models import Status
+from openmultistack.domain.errors import Invalid, NotFound, Unreachable
+from openmultistack.domain.models import Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.usecases import instances
+from openmultistack.usecases.instances import list_instances, owned, renew, story
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CloudError,
     InDoubt,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import Unreachable
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import renew
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.domain.errors import Unreachable
+from openmultistack.domain.models import Instance, Resources, Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.usecases.instances import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -21,16 +21,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openmultistack import creating
 from openmultistack.clouds import Attempted, Server
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     CapacityExhausted,
     NoRegionReady,
     NoRegionWorked,
     QueueFull,
     Unreachable,
 )
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.domain.models import Instance, Resources, Status
+from openmultistack.usecases import create as creating
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

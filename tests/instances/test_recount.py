@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import OwnerQuotaExceeded
-from openmultistack.fleet import FleetFile
-from openmultistack.models import Resources
+from openmultistack.domain.errors import OwnerQuotaExceeded
+from openmultistack.domain.models import Resources
+from openmultistack.fleet.config import FleetFile
 
 House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

@@ -13,9 +13,9 @@ from ulid import ULID
 
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import Invalid, NoRegionReady
-from openmultistack.fleet import FleetFile
-from openmultistack.models import Resources
+from openmultistack.domain.errors import Invalid, NoRegionReady
+from openmultistack.domain.models import Resources
+from openmultistack.fleet.config import FleetFile
 
 House = Any  # conftest's own; test modules do not import one another
 ONE, TWO = "p1/RegionOne", "p1/RegionTwo"

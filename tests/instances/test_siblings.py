@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack import attempts as attempts_module
-from openmultistack.attempts import SIDE_BY_SIDE
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CapacityExhausted,
     CatalogueStale,
@@ -18,6 +16,8 @@ from openmultistack.errors import (
     RegionFull,
     Unreachable,
 )
+from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision.attempts import SIDE_BY_SIDE
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
@@ -19,7 +19,7 @@ from openmultistack.errors import (
     RegionFull,
     Unreachable,
 )
-from openmultistack.models import Resources, Status
+from openmultistack.domain.models import Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from openmultistack import reaper as reaper_module
-from openmultistack import sweep as sweep_module
 from openmultistack.clouds import Marks, ServerOrder
-from openmultistack.commands import CreateInstances
-from openmultistack.errors import InDoubt, RegionFull, Unreachable
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import renew
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import InDoubt, RegionFull, Unreachable
+from openmultistack.domain.models import Instance, Offer, Resources, Status
+from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish
-from openmultistack.models import Instance, Offer, Resources, Status
+from openmultistack.usecases import reap as reaper_module
+from openmultistack.usecases import sweep as sweep_module
+from openmultistack.usecases.instances import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

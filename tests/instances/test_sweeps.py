@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from openmultistack.errors import AccountBroken, InDoubt, Unreachable
-from openmultistack.models import Status
+from openmultistack.domain.errors import AccountBroken, InDoubt, Unreachable
+from openmultistack.domain.models import Status
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -15,9 +15,9 @@ from openmultistack.clouds import Attempted, pauses
 from openmultistack.clouds import logins as logins_module
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.errors import AccountBroken
+from openmultistack.domain.errors import AccountBroken
+from openmultistack.domain.models import Status
 from openmultistack.ledger import Ledger
-from openmultistack.models import Status
 
 if TYPE_CHECKING:
     from redis import Redis

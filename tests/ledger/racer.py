@@ -13,9 +13,9 @@ from multiprocessing import get_context
 
 from redis import Redis
 
-from openmultistack.commands import CreateInstances
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Flavor, Image, Network, Offer, Status
 from openmultistack.ledger import Attempt, Ledger, Served, Waiting, Wish
-from openmultistack.models import Flavor, Image, Network, Offer, Status
 
 START_WITHIN_S = 60.0
 WAITING = Waiting(priority=1, max_queued=20, wait_ms=60_000, max_of_owner=20)

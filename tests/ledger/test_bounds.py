@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.domain.models import Instance, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Resources, Status
 from openmultistack.ledger import Attempt, Ledger
-from openmultistack.models import Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

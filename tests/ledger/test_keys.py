@@ -13,10 +13,10 @@ from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from openmultistack.errors import LedgerUnavailable
+from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.models import Catalogue, Instance, Place, Quota, Resources, Status
+from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Bound, Key, Waiting
-from openmultistack.models import Catalogue, Instance, Place, Quota, Resources, Status
-from openmultistack.tokens import KnownToken
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"

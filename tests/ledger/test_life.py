@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Address, Status
 from openmultistack.ledger import Attempt, Seen
-from openmultistack.models import Address, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

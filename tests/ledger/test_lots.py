@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Status
 from openmultistack.ledger import Attempt, Gone, Seen
 from openmultistack.ledger.acts import AT_ONCE
-from openmultistack.models import Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

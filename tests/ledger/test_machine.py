@@ -14,8 +14,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.ledger import Attempt
-from openmultistack.models import Instance, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 REGIONS = ("alpha/One", "alpha/Two", "beta/One")

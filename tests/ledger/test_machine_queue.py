@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openmultistack.domain.models import Instance, Quota, Resources, Status
 from openmultistack.ledger import Admitted, Attempt, Key, Queued, Served, Waiting
 from openmultistack.ledger.queue import Head, head_of, in_line
-from openmultistack.models import Instance, Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 Need = tuple[int, int]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Status
 from openmultistack.ledger import Attempt
-from openmultistack.models import Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -10,10 +10,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from openmultistack.commands import CreateInstances
-from openmultistack.errors import LedgerUnavailable
-from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Stranger, Wish
-from openmultistack.models import (
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.models import (
     Catalogue,
     Flavor,
     Image,
@@ -24,7 +23,8 @@ from openmultistack.models import (
     Resources,
     Status,
 )
-from openmultistack.tokens import KnownToken
+from openmultistack.domain.tokens import KnownToken
+from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Stranger, Wish
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

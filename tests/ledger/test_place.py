@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.commands import CreateInstances
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Address, Resources, Status
 from openmultistack.ledger import Admitted, Attempt
-from openmultistack.models import Address, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

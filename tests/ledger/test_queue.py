@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Quota, Resources, Status
 from openmultistack.ledger import Attempt, Served, Waiting
-from openmultistack.models import Quota, Resources, Status
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.models import Resources
+from openmultistack.domain.models import Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.models import Catalogue, Flavor, Resources
+from openmultistack.domain.models import Catalogue, Flavor, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openmultistack.domain.models import Offer, Resources
 from openmultistack.ledger.shares import BY_CHANCE, SHORT
-from openmultistack.models import Offer, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
 MANY = [f"p{it % 3}/R{it:02}" for it in range(2 * (SHORT + BY_CHANCE))]

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.models import Catalogue, Flavor, Resources
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.stocking import KINDS_KEPT
-from openmultistack.models import Catalogue, Flavor, Resources
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"

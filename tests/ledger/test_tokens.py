@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.tokens import KnownToken, token_id
 from openmultistack.ledger import tokens as module
-from openmultistack.tokens import KnownToken, token_id
 
 Desk = Any  # conftest's own; test modules do not import one another
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.auth.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent.parent
 STACK = ROOT / "infra" / "local" / "stack.py"

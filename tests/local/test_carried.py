@@ -11,8 +11,8 @@ import pytest
 import yaml
 from layout import Stack, stack_at
 
+from openmultistack.domain.models import Instance, Place, Resources, Status
 from openmultistack.ledger import Ledger
-from openmultistack.models import Instance, Place, Resources, Status
 
 ONE, TWO = "p1/RegionOne", "p1/RegionTwo"
 AT = {ONE: Place("cloud", "one"), TWO: Place("cloud", "two")}

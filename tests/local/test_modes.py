@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.auth.principal import SCOPES, issue_token
 
 
 def open_to_others(home: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from jose import jwt
 from layout import stack_at
 from ports import HOST
 
-from openmultistack.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
+from openmultistack.auth.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
 
 CI = "https://ci.example"
 # Longer than `up` takes to get to the functions, shorter than they may take to end.

@@ -11,10 +11,10 @@ import pytest
 from jose import jwt
 from structlog.testing import capture_logs
 
-from openmultistack import believed
-from openmultistack.believed import Believed
-from openmultistack.errors import ConfigurationError, Unauthenticated
-from openmultistack.principal import Callers, issue_token, make_signing_key
+from openmultistack.auth import believed
+from openmultistack.auth.believed import Believed
+from openmultistack.auth.principal import Callers, issue_token, make_signing_key
+from openmultistack.domain.errors import ConfigurationError, Unauthenticated
 
 OWN, CI = "urn:own", "https://ci.example"
 

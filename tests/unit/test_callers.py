@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack import principal
-from openmultistack.errors import Unauthenticated
-from openmultistack.principal import (
+from openmultistack.auth import principal
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     Callers,
@@ -15,6 +14,7 @@ from openmultistack.principal import (
     issue_token,
     make_signing_key,
 )
+from openmultistack.domain.errors import Unauthenticated
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from openmultistack.commands import CreateInstances
-from openmultistack.errors import Invalid
-from openmultistack.fleet import Fleet, FleetFile, Region
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import Invalid
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network
+from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger.shares import Numbers, Shares
-from openmultistack.models import Catalogue, Flavor, Image, Network
-from openmultistack.planning import Candidates
+from openmultistack.provision.planning import Candidates
 
 if TYPE_CHECKING:
     from openmultistack.ledger import Ledger

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.commands import CreateInstances, RenewInstance
-from openmultistack.errors import FAULTS_SHOWN, Invalid, Malformed
-from openmultistack.http import parse
+from openmultistack.api.door import parse
+from openmultistack.domain.commands import CreateInstances, RenewInstance
+from openmultistack.domain.errors import FAULTS_SHOWN, Invalid, Malformed
 
 GOOD = {"image": "debian-12", "size": "small"}
 SIZE = "expected the name of a size, or a mapping with vcpus, ram_mb, disk_gb"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from openmultistack import errors
-from openmultistack.errors import (
+from openmultistack.domain import errors
+from openmultistack.domain.errors import (
     CapacityExhausted,
     CloudError,
     ConfigurationError,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openmultistack.commands import SizeWanted
-from openmultistack.errors import ConfigurationError
-from openmultistack.fleet import Fleet, OwnerRule, load_fleet, load_fleet_file
-from openmultistack.models import Quota
+from openmultistack.domain.commands import SizeWanted
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.domain.models import Quota
+from openmultistack.fleet.config import Fleet, OwnerRule, load_fleet, load_fleet_file
 
 SECRET = "hunter2-very-secret"
 AUTH = {"auth": {"auth_url": "http://127.0.0.1:5000", "username": "u", "password": SECRET}}

@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwk
 
-from openmultistack.errors import ConfigurationError, Unauthenticated
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     Issuer,
@@ -22,6 +21,7 @@ from openmultistack.principal import (
     make_signing_key,
     verify,
 )
+from openmultistack.domain.errors import ConfigurationError, Unauthenticated
 
 OWN: dict[str, Any] = {
     "issuer": LOCAL_ISSUER,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack import keyring
-from openmultistack.errors import ConfigurationError
-from openmultistack.keyring import Keyring, KeyringFile, make_keyring, read_keyring
+from openmultistack.clouds import keyring
+from openmultistack.clouds.keyring import Keyring, KeyringFile, make_keyring, read_keyring
+from openmultistack.domain.errors import ConfigurationError
 
 ONE, TWO = "A" * 43, "B" * 42 + "A"
 
@@ -65,8 +65,8 @@ def test_of_those_who_make_it_at_once_all_have_the_same(tmp_path: Path) -> None:
 
 def test_the_command_that_the_refusal_names_makes_one(tmp_path: Path) -> None:
     path = tmp_path / "marks.keys"
-    assert "python -m openmultistack.keyring FILE" in keyring.NO_KEYS
-    command = [sys.executable, "-m", "openmultistack.keyring", str(path)]
+    assert "python -m openmultistack.clouds.keyring FILE" in keyring.NO_KEYS
+    command = [sys.executable, "-m", "openmultistack.clouds.keyring", str(path)]
     subprocess.run(command, check=True)
     assert read_keyring(path).signer
 

@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.keys import read_keys
-from openmultistack.strict import DEPTH_MAX, encode_base64url, read_json
+from openmultistack.auth.keys import read_keys
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.domain.strict import DEPTH_MAX, encode_base64url, read_json
 
 Key = dict[str, Any]
 ES, RS = ("ES256",), ("RS256",)

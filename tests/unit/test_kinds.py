@@ -7,9 +7,9 @@ import pytest
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, metadata_of
-from openmultistack.commands import CreateInstances
-from openmultistack.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
-from openmultistack.models import ALL_OF_IT, Flavor, Image, Network, Offer
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
+from openmultistack.domain.models import ALL_OF_IT, Flavor, Image, Network, Offer
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hQ"

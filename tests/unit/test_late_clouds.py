@@ -2,7 +2,7 @@
 
 from openmultistack.clouds import LateClouds
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
-from openmultistack.models import Catalogue, Resources
+from openmultistack.domain.models import Catalogue, Resources
 
 
 def test_they_are_opened_once_and_not_before_a_region_is_asked_for():

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import ValidationError
 
-from openmultistack.bounds import LABEL_CHARS
-from openmultistack.commands import (
+from openmultistack.domain.bounds import LABEL_CHARS
+from openmultistack.domain.commands import (
     INSTANCES_MAX,
     LABELS_MAX,
     USER_DATA_MAX_BASE64_CHARS,
@@ -19,7 +19,7 @@ from openmultistack.commands import (
     RenewInstance,
     SizeWanted,
 )
-from openmultistack.models import (
+from openmultistack.domain.models import (
     Address,
     Instance,
     Quota,

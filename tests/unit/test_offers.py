@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from openmultistack.commands import SizeWanted
-from openmultistack.errors import Invalid, NoRegionReady
-from openmultistack.fleet import Fleet, Offers, Region, nearest, offers, regions_matching
-from openmultistack.fleet.config import FleetFile, RegionRule
-from openmultistack.models import Catalogue, Flavor, Image, Network, Offer
+from openmultistack.domain.commands import SizeWanted
+from openmultistack.domain.errors import Invalid, NoRegionReady
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Offer
+from openmultistack.fleet.config import Fleet, FleetFile, Region, RegionRule
+from openmultistack.fleet.offers import Offers, nearest, offers, regions_matching
 
 NAMES = ("alpha/One", "alpha/Two", "beta/One")
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from openmultistack.models import Flavor, Image, Network, Offer
-from openmultistack.placement import STRATEGIES, Ranked, by_priority
+from openmultistack.domain.models import Flavor, Image, Network, Offer
+from openmultistack.domain.placement import STRATEGIES, Ranked, by_priority
 
 
 def ranked(region: str, *, priority: int = 0, price: float = 0.0) -> Ranked:

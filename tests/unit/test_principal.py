@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack.bounds import OWNER_CHARS
-from openmultistack.errors import InsufficientScope, Unauthenticated
-from openmultistack.models import Principal, Quota
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
@@ -16,6 +13,9 @@ from openmultistack.principal import (
     demand,
     principal,
 )
+from openmultistack.domain.bounds import OWNER_CHARS
+from openmultistack.domain.errors import InsufficientScope, Unauthenticated
+from openmultistack.domain.models import Principal, Quota
 
 
 def issuer(**more: str) -> Issuer:

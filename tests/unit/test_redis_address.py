@@ -4,9 +4,9 @@ import traceback
 
 import pytest
 
-from openmultistack.errors import ConfigurationError
+from openmultistack.domain.errors import ConfigurationError
 from openmultistack.ledger import connect, read_address
-from openmultistack.reaper import SWEEPS_SIDE_BY_SIDE
+from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE
 
 SECRET = "hunter2"
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from openmultistack import register
-from openmultistack.errors import LedgerUnavailable, Unauthenticated
+from openmultistack.auth import register
+from openmultistack.auth.register import Register
+from openmultistack.domain.errors import LedgerUnavailable, Unauthenticated
+from openmultistack.domain.tokens import KnownToken, token_id
 from openmultistack.ledger.tokens import Revoked
-from openmultistack.register import Register
-from openmultistack.tokens import KnownToken, token_id
 
 if TYPE_CHECKING:
     from openmultistack.ledger import Ledger

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.settings import Settings, load_settings
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.wiring.settings import Settings, load_settings
 
 
 def test_an_empty_environment_has_defaults_and_believes_nobody() -> None:

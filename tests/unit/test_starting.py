@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from openmultistack.starting import UNUSED
+from openmultistack.wiring.lean_imports import UNUSED
 
 LEAN = """
 import gc, importlib, sys
-from openmultistack.starting import lean_imports
+from openmultistack.wiring.lean_imports import lean_imports
 with lean_imports():
     importlib.import_module(sys.argv[2])
     assert not gc.isenabled()

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
 
-from openmultistack.errors import Unauthenticated
-from openmultistack.models import Principal
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
@@ -25,6 +23,8 @@ from openmultistack.principal import (
     principal,
     verify,
 )
+from openmultistack.domain.errors import Unauthenticated
+from openmultistack.domain.models import Principal
 
 
 class Signer:

@@ -278,7 +278,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    from openmultistack.errors import ConfigurationError  # noqa: PLC0415  keeps imports light
+    from openmultistack.domain.errors import ConfigurationError  # noqa: PLC0415  keeps imports light
 
     try:
         return _command()

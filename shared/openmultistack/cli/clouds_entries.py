@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from openmultistack.errors import ConfigurationError
-from openmultistack.files import has_application_credential, read_mapping
+from openmultistack.domain.errors import ConfigurationError
+from openmultistack.fleet.files import has_application_credential, read_mapping
 
 # What the ways to log in take, by keystoneauth's documentation.
 AUTH_KEYS = (

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from rich.text import Text
 
-from openmultistack.bounds import UNLIMITED
 from openmultistack.cli import screen
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.cli.failures import Exit
 from openmultistack.cli.findings import Finding
 from openmultistack.cli.marks import carried, left_keypairs, strangers
 from openmultistack.clouds import Cloud, Survey
-from openmultistack.errors import (
+from openmultistack.clouds.keyring import Keyring, read_keyring
+from openmultistack.domain.bounds import UNLIMITED
+from openmultistack.domain.errors import (
     FAULTS_SHOWN,
     AccountBroken,
     CloudError,
@@ -25,10 +26,9 @@ from openmultistack.errors import (
     NoSuchRegion,
     Unreachable,
 )
-from openmultistack.fleet import Fleet, Region, load_fleet
+from openmultistack.domain.models import Catalogue, Image, Place, is_public, repeating
+from openmultistack.fleet.config import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
-from openmultistack.keyring import Keyring, read_keyring
-from openmultistack.models import Catalogue, Image, Place, is_public, repeating
 
 REGIONS_AT_ONCE = 16
 # Any flavor has room for it: a size is checked by itself.

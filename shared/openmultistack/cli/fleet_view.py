@@ -6,9 +6,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from openmultistack.bounds import UNLIMITED
 from openmultistack.cli import screen
 from openmultistack.cli.screen import coloured, console, text
+from openmultistack.domain.bounds import UNLIMITED
 
 Json = dict[str, Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from openmultistack.cli.findings import Finding
 from openmultistack.clouds import Survey
-from openmultistack.keyring import Keyring
+from openmultistack.clouds.keyring import Keyring
 
 # Of a kind so many servers are named.
 NAMED = 5

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openstack import exceptions
 
-from openmultistack.bounds import UNLIMITED
 from openmultistack.clouds.marks import Signing, identity_of
 from openmultistack.clouds.port import Server
-from openmultistack.errors import BadAnswer
-from openmultistack.models import (
+from openmultistack.domain.bounds import UNLIMITED
+from openmultistack.domain.errors import BadAnswer
+from openmultistack.domain.models import (
     SOFT_DELETED,
     Address,
     Flavor,

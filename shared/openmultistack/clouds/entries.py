@@ -4,7 +4,7 @@ from typing import Any
 
 from openstack.config import OpenStackConfig
 
-from openmultistack.files import has_application_credential
+from openmultistack.fleet.files import has_application_credential
 
 PASSWORD, APPLICATION_CREDENTIAL = "password", "v3applicationcredential"
 

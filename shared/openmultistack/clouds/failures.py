@@ -16,7 +16,7 @@ from openstack import exceptions as sdk
 from urllib3 import exceptions as urllib3
 
 from openmultistack.clouds.meanings import KEYED, meaning_of
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     BadAnswer,
     CloudError,
@@ -25,8 +25,8 @@ from openmultistack.errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.domain.models import ALL_OF_IT
 from openmultistack.logs import masked
-from openmultistack.models import ALL_OF_IT
 
 # With a fault of Nova's in the body these say that nothing was made.
 CERTAIN = (400, 403, 404, 406, 409, 413)

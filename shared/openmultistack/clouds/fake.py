@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import Signing, metadata_of, name_of, named, survey_of
 from openmultistack.clouds.port import (
     Attempted,
@@ -19,7 +20,7 @@ from openmultistack.clouds.port import (
     ServerOrder,
     Survey,
 )
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     CatalogueStale,
     CloudError,
     InDoubt,
@@ -29,8 +30,7 @@ from openmultistack.errors import (
     TooLate,
     Unsuitable,
 )
-from openmultistack.keyring import Keyring, MarksKey
-from openmultistack.models import Address, Catalogue, Place, Resources, Status
+from openmultistack.domain.models import Address, Catalogue, Place, Resources, Status
 
 KEYRING = Keyring([MarksKey("fake", bytes(32))])
 # A server's id is of one region alone, as in real clouds.

@@ -24,7 +24,7 @@ from openmultistack.clouds.connections import HostSession
 from openmultistack.clouds.failures import no_login
 from openmultistack.clouds.pauses import Pauses
 from openmultistack.clouds.sealing import SealedShelf
-from openmultistack.errors import BadAnswer, CloudError
+from openmultistack.domain.errors import BadAnswer, CloudError
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.
 UNUSED_MS = 120_000

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from openmultistack.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
+from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.port import Attempted, Claim, Keypair, Marks, Server, Survey
-from openmultistack.keyring import Keyring, MarksKey
-from openmultistack.models import Resources
-from openmultistack.strict import encode_base64url
+from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
+from openmultistack.domain.models import Resources
+from openmultistack.domain.strict import encode_base64url
 
 VERSION = "1"
 FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"

@@ -7,7 +7,7 @@ The first rule whose words are in a text counts. docs/refusals.md is this table 
 import re
 from typing import NamedTuple
 
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
@@ -16,7 +16,7 @@ from openmultistack.errors import (
     RegionFull,
     Unsuitable,
 )
-from openmultistack.models import ALL_OF_IT, About
+from openmultistack.domain.models import ALL_OF_IT, About
 
 
 class Rule(NamedTuple):

@@ -35,6 +35,7 @@ from openmultistack.clouds.documents import (
 )
 from openmultistack.clouds.entries import Entries
 from openmultistack.clouds.failures import body_of, keypair_refusal, naming, refusal, translate
+from openmultistack.clouds.keyring import Keyring, Keys, no_keys
 from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import (
     Signing,
@@ -60,7 +61,7 @@ from openmultistack.clouds.port import (
 from openmultistack.clouds.profiles import Profiles, remote_profile, settle
 from openmultistack.clouds.sealing import SealedShelf
 from openmultistack.clouds.services import Services
-from openmultistack.errors import (
+from openmultistack.domain.errors import (
     AccountBroken,
     BadAnswer,
     CloudError,
@@ -70,9 +71,8 @@ from openmultistack.errors import (
     PlaceMoved,
     Unreachable,
 )
-from openmultistack.keyring import Keyring, Keys, no_keys
+from openmultistack.domain.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 from openmultistack.logs import ANSWERED, answered
-from openmultistack.models import NO_NETWORK, Catalogue, Flavor, Network, Place, Resources
 
 READ_TIMEOUT_S = 30.0
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from openmultistack.models import Address, Catalogue, Offer, Place, Resources, Status
+from openmultistack.domain.models import Address, Catalogue, Offer, Place, Resources, Status
 
 
 class Attempted(NamedTuple):

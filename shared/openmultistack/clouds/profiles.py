@@ -18,7 +18,7 @@ from openmultistack.clouds.connections import (
     HostSession,
     ImpatientAdapter,
 )
-from openmultistack.errors import BadAnswer, Unreachable
+from openmultistack.domain.errors import BadAnswer, Unreachable
 
 READ_TIMEOUT_S = 10.0
 # A profile that could not be had is not asked for again for so long; a sweep comes more often.

@@ -12,7 +12,7 @@ from functools import cached_property
 from cryptography.fernet import Fernet, InvalidToken
 
 from openmultistack.clouds.port import Shelf
-from openmultistack.errors import LedgerUnavailable
+from openmultistack.domain.errors import LedgerUnavailable
 
 # Of scrypt (RFC 7914): 16 MiB and some 40 ms, once a login and process; and for each guess at a
 # password of somebody who has read the ledger.

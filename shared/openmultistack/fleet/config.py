@@ -13,10 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from openmultistack.commands import Cap, Frozen, OwnerQuota, SizeWanted
-from openmultistack.errors import FAULTS_SHOWN, ConfigurationError
-from openmultistack.faults import Fault, explain_file
-from openmultistack.files import load_regions, located, read_mapping
+from openmultistack.domain.commands import Cap, Frozen, OwnerQuota, SizeWanted
+from openmultistack.domain.errors import FAULTS_SHOWN, ConfigurationError
+from openmultistack.domain.faults import Fault, explain_file
+from openmultistack.fleet.files import load_regions, located, read_mapping
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase, translate
 from typing import NamedTuple
 
-from openmultistack.commands import SizeWanted
-from openmultistack.errors import Invalid, NoRegionReady
+from openmultistack.domain.commands import SizeWanted
+from openmultistack.domain.errors import Invalid, NoRegionReady
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Offer
 from openmultistack.fleet.config import Fleet, ImageRule, Region, first_match
-from openmultistack.models import Catalogue, Flavor, Image, Network, Offer
 
 # Of how many names, those that have most letters and pairs of letters in common with what was
 # asked for, the likeness is worked out, and from how much of each: the work for one grows with

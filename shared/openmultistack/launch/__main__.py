@@ -18,7 +18,7 @@ import functions_framework
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from openmultistack.bounds import THREADS
+from openmultistack.domain.bounds import THREADS
 from openmultistack.launch.worker import FIELD_MAX_BYTES, FIELDS_MAX, BoundedWorker
 
 CONNECTIONS_MAX = 1000

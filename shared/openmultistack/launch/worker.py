@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import http
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-from openmultistack.bounds import BODY_MAX_BYTES
+from openmultistack.domain.bounds import BODY_MAX_BYTES
 from openmultistack.launch.connection import Connection, Places
 from openmultistack.launch.refusing import (
     HEADERS_TOO_LARGE,

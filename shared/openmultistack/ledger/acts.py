@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
+from openmultistack.domain.models import Offer
 from openmultistack.ledger.reading import Readings
-from openmultistack.models import Offer
 
 # What one script does at most of what may be many: others wait for it meanwhile, some 3 ms.
 AT_ONCE = 100

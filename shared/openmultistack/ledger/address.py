@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from redis.connection import ConnectionPool, SSLConnection, parse_url
 
-from openmultistack.errors import ConfigurationError
+from openmultistack.domain.errors import ConfigurationError
 
 VARIABLE = "OMS_REDIS_URL"
 _MANY = re.compile(

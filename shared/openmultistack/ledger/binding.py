@@ -4,8 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from openmultistack.domain.models import Place
 from openmultistack.ledger.acts import AT_ONCE, Acting
-from openmultistack.models import Place
 
 # What instances say whose provider is not in clouds.yaml any more.
 UNREACHABLE = "unreachable: provider removed"

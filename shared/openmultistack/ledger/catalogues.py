@@ -2,7 +2,7 @@
 
 import json
 
-from openmultistack.models import Catalogue, Flavor, Image, Network
+from openmultistack.domain.models import Catalogue, Flavor, Image, Network
 
 
 def encode_catalogue(catalogue: Catalogue) -> str:

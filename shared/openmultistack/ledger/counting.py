@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from openmultistack.domain.models import Resources
 from openmultistack.ledger.acts import AT_ONCE, Acting
 from openmultistack.ledger.decode import read_all
 from openmultistack.ledger.reading import READ_AT_ONCE
-from openmultistack.models import Resources
 
 # The slots of so many regions are read in one step.
 REGIONS_AT_ONCE = 50

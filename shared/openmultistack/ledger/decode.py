@@ -8,8 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
-from openmultistack.logs import tell
-from openmultistack.models import (
+from openmultistack.domain.models import (
     Address,
     Instance,
     Quota,
@@ -19,6 +18,7 @@ from openmultistack.models import (
     Status,
     repeating,
 )
+from openmultistack.logs import tell
 
 Kept = TypeVar("Kept")
 Value = TypeVar("Value")

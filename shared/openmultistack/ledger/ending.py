@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, cast
 
+from openmultistack.domain.models import Instance
 from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt
-from openmultistack.models import Instance
 
 Destroyed = Literal["DELETING", "EMPTY", "DELETED", "MOVED", "WANTED", "MISSING"]
 OnlyIf = Literal["due", "unpromised", ""]

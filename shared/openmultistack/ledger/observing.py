@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from redis.exceptions import LockError
 
+from openmultistack.domain.models import Address, Catalogue, Instance, Resources, Status
 from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
 from openmultistack.ledger.catalogues import encode_catalogue
 from openmultistack.ledger.decode import STRANGER_KINDS, StrangerKind
 from openmultistack.ledger.placing import KEEP_KEY_MS
 from openmultistack.ledger.scripts import FOREIGN, unavailable
-from openmultistack.models import Address, Catalogue, Instance, Resources, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,13 +5,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from openmultistack.domain.models import Instance, Offer, Quota, Status
 from openmultistack.ledger.acts import Acting, Attempt, Pick, candidates, compact, need_of
 from openmultistack.ledger.queue import member_of
 from openmultistack.ledger.shares import Shares, is_long, short_list
-from openmultistack.models import Instance, Offer, Quota, Status
 
 if TYPE_CHECKING:  # a ledger that is only read needs no pydantic
-    from openmultistack.commands import CreateInstances
+    from openmultistack.domain.commands import CreateInstances
 
 # What an instance is tried again by, beside what its record says of it anyway.
 ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy", "on_full"}

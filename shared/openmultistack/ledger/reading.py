@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from openmultistack.domain.models import Catalogue, Instance, RegionState, Resources
 from openmultistack.ledger.catalogues import decode_catalogue
 from openmultistack.ledger.decode import (
     RESTS,
@@ -20,7 +21,6 @@ from openmultistack.ledger.places import Places, decode_places
 from openmultistack.ledger.queue import Head, Queued, fair_order, head_of, in_line, queued_of
 from openmultistack.ledger.scripts import FOREIGN, Scripts, unavailable
 from openmultistack.ledger.shares import Numbers, Shares
-from openmultistack.models import Catalogue, Instance, RegionState, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from openmultistack.errors import LedgerUnavailable
+from openmultistack.domain.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -13,7 +13,7 @@ from itertools import compress, islice
 from operator import itemgetter
 from typing import cast
 
-from openmultistack.models import Offer
+from openmultistack.domain.models import Offer
 
 # A decision looks at so many candidates, or at one for each instance if these are more: then the
 # choice is the one that all of them would give. Each costs it some 4 µs.

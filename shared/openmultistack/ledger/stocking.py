@@ -1,8 +1,8 @@
 """The acts on what a region offers: read anew, or not suited for a kind of order."""
 
+from openmultistack.domain.models import Catalogue
 from openmultistack.ledger.acts import Acting
 from openmultistack.ledger.catalogues import encode_catalogue
-from openmultistack.models import Catalogue
 
 # So many kinds of orders that a region refuses are remembered, so long at most.
 KINDS_KEPT = 64

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.auth.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parent.parent.parent.parent
 FLEET_YAML = """

@@ -15,15 +15,15 @@ import yaml
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.keyring import make_keyring
-from openmultistack.ledger import Ledger
-from openmultistack.principal import (
+from openmultistack.auth.principal import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
     SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.clouds.keyring import make_keyring
+from openmultistack.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent.parent.parent
 STARTED_WITHIN_S = 180

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from ulid import ULID
 
-from openmultistack.commands import CreateInstances
-from openmultistack.fleet import load_fleet
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Wish
-from openmultistack.planning import Candidates
+from openmultistack.provision.planning import Candidates
 
 Shifted = Any  # conftest's own
 WITHIN_S = 180

@@ -15,12 +15,13 @@ import pytest
 from redis import Redis
 from ulid import ULID
 
-from openmultistack import creating, sweep
-from openmultistack.fleet import load_fleet
-from openmultistack.instances import list_instances
+from openmultistack.domain.models import Instance, RegionState
+from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Key
 from openmultistack.ledger.keys import Keys
-from openmultistack.models import Instance, RegionState
+from openmultistack.usecases import create as creating
+from openmultistack.usecases import sweep
+from openmultistack.usecases.instances import list_instances
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # a script's folder, not a package
@@ -168,7 +169,7 @@ class Ground:
 @pytest.fixture(scope="session")
 def imported(zygote: Callable[..., Any]) -> Any:
     """What starts functions that die."""
-    return zygote("httpx", "openmultistack.clouds.openstack", "openmultistack.app")
+    return zygote("httpx", "openmultistack.clouds.openstack", "openmultistack.wiring.app")
 
 
 @pytest.fixture

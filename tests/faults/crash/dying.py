@@ -23,26 +23,27 @@ from typing import Any, NamedTuple
 import httpx
 from redis import Redis
 
-from openmultistack import arriving as arriving_module
-from openmultistack import creating, sweep
-from openmultistack import leaving as leaving_module
-from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts
 from openmultistack.clouds import Cloud
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import claim_of
 from openmultistack.clouds.openstack import OpenStackClouds
-from openmultistack.commands import CreateInstances
-from openmultistack.creating import Creating
-from openmultistack.fleet import load_fleet
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.models import Instance, Principal
+from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.reading import Readings
-from openmultistack.models import Instance, Principal
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
-from openmultistack.waiting import WaitingRoom
+from openmultistack.provision import arriving as arriving_module
+from openmultistack.provision import leaving as leaving_module
+from openmultistack.provision.arriving import Arriving
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases import create as creating
+from openmultistack.usecases import sweep
+from openmultistack.usecases.create import Creating
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.reap import Reaping
+from openmultistack.usecases.waiting_room import WaitingRoom
 
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30

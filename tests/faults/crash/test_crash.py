@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ulid import ULID
 
-from openmultistack.models import Status
+from openmultistack.domain.models import Status
 
 Ground = Any  # conftest's own
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"

@@ -15,8 +15,8 @@ import pytest
 from layout import stack_of  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 
+from openmultistack.auth.principal import SCOPES, issue_token
 from openmultistack.ledger import Ledger
-from openmultistack.principal import SCOPES, issue_token
 
 ROOT = Path(__file__).parents[3]
 FLEET = "besieged"

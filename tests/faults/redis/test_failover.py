@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from openmultistack.errors import CapacityExhausted, LedgerUnavailable
+from openmultistack.domain.errors import CapacityExhausted, LedgerUnavailable
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import Sentinels
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.models import Instance, Resources, Status
+from openmultistack.domain.models import Instance, Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another
 Node = Any

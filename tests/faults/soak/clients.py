@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from history import LIVING, MEANT_FOR_OTHERS, Operation, Shown
 
-from openmultistack.principal import SCOPES, issue_token
+from openmultistack.auth.principal import SCOPES, issue_token
 
 CALL_TIMEOUT_S = 150
 TOKEN_S = 600

@@ -8,10 +8,10 @@ from typing import Any
 
 import redis
 
-from openmultistack.commands import CreateInstances
-from openmultistack.errors import LedgerUnavailable
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.models import Instance, RegionState
 from openmultistack.ledger import Ledger
-from openmultistack.models import Instance, RegionState
 
 EVERY_S = 0.5
 # Whatever goes wrong, after that long a slot is used that somebody waits for: sweeps come often.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 from processes import listens  # of infra/local, to which the tests' own conftest leads
 
-from openmultistack.principal import issue_token
+from openmultistack.auth.principal import issue_token
 
 PATIENCE_S = 10
 # What is meant is one second; this machine does other things beside.
@@ -28,8 +28,8 @@ ANSWERED_WITHIN_S, ANSWERED_MOSTLY_WITHIN_S = 5.0, 1.0
 FUNCTIONS = ("create", "destroy", "list", "reap", "renew")
 WITNESS = """
 import json, os
-from openmultistack.errors import Problem
-from openmultistack.http import _body
+from openmultistack.domain.errors import Problem
+from openmultistack.api.door import _body
 
 def handle(request):
     came = {"method": request.method, "path": request.full_path.rstrip("?"), "body": None,

@@ -1,0 +1,1 @@
+"""HTTP: the door, the endpoints, and their description."""

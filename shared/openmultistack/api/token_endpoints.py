@@ -1,0 +1,89 @@
+"""The API's endpoints about tokens: an owner's own, or with `fleet:tokens` everybody's."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from openmultistack.api.door import Call, Endpoint, Reply
+from openmultistack.auth.signing import LOCAL_ISSUER
+from openmultistack.domain.errors import Invalid, NotFound, OwnerQuotaExceeded
+from openmultistack.domain.models import rfc3339
+from openmultistack.domain.tokens import REVOKED_MAX, REVOKED_MAX_OF_OWNERS, TIME_MAX, token_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openmultistack.ledger import Ledger
+    from openmultistack.ledger.tokens import SeenToken
+
+ENTER, ALL = "tokens:own", "fleet:tokens"
+# A token whose end nobody knows is taken back for so long.
+UNKNOWN_END_MS = 10 * 365 * 86_400_000
+
+
+def list_tokens(ledger: "Callable[[], Ledger]") -> Endpoint:
+    """`GET /tokens`."""
+
+    def run(call: Call) -> Reply:
+        _asked(call, ())
+        return Reply(200, {"tokens": [_shown(it) for it in _visible(ledger(), call)]})
+
+    return Endpoint("GET", "/tokens", ENTER, run)
+
+
+def revoke_token(ledger: "Callable[[], Ledger]") -> Endpoint:
+    """`DELETE /tokens/{id}`."""
+
+    def run(call: Call) -> Reply:
+        is_operator, named = ALL in call.caller.scopes, call.path["id"]
+        asked = _asked(call, ("issuer", "until"))
+        seen = [it.token for it in _visible(ledger(), call)]
+        ends: dict[str, int] = {it.id: it.ends_at_ms for it in seen if named in (it.id, it.jti)}
+        if is_operator and (asked or not ends):
+            # One that was not seen; what was used longest ago is not remembered either.
+            ends.setdefault(
+                token_id(asked.get("issuer", LOCAL_ISSUER), named),
+                _until_ms(asked.get("until"), ledger().now_ms()),
+            )
+        if not ends:
+            raise NotFound("no token of yours with this id or jti was seen here")
+        if not ledger().revoke(ends, is_operator=is_operator):
+            most = {"revoked_tokens": REVOKED_MAX if is_operator else REVOKED_MAX_OF_OWNERS}
+            said = "too many tokens are revoked: expected fewer, or to wait until some have ended"
+            raise OwnerQuotaExceeded(said, quota=most, used=most, retry_after_s=None)
+        return Reply(200, {"revoked": sorted(ends)}, told={"revoked": sorted(ends)})
+
+    return Endpoint("DELETE", "/tokens/{id}", ENTER, run)
+
+
+def _visible(ledger: "Ledger", call: Call) -> "list[SeenToken]":
+    return ledger.seen_tokens(None if ALL in call.caller.scopes else call.caller.owner)
+
+
+def _asked(call: Call, allowed: tuple[str, ...]) -> dict[str, str]:
+    for name, _ in call.query:
+        if name not in allowed:
+            expected = f"expected some of {', '.join(allowed)}" if allowed else "expected none"
+            raise Invalid([("/" + name[:64], f"is no parameter here, {expected}")])
+    return dict(call.query)
+
+
+def _until_ms(text: str | None, now_ms: int) -> int:
+    if text is None:
+        return now_ms + UNKNOWN_END_MS
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) > TIME_MAX:
+        raise Invalid([("/until", "expected seconds since 1970")])
+    return int(text) * 1000
+
+
+def _shown(seen: "SeenToken") -> dict[str, Any]:
+    token = seen.token
+    return {
+        "id": token.id,
+        "jti": token.jti,
+        "issuer": token.issuer,
+        "owner": token.owner,
+        "scopes": list(token.scopes),
+        "expires_at": rfc3339(token.ends_at_ms),
+        "used_at": rfc3339(seen.used_at_ms),
+        "revoked": seen.revoked,
+    }

@@ -1,0 +1,1 @@
+"""From a command to servers: plans, attempts, watches over builds and deletions, the queue."""

@@ -1,0 +1,1 @@
+"""What clients, operators and the schedule have done: each use case reads top-down."""

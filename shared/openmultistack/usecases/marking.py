@@ -1,0 +1,132 @@
+"""Marking: what a sweep does about marks: whom it believes, whom it tells of, what it signs."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from openmultistack.clouds import Attempted, Claim, Cloud, Keypair, Server, Survey
+from openmultistack.domain.models import Instance, Status
+from openmultistack.fleet.config import Fleet
+from openmultistack.ledger import Ledger, MarksSeen, Stranger, View
+from openmultistack.logs import tell, tell_deletion
+from openmultistack.usecases.judging import Marked, sort_marked
+from openmultistack.usecases.recognizing import Policy, Recognized, recognize
+
+# So many servers' marks are signed by one sweep, at two calls each.
+SIGNED_MAX = 20
+
+
+class Marking:
+    """The marks of one region's servers, in one sweep of it."""
+
+    def __init__(
+        self,
+        region: str,
+        cloud: Cloud,
+        ledger: Ledger,
+        fleet: Fleet,
+        fleet_name: str,
+        guarded: Callable[[], AbstractContextManager[None]],
+        *,
+        adopt_unverified: bool,
+    ) -> None:
+        self._region = region
+        self._cloud = cloud
+        self._ledger = ledger
+        self._fleet = fleet
+        self._fleet_name = fleet_name
+        # In which each call is made that may fail alone.
+        self._guarded = guarded
+        # An operator vouches for servers whose marks nothing proves.
+        self._adopt_unverified = adopt_unverified
+
+    def recognize(self, survey: Survey, view: View) -> tuple[Recognized, Marked]:
+        """Tell the fleet's servers from others, and an attempt's own from copies of it."""
+        rule = self._fleet.file.unsigned_marks
+        unsigned = rule == "adopt" or (rule is None and not view.all_signed)
+        vouched = self._adopt_unverified
+        policy = Policy(unsigned or vouched, vouched, awaited=rule != "foreign")
+        found = recognize(survey.servers, view, policy, self._fleet_name, self._is_moved)
+        marked = sort_marked(
+            self._region,
+            found.servers,
+            view.slots,
+            view.instances,
+            unproven=found.to_sign,
+            known={it for it, told in view.strangers.items() if told.kind == "copy"},
+        )
+        return found, marked
+
+    def _is_moved(self, claim: Claim, instance: Instance) -> bool:
+        """Whether a server's marks are signed for where the ledger has its instance."""
+        return self._cloud.proves(claim, self._ledger.place_of(instance.region))
+
+    def note(self, view: View, recognized: Recognized, marked: Marked) -> MarksSeen:
+        """Remember who says that they are the fleet's and are not, and tell of each once."""
+        found = dict(recognized.strangers)
+        for it in marked.copies:
+            if it.marks:
+                found[it.id] = Stranger("copy", *it.marks.attempted)
+        if found != view.strangers:
+            self._ledger.note_strangers(self._region, found)
+        self._tell(found, view.strangers)
+        counts = Counter(it.kind for it in found.values())
+        return MarksSeen(counts, all_signed=not recognized.unsigned)
+
+    def _tell(self, found: Mapping[str, Stranger], before: Mapping[str, Stranger]) -> None:
+        for server_id, it in found.items():
+            if before.get(server_id) != it:
+                what = {"what": it.kind, "instance": it.instance_id, "attempt": it.attempt}
+                tell("stranger", "warning", region=self._region, server=server_id, **what)
+
+    def sign(self, servers: Sequence[Server]) -> None:
+        """Sign the marks of servers that are known; Nova takes none of those that are built.
+
+        Of many it signs any: those that Nova refuses every time must not keep others from it.
+        """
+        some = [it for it in servers if it.status == Status.ACTIVE]
+        if not self._adopt_unverified:
+            some = random.sample(some, min(len(some), SIGNED_MAX))
+        for it in some:
+            if it.marks:
+                with self._guarded():
+                    self._cloud.mark(it.id, it.marks, whole=True)
+                    tell("marks signed", region=self._region, server=it.id)
+
+    def forget_keypairs(self, survey: Survey, view: View) -> None:
+        """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
+        needed = {Attempted(slot.instance_id, slot.attempt) for slot in view.slots}
+        needed |= {it for server in survey.servers for it in _attempts_told_of(server)}
+        for it in survey.keypairs:
+            if it.attempted not in needed and _is_ours(it, view):
+                with self._guarded():
+                    asked = self._cloud.forget_keypair(it.name)
+                    tell_deletion(
+                        region=self._region,
+                        keypair=it.name,
+                        why="its server is gone",
+                        cloud_request_id=asked,
+                    )
+
+
+def _is_ours(keypair: Keypair, view: View) -> bool:
+    """Whether a keypair was made by us; anybody may give one a name that is not signed."""
+    instance = view.instances.get(keypair.attempted.instance_id)
+    return keypair.verified or (instance is not None and instance.has_keypair)
+
+
+def instances_told_of(survey: Survey) -> set[str]:
+    """Return the instances that a region's servers and keypairs say they are of."""
+    found = {it.instance_id for server in survey.servers for it in _attempts_told_of(server)}
+    return found | {it.attempted.instance_id for it in survey.keypairs if not it.verified}
+
+
+def _attempts_told_of(server: Server) -> Iterator[Attempted]:
+    """Give the attempts that a server says it is of, whether that is so or not."""
+    if server.marks:
+        yield server.marks.attempted
+    if server.claim:
+        yield server.claim.marks.attempted
+    if server.named:
+        yield server.named

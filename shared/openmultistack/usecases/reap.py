@@ -1,0 +1,192 @@
+"""The use case reap: end what is due, then make ledger and clouds agree, region by region."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from openmultistack.clouds import Clouds
+from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited
+from openmultistack.domain.models import Instance, Status, repeating
+from openmultistack.fleet.config import Fleet
+from openmultistack.ledger import Ledger
+from openmultistack.logs import in_context, tell
+from openmultistack.provision.attempts import Attempts
+from openmultistack.provision.dequeuing import Serving
+from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.retire import Retiring
+from openmultistack.usecases.sweep import Sweep
+
+# A sweep that takes longer gives its lock up; the next one goes on from what is there.
+SWEEP_BUDGET_S = 120.0
+# They wait for their clouds nearly all the time; some wait for one that hangs.
+SWEEPS_SIDE_BY_SIDE = 64
+# What is due is read so many at a time, and so many times at most.
+DUE_AT_ONCE, DUE_LOTS = 500, 20
+# Less than the minute in which a timer reaps; what is counted wrongly is so for good else.
+RECOUNT_EVERY_MS = 50_000
+ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
+
+
+class Reaping:
+    """The use case reap; any number may run at once, as each region has a lock."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        fleet_name: str,
+        clouds: Clouds,
+        attempts: Attempts,
+        *,
+        destroying: Destroying,
+        serving: Serving,
+        leaving: Leaving,
+    ) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._fleet_name = fleet_name
+        self._clouds = clouds
+        self._attempts = attempts
+        self._destroying = destroying
+        self._serving = serving
+        self._leaving = leaving
+        self._retiring = Retiring(ledger, fleet)
+
+    def reap(self, *, now: bool = False) -> dict[str, Any]:
+        """End what is due and sweep every region, side by side; safe to repeat and to race.
+
+        With `now` logins are tried at once that were refused; a schedule never asks for that.
+        """
+        self._recount()
+        expired, forgotten = self._end_due()
+        names = [*self._fleet.regions, *self._retiring.to_sweep()]
+        with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
+            if now:
+                # All before the first sweep: many may share a login that is refused once more.
+                forgive = in_context([partial(self._forgive, name) for name in names])
+                list(pool.map(lambda act: act(), forgive))
+            swept = self._sweep_all(pool, names)
+            # Names that were exchanged repeat one another until the last of them is swept.
+            refused = [it["region"] for it in swept if it["outcome"] == "refused"]
+            if refused:
+                self._ledger.look_up_names()
+            left_over = [it for it in refused if self._is_left_over(it)]
+            again = {it["region"]: it for it in self._sweep_all(pool, left_over)}
+            swept = [again.get(it["region"], it) for it in swept]
+        # By now a renamed provider's regions are known by their new names. Where somebody else's
+        # sweep is still at it, that is for the next run to say.
+        if all(it["outcome"] != "busy" for it in swept):
+            self._retiring.strand()
+        return {"regions": swept, "expired": expired, "forgotten": forgotten}
+
+    def _is_left_over(self, region: str) -> bool:
+        """Whether the place that a name leads to has by now no name that is configured."""
+        try:
+            place = self._clouds.region(region).place()
+        except CloudError:  # the next run tells of it
+            return False
+        return self._ledger.name_of(place.id) not in self._fleet.configured
+
+    def _sweep_all(self, pool: ThreadPoolExecutor, regions: Sequence[str]) -> list[dict[str, Any]]:
+        acts = in_context([partial(self.sweep, it) for it in regions])
+        return list(pool.map(lambda act: act(), acts))
+
+    def _forgive(self, region: str) -> None:
+        with suppress(CloudError):  # its sweep meets it as well, and tells of it
+            self._clouds.region(region).forgive()
+
+    def _recount(self) -> None:
+        """Put counts right that differ from the slots, if nobody has lately."""
+        if not self._ledger.turn("recount", for_ms=RECOUNT_EVERY_MS):
+            return
+        recounted = self._ledger.recount()
+        if recounted.regions or recounted.owners:
+            told = recounted._asdict()
+            tell("recounted", "warning", **told)
+
+    def _end_due(self) -> tuple[int, int]:
+        """End what is due; return how many instances expired, and how many were forgotten."""
+        expired = forgotten = 0
+        for _ in range(DUE_LOTS):
+            ids = self._ledger.due(DUE_AT_ONCE)
+            due = self._ledger.get(ids)
+            self._ledger.put_off(set(ids) - {it.id for it in due})
+            ended = [it for it in due if it.status == Status.DELETED]
+            self._expire([it for it in due if it.status != Status.DELETED])
+            if ended:
+                self._ledger.forget(ended)
+            expired, forgotten = expired + len(due) - len(ended), forgotten + len(ended)
+            if len(ids) < DUE_AT_ONCE:
+                break
+        return expired, forgotten
+
+    def _expire(self, instances: Sequence[Instance]) -> None:
+        """Mark for their end those whose time is up; the sweeps that follow delete them.
+
+        Those out of reach are seen to by `Retiring`, once the sweeps have shown who they are.
+        """
+        for instance in instances:
+            unknown = instance.region and instance.region not in self._fleet.configured
+            if instance.stranded or unknown:
+                continue
+            waited = instance.status == Status.QUEUED
+            why = "it waited in vain for a slot" if waited else "its time is up"
+            self._destroying.mark(instance, why=why, only_if="due", ended="expired")
+
+    def adopt(self, regions: Sequence[str]) -> list[dict[str, Any]]:
+        """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat."""
+        return [self.sweep(it, adopt_unverified=True) for it in regions]
+
+    def sweep(self, region: str, *, adopt_unverified: bool = False) -> dict[str, Any]:
+        """Sweep one region and return what was done; its failure is an answer, not an error."""
+        began = time.monotonic()
+        sweep = Sweep(
+            region,
+            ledger=self._ledger,
+            fleet=self._fleet,
+            fleet_name=self._fleet_name,
+            clouds=self._clouds,
+            leaving=self._leaving,
+            adopt_unverified=adopt_unverified,
+        )
+        try:
+            outcome, error = self._swept(region, sweep)
+        except LedgerUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  a fault of ours in one region must not stop the others
+            tell("sweep failed", "exception", region=region)
+            outcome, error = "failed", "a fault of our own; the log of `reap` has it"
+        return {
+            "region": region,
+            "outcome": outcome,
+            "error": error,
+            "actions": {action: sweep.done[action] for action in ACTIONS},
+            "duration_ms": round((time.monotonic() - began) * 1000),
+        }
+
+    def _swept(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
+        """Sweep a region, then do out of its lock what followed from that."""
+        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
+            outcome, error = self._run(region, sweep) if mine else ("busy", None)
+        if mine:
+            self._attempts.pursue_all(sweep.retries)
+            sweep.done["served"] += self._serving.serve(region)
+        return outcome, error
+
+    def _run(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
+        try:
+            sweep.run()
+            if sweep.repeats:
+                return "refused", repeating(sweep.repeats)
+            self._retiring.see_empty(region)
+        except RateLimited as error:
+            self._ledger.report(region, str(error), "paused", pause_s=error.retry_after_s)
+            return "failed", str(error)
+        except CloudError as error:
+            self._ledger.report(region, str(error), "down")
+            return "failed", str(error)
+        return "swept", None

@@ -1,0 +1,1 @@
+"""Each function made of its parts, once a process, from what its platform tells it."""

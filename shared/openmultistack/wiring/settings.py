@@ -1,0 +1,87 @@
+"""The environment, read once: what a function process is told by its platform."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmultistack.domain.bounds import THREADS
+from openmultistack.domain.errors import ConfigurationError
+
+LEASE_S = range(45, 3601)
+
+
+class Settings(NamedTuple):
+    """What the environment says; see VARIABLES."""
+
+    # Name of the fleet: servers carry it, and all keys of the ledger.
+    fleet: str = "default"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    # Without this file nobody is let in.
+    issuers_file: Path | None = None
+    fleet_file: Path | None = None
+    # OS_CLIENT_CONFIG_FILE, as openstacksdk names it.
+    clouds_file: Path | None = None
+    # Keys that servers' marks are signed with; without any nothing is asked of a cloud.
+    marks_keys_file: Path | None = None
+    # How long an attempt may stay unproven; a POST alone may take 35 s of it.
+    lease_s: int = 120
+    # How many requests a process serves at once: functions-framework's own variable.
+    threads: int = THREADS
+
+
+def _fleet(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", text):
+        raise ValueError("expected up to 48 letters, digits and ._-, a letter or digit first")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if not re.match(r"(rediss?(\+(sentinel|cluster))?|unix)://", text):
+        raise ValueError("expected redis://..., rediss://..., unix://..., or +sentinel or +cluster")
+    return text
+
+
+def _lease_s(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) not in LEASE_S:
+        raise ValueError(f"expected seconds, from {LEASE_S[0]} to {LEASE_S[-1]}")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise ValueError("expected a number of threads, from 1 to 9999")
+    return int(text)
+
+
+# Of each field its variable, and what makes a value of its text.
+VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "fleet": ("OMS_FLEET", _fleet),
+    "redis_url": ("OMS_REDIS_URL", _redis_url),
+    "issuers_file": ("OMS_ISSUERS_FILE", Path),
+    "fleet_file": ("OMS_FLEET_FILE", Path),
+    "clouds_file": ("OS_CLIENT_CONFIG_FILE", Path),
+    "marks_keys_file": ("OMS_MARKS_KEYS_FILE", Path),
+    "lease_s": ("OMS_LEASE_S", _lease_s),
+    "threads": ("THREADS", _threads),
+}
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of this process; an empty variable counts as absent.
+
+    Raises:
+        ConfigurationError: a variable is wrong; names it and what was expected.
+    """
+    told: dict[str, Any] = {}
+    for field, (variable, read) in VARIABLES.items():
+        text = environment.get(variable)
+        if not text:
+            continue
+        try:
+            told[field] = read(text)
+        except ValueError as error:
+            # Not chained, and never the value: it can hold a password.
+            raise ConfigurationError("environment", variable, str(error)) from None
+    return Settings(**told)
