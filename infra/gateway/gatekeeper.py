@@ -3,9 +3,9 @@
     python gatekeeper.py --issuers FILE --gate FILE
 
 By the rules that the functions follow, with their code (openmultistack.auth.believed): what is
-taken out or added is in force at the gateway within seconds; a bad file changes nothing, and the log says so;
-one that is gone lets nobody in. Envoy takes the gate over by itself, and goes on with what it has
-while nobody keeps the gate.
+taken out or added is in force at the gateway within seconds; a bad file changes nothing, and the
+log says so; one that is gone lets nobody in. Envoy takes the gate over by itself, and goes on with
+what it has while nobody keeps the gate.
 """
 
 import argparse

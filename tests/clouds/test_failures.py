@@ -10,7 +10,8 @@ from keystoneauth1 import exceptions as ksa
 from keystoneauth1.loading import Opt
 from openstack import exceptions as sdk
 
-from openmultistack.clouds.failures import (
+from openmultistack.clouds.meanings import is_quota
+from openmultistack.clouds.openstack.failures import (
     RETRY_AFTER_MAX_S,
     RETRY_AFTER_S,
     body_of,
@@ -20,7 +21,6 @@ from openmultistack.clouds.failures import (
     said,
     translate,
 )
-from openmultistack.clouds.meanings import is_quota
 from openmultistack.domain.errors import (
     AccountBroken,
     CatalogueStale,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from openmultistack.clouds.connections import HostSession
+from openmultistack.clouds.openstack.connections import HostSession
 
 PROXY = "http://127.0.0.1:9"
 # Neither streamed, nor with certificates of its own.

@@ -18,8 +18,7 @@ import pytest
 from openstack.config import vendors
 from redis import Redis
 
-from openmultistack.clouds import logins, pauses
-from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.clouds.openstack.cloud import OpenStackClouds, logins, pauses
 from openmultistack.domain.errors import (
     AccountBroken,
     CloudError,

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from openmultistack.clouds import Attempted, Marks, ServerOrder
-from openmultistack.clouds import openstack as adapter
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
+from openmultistack.clouds.openstack import cloud as adapter
 from openmultistack.domain.errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another

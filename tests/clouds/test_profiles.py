@@ -13,8 +13,8 @@ import pytest
 import requests
 from openstack.config import vendors
 
-from openmultistack.clouds import connections, profiles
-from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.clouds.openstack import connections, profiles
+from openmultistack.clouds.openstack.cloud import OpenStackClouds
 from openmultistack.domain.errors import CloudError, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds import ServerOrder, connections, documents, openstack
-from openmultistack.clouds.documents import listed
+from openmultistack.clouds import ServerOrder, openstack
+from openmultistack.clouds.openstack import connections, documents
+from openmultistack.clouds.openstack.documents import listed
 from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import ServerOrder
-from openmultistack.clouds import openstack as adapter
 from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import Signing, metadata_of, name_of
+from openmultistack.clouds.openstack import cloud as adapter
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.errors import (
     AccountBroken,

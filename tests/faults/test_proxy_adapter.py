@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from openmultistack.clouds import ServerOrder
-from openmultistack.clouds import openstack as adapter
+from openmultistack.clouds.openstack import cloud as adapter
 from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 from openmultistack.fleet.config import load_fleet
 

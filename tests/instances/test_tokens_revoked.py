@@ -11,10 +11,10 @@ import pytest
 import yaml
 from ulid import ULID
 
-from openmultistack.clouds import Attempted, pauses
-from openmultistack.clouds import logins as logins_module
+from openmultistack.clouds import Attempted
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack import OpenStackClouds
+from openmultistack.clouds.openstack import logins as logins_module
+from openmultistack.clouds.openstack.cloud import OpenStackClouds, pauses
 from openmultistack.domain.errors import AccountBroken
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Ledger

@@ -17,26 +17,7 @@ from keystoneauth1.access import AccessInfo
 from keystoneauth1.exceptions import EndpointNotFound
 from openstack import exceptions, utils
 
-from openmultistack.clouds.connections import (
-    CONNECT_TIMEOUT_S,
-    Hosts,
-    ImpatientAdapter,
-)
-from openmultistack.clouds.documents import (
-    Document,
-    asked,
-    bare_endpoint,
-    flavor_of,
-    image_of,
-    listed,
-    network_of,
-    quota_of,
-    server_of,
-)
-from openmultistack.clouds.entries import Entries
-from openmultistack.clouds.failures import body_of, keypair_refusal, naming, refusal, translate
 from openmultistack.clouds.keyring import Keyring, Keys, no_keys
-from openmultistack.clouds.logins import Login, SharingSession
 from openmultistack.clouds.marks import (
     Signing,
     is_ours,
@@ -48,6 +29,34 @@ from openmultistack.clouds.marks import (
     tag_of,
     verifies,
 )
+from openmultistack.clouds.openstack.connections import (
+    CONNECT_TIMEOUT_S,
+    Hosts,
+    ImpatientAdapter,
+)
+from openmultistack.clouds.openstack.documents import (
+    Document,
+    asked,
+    bare_endpoint,
+    flavor_of,
+    image_of,
+    listed,
+    network_of,
+    quota_of,
+    server_of,
+)
+from openmultistack.clouds.openstack.entries import Entries
+from openmultistack.clouds.openstack.failures import (
+    body_of,
+    keypair_refusal,
+    naming,
+    refusal,
+    translate,
+)
+from openmultistack.clouds.openstack.logins import Login, SharingSession
+from openmultistack.clouds.openstack.profiles import Profiles, remote_profile, settle
+from openmultistack.clouds.openstack.sealing import SealedShelf
+from openmultistack.clouds.openstack.services import Services
 from openmultistack.clouds.port import (
     Attempted,
     Claim,
@@ -58,9 +67,6 @@ from openmultistack.clouds.port import (
     Shelf,
     Survey,
 )
-from openmultistack.clouds.profiles import Profiles, remote_profile, settle
-from openmultistack.clouds.sealing import SealedShelf
-from openmultistack.clouds.services import Services
 from openmultistack.domain.errors import (
     AccountBroken,
     BadAnswer,

@@ -20,10 +20,10 @@ from keystoneauth1.exceptions import from_response
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
-from openmultistack.clouds.connections import HostSession
-from openmultistack.clouds.failures import no_login
-from openmultistack.clouds.pauses import Pauses
-from openmultistack.clouds.sealing import SealedShelf
+from openmultistack.clouds.openstack.connections import HostSession
+from openmultistack.clouds.openstack.failures import no_login
+from openmultistack.clouds.openstack.pauses import Pauses
+from openmultistack.clouds.openstack.sealing import SealedShelf
 from openmultistack.domain.errors import BadAnswer, CloudError
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.

@@ -4,7 +4,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 
-from openmultistack.clouds.sealing import SealedShelf
+from openmultistack.clouds.openstack.sealing import SealedShelf
 from openmultistack.domain.errors import AccountBroken, CloudError, RateLimited
 
 # A refused login is tried again after this, then after twice as long, and so on: an account is

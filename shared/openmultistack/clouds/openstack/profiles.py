@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import requests
 from openstack.config import vendors
 
-from openmultistack.clouds.connections import (
+from openmultistack.clouds.openstack.connections import (
     Hosts,
     HostSession,
     ImpatientAdapter,

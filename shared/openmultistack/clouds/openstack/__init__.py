@@ -1,0 +1,1 @@
+"""The adapter to real clouds: the only code that speaks OpenStack."""
