@@ -18,7 +18,8 @@ import pytest
 from openstack.config import vendors
 from redis import Redis
 
-from openmultistack.clouds.openstack.cloud import OpenStackClouds, logins, pauses
+from openmultistack.clouds.openstack import logins, pauses
+from openmultistack.clouds.openstack.cloud import OpenStackClouds
 from openmultistack.domain.errors import (
     AccountBroken,
     CloudError,
