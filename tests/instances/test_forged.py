@@ -480,6 +480,32 @@ def test_a_server_without_name_and_marks_of_its_attempt_is_not_deleted_by_a_swee
     house.come_to_rest()
     assert made.server_id in cloud.servers
     assert "lacks the marks" in str(house.state(A).last_error)
+    assert strangers(house, A) == {made.server_id: "spoilt"}
+    assert house.state(A).strangers == {"spoilt": 1}
+    with pytest.raises(Invalid, match="spoilt, not a copy"):
+        house.vouching.end([made.server_id])
+    house.vouching.adopt([A])
+    house.come_to_rest()
+    house.assert_idle()
+    assert strangers(house, A) == {}
+
+
+def test_a_server_whose_marks_and_name_were_spoilt_is_signed_anew_when_its_operator_says_so(
+    house: House, made: Instance
+) -> None:
+    cloud = house.clouds[A]
+    marks = house.server(made).marks
+    rewrite(house, A, made.server_id, metadata(house, house.active(regions=[A], owner="bob")))
+    cloud.servers[made.server_id] = cloud.servers[made.server_id]._replace(named=None)
+    house.come_to_rest()
+    assert house.get(made) == made
+    assert strangers(house, A) == {made.server_id: "spoilt"}
+    assert house.state(A).foreign == Resources()
+    house.vouching.adopt([A])
+    assert (house.server(made).marks, house.get(made)) == (marks, made)
+    house.destroy(made)
+    house.come_to_rest()
+    assert made.server_id not in cloud.servers
 
 
 # ---------------------------------------------------------------- key pairs

@@ -619,12 +619,13 @@ def test_a_server_in_a_cell_that_is_down_is_counted_once_and_keeps_what_is_known
 ) -> None:
     made = house.active()
     unknown = {"status": Status.BUILD, "cloud_status": "UNKNOWN", "marks": None, "addresses": ()}
+    unknown |= {"named": None}
     change_by_id = house.clouds[made.region].servers
     server = change_by_id[made.server_id or ""]
     change_by_id[server.id] = server._replace(**unknown)
     house.sweep(made.region)
     state, known = house.state(made.region), house.get(made)
-    assert (state.held.instances, state.foreign.instances) == (1, 0)
+    assert (state.held.instances, state.foreign.instances, state.strangers) == (1, 0, {})
     assert (known.status, known.cloud_status, known.addresses) == (
         Status.ACTIVE, "UNKNOWN", server.addresses,
     )  # fmt: skip

@@ -99,7 +99,8 @@ _SCHEMAS: Mapping[str, Json] = {
             "type": "object",
             "additionalProperties": _COUNT,
             "description": "of the foreign servers those that say they are the fleet's: how many"
-            " are a `copy`, `unsigned` or `unverified`",
+            " are a `copy`, `unsigned` or `unverified`; and how many are an instance's own by their"
+            " ids, with marks and name `spoilt`",
         },
     ),
     "Sweep": _object(

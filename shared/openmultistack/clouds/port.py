@@ -97,6 +97,11 @@ class Server(NamedTuple):
         """What sorts servers with the same marks: the original comes before its copies."""
         return self.marks_off_ms, self.created_at, self.id
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether its cell is down: then little more than its id is told (Nova's API guide)."""
+        return self.cloud_status == "UNKNOWN"
+
     def tells_of(self, attempted: Attempted) -> bool:
         """Whether its marks are of an attempt: signed, or as they were before that."""
         unsigned = self.claim.marks if self.claim and self.claim.how == "unsigned" else None

@@ -47,14 +47,16 @@ class Slot(NamedTuple):
     server_id: str | None
 
 
-StrangerKind = Literal["copy", "unsigned", "unverified"]
+StrangerKind = Literal["copy", "spoilt", "unsigned", "unverified"]
 STRANGER_KINDS: tuple[StrangerKind, ...] = get_args(StrangerKind)
 
 
 class Stranger(NamedTuple):
     """A server that says it is of the fleet's, counts as foreign, and is let alone.
 
-    `copy`: its marks are good, and another server is that attempt's. See `clouds.port.Claim`.
+    `copy`: its marks are good, and another server is that attempt's. `spoilt`: the other way round,
+    it is an attempt's by its id, and says nothing of it: it has its slot, and no destroy reaches
+    it. See `clouds.port.Claim`.
     """
 
     kind: StrangerKind

@@ -56,7 +56,7 @@ def recognize(
     strangers: dict[str, Stranger] = {}
     for it in servers:
         slot = committed.get(it.id)
-        marks = _of_slot(it, slot, view, fleet) if slot else it.marks
+        marks = _of_slot(it, slot, view, policy, fleet) if slot else it.marks
         if slot is None and it.marks is None and it.claim:
             marks = _of_claim(it, it.claim, slots, view, policy, is_moved)
         found.append(it._replace(marks=marks))
@@ -64,17 +64,20 @@ def recognize(
             to_sign.add(it.id)
             known = slot is not None or _is_own(it, view.instances.get(marks.instance_id))
             unsigned += not known and it.claim is not None and it.claim.how == "unsigned"
-        elif marks is None and (told := _told(it)):
+        elif marks is None and (told := _spoilt(it, slot) if slot else _told(it)):
             strangers[it.id] = told
     return Recognized(tuple(found), frozenset(to_sign), unsigned, strangers)
 
 
-def _of_slot(server: Server, slot: Slot, view: View, fleet: str) -> Marks | None:
-    """Return the marks of a server that the ledger has for a slot; None if nothing tells of it."""
+def _of_slot(server: Server, slot: Slot, view: View, policy: Policy, fleet: str) -> Marks | None:
+    """Return the marks of a server that the ledger has for a slot; None if nothing tells of it.
+
+    Then an operator may vouch for it: the ledger alone has nobody's server marked or deleted.
+    """
     attempted = Attempted(slot.instance_id, slot.attempt)
     if server.marks and server.marks.attempted == attempted:
         return server.marks
-    if not server.is_of(attempted):
+    if not (server.is_of(attempted) or (policy.unverified and not server.is_out_of_reach)):
         return None
     instance = view.instances.get(slot.instance_id)
     claimed = server.claim.marks if server.claim else None
@@ -123,6 +126,13 @@ def marks_of(instance: Instance, attempt: int, fleet: str) -> Marks:
         has_keypair=instance.has_keypair,
         idempotency=instance.idempotency,
     )
+
+
+def _spoilt(server: Server, slot: Slot) -> Stranger | None:
+    """Return what is told of a slot's server that says nothing of its attempt any more."""
+    if server.is_out_of_reach:
+        return None
+    return Stranger("spoilt", slot.instance_id, slot.attempt)
 
 
 def _told(server: Server) -> Stranger | None:
