@@ -14,9 +14,10 @@ from pathlib import Path
 
 import gate
 
-from openmultistack.auth.believed import TELL_EVERY_S, Believed
+from openmultistack.auth.believed import Believed
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.logs import tell
+from openmultistack.rereading import TELL_EVERY_S
 
 # The issuers' files are looked at less often, as the functions do.
 TURN_EVERY_S = 1.0

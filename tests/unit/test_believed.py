@@ -15,6 +15,7 @@ from openmultistack.auth import believed
 from openmultistack.auth.believed import Believed
 from openmultistack.auth.principal import Callers, issue_token, make_signing_key
 from openmultistack.domain.errors import ConfigurationError, Unauthenticated
+from openmultistack.rereading import LOOK_EVERY_S
 
 OWN, CI = "urn:own", "https://ci.example"
 
@@ -25,7 +26,7 @@ class Files:
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
         self.now = 1000.0
-        monkeypatch.setattr(believed.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         for name in ("own", "ci"):
             make_signing_key(home / name)
         self.issuers: list[dict[str, Any]] = [
@@ -60,7 +61,7 @@ class Files:
         draft.write_text(text)
         draft.replace(path)
 
-    def later(self, seconds: float = believed.LOOK_EVERY_S) -> None:
+    def later(self, seconds: float = LOOK_EVERY_S) -> None:
         """Let time pass."""
         self.now += seconds
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openmultistack import rereading
 from openmultistack.clouds import keyring
 from openmultistack.clouds.keyring import Keyring, KeyringFile, make_keyring, read_keyring
 from openmultistack.domain.errors import ConfigurationError
@@ -117,7 +118,7 @@ def test_without_keys_nothing_is_signed() -> None:
 def test_a_file_that_changes_is_read_again_and_a_bad_one_changes_nothing(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(rereading, "LOOK_EVERY_S", 0)
     kept = KeyringFile(file)
     assert kept.now().signer.id == "k2"
     file.write_text(f"k3:{ONE}\n")

@@ -10,19 +10,15 @@ import os
 import re
 import secrets
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.domain.strict import decode_base64url, encode_base64url
-from openmultistack.logs import tell
+from openmultistack.rereading import Reread
 
 SECRET_BYTES = 32
-LOOK_EVERY_S = 3.0
-TELL_EVERY_S = 60.0
 _EXPECTED = f"expected KEY-ID:SECRET, up to 16 letters and digits, {SECRET_BYTES} bytes base64url"
 
 
@@ -133,12 +129,8 @@ def make_keyring(path: Path) -> None:
     path.chmod(0o600)
 
 
-class KeyringFile:
-    """A file of keys that is read again when it changes; safe to share between threads.
-
-    A look costs a `stat`, every few seconds, in a call that is made anyway. A file that is bad or
-    gone changes nothing: the keys that were read last stay, and the log says so once a minute.
-    """
+class KeyringFile(Reread[Keyring]):
+    """A file of keys that is read again when it changes; safe to share between threads."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
@@ -146,44 +138,12 @@ class KeyringFile:
         Raises:
             ConfigurationError: it is not as it must be.
         """
-        self._path = path
-        self._looking = threading.Lock()
-        self._seen = _identity(path)
-        self._keyring = read_keyring(path)
-        self._look_at = time.monotonic() + LOOK_EVERY_S
-        self._tell_at = time.monotonic()
-
-    def now(self) -> Keyring:
-        """Return the keys of now."""
-        if time.monotonic() >= self._look_at and self._looking.acquire(blocking=False):
-            try:
-                self._look()
-            finally:
-                self._look_at = time.monotonic() + LOOK_EVERY_S
-                self._looking.release()
-        return self._keyring
-
-    def _look(self) -> None:
-        found = _identity(self._path)
-        if found == self._seen:
-            return
-        try:
-            self._keyring = read_keyring(self._path)
-        except ConfigurationError as error:
-            if time.monotonic() >= self._tell_at:
-                self._tell_at = time.monotonic() + TELL_EVERY_S
-                tell("marks keys", "warning", outcome="bad: the last ones stay", detail=str(error))
-            return
-        self._seen = found
-        tell("marks keys", outcome="read anew", keys=[it.id for it in self._keyring.keys])
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+        super().__init__(
+            "marks keys",
+            lambda: read_keyring(path),
+            [path],
+            told=lambda keyring: {"keys": [it.id for it in keyring.keys]},
+        )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import yaml
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.fleet.syntax import OnceLoader, syntax_fault
 from openmultistack.fleet.vendors import regions_of_profile
+from openmultistack.rereading import Reread
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -53,6 +54,30 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401  YA
         where, expected = syntax_fault(error)
     # Not chained: the error shows the line, which may be a secret.
     raise ConfigurationError(str(path), where, expected)
+
+
+# By `provider/Region` provider and region.
+Regions = Mapping[str, tuple[str, str]]
+
+
+class CloudsFile(Reread[Regions]):
+    """The regions of a clouds.yaml, and of a secure.yaml beside it; safe to share.
+
+    What it gives is another object whenever a login in them may be another one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigurationError: as `load_regions`.
+        """
+        super().__init__(
+            "clouds",
+            lambda: load_regions(path),
+            [path, path.with_name("secure.yaml")],
+            told=lambda regions: {"regions": list(regions)},
+        )
 
 
 def load_regions(path: Path) -> dict[str, tuple[str, str]]:

@@ -100,6 +100,17 @@ class Ending(NamedTuple):
     cloud_request_ids: Mapping[str, str] = {}
 
 
+class Gates:
+    """Bounds what one process has under way in each region; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, BoundedSemaphore] = {}
+
+    def of(self, region: str) -> BoundedSemaphore:
+        """Return a region's gate."""
+        return self._made.setdefault(region, BoundedSemaphore(SIDE_BY_SIDE))
+
+
 class Attempts:
     """Runs attempts side by side, bounded in each region; safe to share between threads."""
 
@@ -117,7 +128,7 @@ class Attempts:
         self._arriving = arriving
         # What is sent later than that might be answered when its lease is over and its slot freed.
         self._start_within_s = lease_ms / 1000 - call_budget_s
-        self._gates = {name: BoundedSemaphore(SIDE_BY_SIDE) for name in clouds.names()}
+        self._gates = Gates()
 
     def pursue_all(self, pursuits: Sequence[Pursuit]) -> list[Ending]:
         """Pursue every attempt to its end, in the order given; see `_Chase`."""
@@ -147,7 +158,7 @@ class _Chase:
         self,
         ledger: Ledger,
         clouds: Clouds,
-        gates: Mapping[str, BoundedSemaphore],
+        gates: "Gates",
         start_within_s: float,
         learned: _Learned,
         pursuit: Pursuit,
@@ -209,7 +220,7 @@ class _Chase:
         )
 
     def _create(self, region: str) -> str:
-        with self._gates[region]:
+        with self._gates.of(region):
             if region in self._answered:
                 raise self._answered[region]
             try:

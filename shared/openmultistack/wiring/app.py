@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.wiring.lean_imports import lean_imports
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.clouds import Clouds
     from openmultistack.clouds.keyring import Keyring, KeyringFile
     from openmultistack.fleet.config import Fleet, FleetFile
+    from openmultistack.fleet.files import CloudsFile, Regions
+    from openmultistack.fleet.source import RegionSource, RulesFile
     from openmultistack.ledger import Address, Ledger
     from openmultistack.provision.arriving import Arriving
     from openmultistack.provision.attempts import Attempts
@@ -30,6 +32,9 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
 
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
+
+
+T = TypeVar("T")
 
 
 @cache
@@ -69,20 +74,43 @@ def ledger() -> "Ledger":
 
 
 @cache
-def fleet_file() -> "FleetFile":
-    """Return what the operator says of the fleet; it holds no secrets."""
-    from openmultistack.fleet.config import FleetFile, load_fleet_file
+def rules_file() -> "RulesFile":
+    """Return where fleet.yaml is read again."""
+    from openmultistack.fleet.source import RulesFile
 
-    path = settings().fleet_file
-    return load_fleet_file(path) if path else FleetFile()
+    return RulesFile(settings().fleet_file)
+
+
+def fleet_file() -> "FleetFile":
+    """Return what the operator says of the fleet now; it holds no secrets."""
+    return rules_file().now()
 
 
 @cache
-def fleet() -> "Fleet":
-    """Return the configured fleet."""
-    from openmultistack.fleet.config import load_fleet
+def region_source() -> "RegionSource":
+    """Return where regions come from."""
+    from openmultistack.fleet.source import FleetFiles
 
-    return load_fleet(clouds_file(), settings().fleet_file)
+    return FleetFiles(clouds_file(), settings().fleet_file)
+
+
+def fleet() -> "Fleet":
+    """Return the fleet of now."""
+    return region_source().now()
+
+
+def of_fleet(make: "Callable[[Fleet], T]") -> "Callable[[], T]":
+    """Return what gives a thing that goes by the fleet: made anew when that has changed."""
+    made: tuple[Fleet, T] | None = None
+
+    def current() -> "T":
+        nonlocal made
+        now = fleet()
+        if made is None or made[0] is not now:
+            made = now, make(now)
+        return made[1]
+
+    return current
 
 
 def clouds_file() -> Path:
@@ -98,11 +126,16 @@ def clouds_file() -> Path:
 
 
 @cache
-def regions() -> Mapping[str, tuple[str, str]]:
-    """Return all regions of clouds.yaml: by name, provider and region."""
-    from openmultistack.fleet.files import load_regions
+def regions_file() -> "CloudsFile":
+    """Return where clouds.yaml is read again."""
+    from openmultistack.fleet.files import CloudsFile
 
-    return load_regions(clouds_file())
+    return CloudsFile(clouds_file())
+
+
+def regions() -> "Regions":
+    """Return all regions of clouds.yaml by now."""
+    return regions_file().now()
 
 
 @cache
@@ -130,7 +163,7 @@ def clouds() -> "Clouds":
     """Return the regions' clouds; openstacksdk is imported when the first one is called."""
     from openmultistack.clouds import LateClouds
 
-    def opened() -> "Clouds":
+    def opened(regions: "Regions") -> "Clouds":
         with lean_imports():
             from openmultistack.clouds.openstack.cloud import OpenStackClouds
 
@@ -138,10 +171,10 @@ def clouds() -> "Clouds":
         for name in ("openstack", "keystoneauth"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return OpenStackClouds(
-            clouds_file(), regions(), fleet=settings().fleet, keys=keyring, shelf=ledger()
+            clouds_file(), regions, fleet=settings().fleet, keys=keyring, shelf=ledger()
         )
 
-    return LateClouds(list(regions()), opened)
+    return LateClouds(regions_file(), opened)
 
 
 @cache
@@ -163,12 +196,12 @@ def attempts() -> "Attempts":
     )
 
 
-@cache
-def serving() -> "Serving":
+@of_fleet
+def serving(fleet: "Fleet") -> "Serving":
     """Return what fills free slots from the queue."""
     from openmultistack.provision.dequeuing import Serving
 
-    return Serving(ledger(), fleet(), settings().fleet, attempts())
+    return Serving(ledger(), fleet, settings().fleet, attempts())
 
 
 @cache
@@ -187,15 +220,15 @@ def destroying() -> "Destroying":
     return Destroying(ledger(), clouds(), leaving())
 
 
-@cache
-def creating() -> "Creating":
+@of_fleet
+def creating(fleet: "Fleet") -> "Creating":
     """Return the use case create."""
     from openmultistack.usecases.create import Creating
     from openmultistack.usecases.waiting_room import WaitingRoom
 
     return Creating(
         ledger(),
-        fleet(),
+        fleet,
         settings().fleet,
         arriving(),
         attempts(),
@@ -204,14 +237,14 @@ def creating() -> "Creating":
     )
 
 
-@cache
-def reaping() -> "Reaping":
+@of_fleet
+def reaping(fleet: "Fleet") -> "Reaping":
     """Return the use case reap."""
     from openmultistack.usecases.reap import Reaping
 
     return Reaping(
         ledger(),
-        fleet(),
+        fleet,
         settings().fleet,
         clouds(),
         attempts(),
@@ -221,20 +254,20 @@ def reaping() -> "Reaping":
     )
 
 
-@cache
-def draining() -> "Draining":
+@of_fleet
+def draining(fleet: "Fleet") -> "Draining":
     """Return the use case of operators who drain and open regions."""
     from openmultistack.usecases.drain import Draining
 
-    return Draining(ledger(), fleet(), serving())
+    return Draining(ledger(), fleet, serving())
 
 
-@cache
-def vouching() -> "Vouching":
+@of_fleet
+def vouching(fleet: "Fleet") -> "Vouching":
     """Return the use case of operators who adopt what nothing proves, and end copies."""
     from openmultistack.usecases.vouch import Vouching
 
-    return Vouching(ledger(), fleet(), clouds(), reaping())
+    return Vouching(ledger(), fleet, clouds(), reaping())
 
 
 @cache
