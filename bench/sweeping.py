@@ -26,7 +26,7 @@ from report import Cell, Plot, Report, Table, Target, parser, publish
 from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import CONNECTIONS_MAX

@@ -166,7 +166,7 @@ def _names_known(fleet: Fleet) -> str:
 def _clouds(clouds_file: Path, fleet: Fleet, keyring: Keyring) -> Callable[[str], Cloud]:
     import logging  # noqa: PLC0415  only here
 
-    from openmultistack.clouds.openstack.cloud import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
+    from openmultistack.clouds.openstack.clouds import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
 
     for name in ("openstack", "keystoneauth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

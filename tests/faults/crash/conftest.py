@@ -169,7 +169,7 @@ class Ground:
 @pytest.fixture(scope="session")
 def imported(zygote: Callable[..., Any]) -> Any:
     """What starts functions that die."""
-    return zygote("httpx", "openmultistack.clouds.openstack.cloud", "openmultistack.wiring.app")
+    return zygote("httpx", "openmultistack.clouds.openstack.clouds", "openmultistack.wiring.app")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from redis import Redis
 from openmultistack.clouds import Cloud
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.marks import claim_of
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Instance, Principal
 from openmultistack.fleet.config import load_fleet
