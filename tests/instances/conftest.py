@@ -31,7 +31,7 @@ from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys
 from openmultistack.provision import arriving, leaving
-from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision import making as making_module
 from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
@@ -411,4 +411,4 @@ def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
-    monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))
+    monkeypatch.setattr(making_module, "LOOKS_S", (0.0,))

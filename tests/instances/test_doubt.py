@@ -13,6 +13,7 @@ from openmultistack.domain.errors import (
 )
 from openmultistack.domain.models import Status
 from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision import making as making_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -63,7 +64,7 @@ def test_all_of_a_large_command_are_found(house: House) -> None:
 def test_what_shows_up_at_the_second_look_is_kept_as_well(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0, 0.05))
+    monkeypatch.setattr(making_module, "LOOKS_S", (0.0, 0.05))
     cloud = house.clouds[A]
     cloud.answers, find = "late", cloud.find
 

@@ -16,8 +16,8 @@ from openmultistack.domain.errors import (
 from openmultistack.domain.models import Offer, RegionState
 from openmultistack.fleet.offers import Offers
 from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
-from openmultistack.provision.attempts import Ending
 from openmultistack.provision.planning import no_region_takes
+from openmultistack.provision.pursuing import Ending
 
 # For an owner who has all that they may have: until one of their instances may have ended.
 QUOTA_RETRY_S = 15

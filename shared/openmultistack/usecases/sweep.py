@@ -17,9 +17,9 @@ from openmultistack.domain.models import Instance, Place, Resources, Status
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import DISABLED_RANK, Attempt, Gone, Ledger, Seen, Slot, View
 from openmultistack.logs import tell_deletion
-from openmultistack.provision.attempts import Pursuit
 from openmultistack.provision.leaving import Leaver, Leaving
 from openmultistack.provision.planning import wanted_again
+from openmultistack.provision.pursuing import Pursuit
 from openmultistack.usecases.judging import Act, Case, Marked, judge, may_be_adopted
 from openmultistack.usecases.marking import Marking, instances_told_of
 from openmultistack.usecases.recognizing import Recognized
