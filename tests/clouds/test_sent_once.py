@@ -185,7 +185,8 @@ def test_a_list_has_all_of_its_pages_each_thing_once(
     ends = [(["a", "b"], "b"), (["b", "c"], "c"), (["d"], None)]
     made = iter([page(stub_module, field, *ids, after=after) for ids, after in ends])
     whole.answers[asked] = lambda: next(made)
-    with connect(whole)._session() as services:  # noqa: SLF001  the lists as they are
+    with connect(whole)._sessions.opened() as session:  # noqa: SLF001  the lists as they are
+        services = session.services
         service = {"images": services.image, "networks": services.network}.get(
             field, services.compute
         )

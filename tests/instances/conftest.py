@@ -36,7 +36,7 @@ from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases import sweep
+from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.drain import Draining
 from openmultistack.usecases.instances import Destroying
@@ -408,7 +408,7 @@ def house(make_house: Callable[..., House]) -> House:
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays to see servers gone: fakes let time pass only when told to."""
-    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(making_module, "LOOKS_S", (0.0,))

@@ -14,8 +14,8 @@ from openmultistack.domain.models import Offer
 from openmultistack.ledger import Attempt
 from openmultistack.logs import tell_deletion
 from openmultistack.provision.answers import all_refuse, are_only_full
+from openmultistack.provision.identity import marks_for
 from openmultistack.provision.making import HeldSlot, Learned, Making, Regions
-from openmultistack.provision.order import marks_for
 from openmultistack.provision.planning import ATTEMPTS_MAX, FAILING_REGIONS_MAX, Wanted
 from openmultistack.provision.reaching import reach
 
