@@ -12,8 +12,10 @@ import pytest
 
 from openmultistack.clouds import Attempted, Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.marks import Signing, metadata_of, name_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import servers
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another

@@ -13,8 +13,10 @@ import pytest
 
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import Signing, metadata_of, name_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import connections
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.errors import (
     AccountBroken,

@@ -13,7 +13,8 @@ from ulid import ULID
 
 from openmultistack.clouds import Attempted, Server, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud, FakeClouds
-from openmultistack.clouds.marks import Signing, name_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import CloudError, InDoubt
 from openmultistack.domain.models import (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from openmultistack.clouds.keyring import Keys
-from openmultistack.clouds.marks import Signing, verifies
+from openmultistack.clouds.marks import verifies
 from openmultistack.clouds.openstack.asking import delete, segment_of
 from openmultistack.clouds.openstack.catalogue import read_catalogue, read_security_groups
 from openmultistack.clouds.openstack.create import ServerMaker
@@ -12,6 +12,7 @@ from openmultistack.clouds.openstack.keypairs import forget_keypair, forget_keyp
 from openmultistack.clouds.openstack.servers import Servers, mark_server
 from openmultistack.clouds.openstack.session import Connect, Sessions
 from openmultistack.clouds.port import Attempted, Claim, Marks, Server, ServerOrder, Survey
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.models import Catalogue, Place
 from openmultistack.logs import ANSWERED
 

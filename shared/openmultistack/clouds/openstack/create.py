@@ -7,7 +7,8 @@ from http import HTTPStatus
 from typing import Any
 
 from openmultistack.clouds.keyring import Keyring, Keys
-from openmultistack.clouds.marks import Signing, metadata_of, name_of, tag_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of, tag_of
 from openmultistack.clouds.openstack import connections
 from openmultistack.clouds.openstack.failures import body_of, refusal
 from openmultistack.clouds.openstack.keypairs import forget_keypairs, import_keypair
@@ -19,6 +20,7 @@ from openmultistack.clouds.openstack.microversions import (
 )
 from openmultistack.clouds.openstack.session import Session, Sessions
 from openmultistack.clouds.port import Attempted, ServerOrder
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import CloudError, InDoubt, PlaceMoved
 from openmultistack.domain.models import NO_NETWORK
 

@@ -6,9 +6,10 @@ each; a sweep reads thousands and needs a few fields of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from openmultistack.clouds.marks import Signing, identity_of
+from openmultistack.clouds.marks import identity_of
 from openmultistack.clouds.openstack.asking import Document
 from openmultistack.clouds.port import Server
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.models import (
     SOFT_DELETED,

@@ -2,13 +2,14 @@
 
 from http import HTTPStatus
 
-from openmultistack.clouds.marks import Signing, names_of
+from openmultistack.clouds.names import names_of
 from openmultistack.clouds.openstack import connections
 from openmultistack.clouds.openstack.asking import delete, segment_of
 from openmultistack.clouds.openstack.failures import body_of, keypair_refusal
 from openmultistack.clouds.openstack.microversions import KEY_TYPE_MICROVERSION, KEY_TYPE_SINCE
 from openmultistack.clouds.openstack.session import Session
 from openmultistack.clouds.port import Attempted
+from openmultistack.clouds.signing import Signing
 
 
 def import_keypair(session: Session, name: str, public_key: str) -> None:

@@ -5,19 +5,15 @@ from typing import Any
 
 from openstack import exceptions
 
-from openmultistack.clouds.marks import (
-    Signing,
-    is_ours,
-    metadata_of,
-    pattern_of,
-    survey_of,
-)
+from openmultistack.clouds.marks import is_ours, metadata_of
+from openmultistack.clouds.names import pattern_of, survey_of
 from openmultistack.clouds.openstack.asking import Document, asked, listed, segment_of
 from openmultistack.clouds.openstack.connections import CONNECT_TIMEOUT_S
 from openmultistack.clouds.openstack.documents import flavor_of, quota_of, server_of
 from openmultistack.clouds.openstack.microversions import FLAVOR_NUMBERS_SINCE
 from openmultistack.clouds.openstack.session import Session, Sessions
 from openmultistack.clouds.port import Marks, Server, Survey
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.models import Flavor, Resources
 
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.

@@ -11,12 +11,12 @@ from keystoneauth1.exceptions import EndpointNotFound
 from openstack import utils
 
 from openmultistack.clouds.keyring import Keyring, Keys
-from openmultistack.clouds.marks import Signing
 from openmultistack.clouds.openstack.asking import bare_endpoint
 from openmultistack.clouds.openstack.failures import translate
 from openmultistack.clouds.openstack.logins import Login
 from openmultistack.clouds.openstack.microversions import MICROVERSION, supports
 from openmultistack.clouds.openstack.services import Services
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import (
     AccountBroken,
     BadAnswer,
