@@ -25,9 +25,9 @@ from openmultistack.domain.models import (
     Network,
     Principal,
     Quota,
-    RegionState,
     Resources,
 )
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys

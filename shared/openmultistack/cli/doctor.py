@@ -26,7 +26,8 @@ from openmultistack.domain.errors import (
     NoSuchRegion,
     Unreachable,
 )
-from openmultistack.domain.models import Catalogue, Image, Place, is_public, repeating
+from openmultistack.domain.models import Catalogue, Image, is_public
+from openmultistack.domain.regions import Place, repeating
 from openmultistack.fleet.config import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
 

@@ -32,7 +32,8 @@ from openmultistack.domain.errors import (
     TooLate,
     Unsuitable,
 )
-from openmultistack.domain.models import Address, Catalogue, Place, Resources, Status
+from openmultistack.domain.models import Address, Catalogue, Resources, Status
+from openmultistack.domain.regions import Place
 
 KEYRING = Keyring([MarksKey("fake", bytes(32))])
 # A server's id is of one region alone, as in real clouds.

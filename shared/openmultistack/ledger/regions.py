@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from openmultistack.domain.models import RegionState
+from openmultistack.domain.regions import RegionState
 from openmultistack.ledger.connected import Connected
 from openmultistack.ledger.decode import RESTS, decode_region, read_all
 

@@ -13,7 +13,8 @@ from openmultistack.domain.errors import (
     Problem,
     QueueFull,
 )
-from openmultistack.domain.models import Offer, RegionState
+from openmultistack.domain.models import Offer
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.offers import Offers
 from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
 from openmultistack.provision.planning import no_region_takes

@@ -2,7 +2,8 @@
 
 from openmultistack.clouds import Survey
 from openmultistack.domain.errors import CloudError, RateLimited
-from openmultistack.domain.models import Place, Resources
+from openmultistack.domain.models import Resources
+from openmultistack.domain.regions import Place
 from openmultistack.ledger import DISABLED_RANK, MarksSeen, View
 from openmultistack.usecases.judging import Marked
 from openmultistack.usecases.swept import Swept

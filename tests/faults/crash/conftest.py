@@ -15,7 +15,8 @@ import pytest
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.domain.models import Instance, RegionState
+from openmultistack.domain.models import Instance
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Key
 from openmultistack.ledger.keys import Keys

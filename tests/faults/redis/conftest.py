@@ -26,11 +26,11 @@ from openmultistack.domain.models import (
     Instance,
     Network,
     Offer,
-    Place,
     Principal,
     Resources,
     Status,
 )
+from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import (

@@ -13,7 +13,8 @@ from openmultistack.clouds.openstack.servers import Servers, mark_server
 from openmultistack.clouds.openstack.session import Connect, Sessions
 from openmultistack.clouds.port import Attempted, Claim, Marks, Server, ServerOrder, Survey
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.models import Catalogue, Place
+from openmultistack.domain.models import Catalogue
+from openmultistack.domain.regions import Place
 from openmultistack.logs import ANSWERED
 
 

@@ -24,7 +24,7 @@ from openmultistack.domain.errors import (
     NoSuchRegion,
     Unreachable,
 )
-from openmultistack.domain.models import Place
+from openmultistack.domain.regions import Place
 from openmultistack.logs import ANSWERED, answered
 
 Connect = Callable[[], tuple[Services, Login]]
