@@ -23,7 +23,8 @@ from redis import Redis
 from report import Report, Table, Target, parser, publish
 
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import CONNECT_TIMEOUT_S, OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
+from openmultistack.clouds.openstack.connections import CONNECT_TIMEOUT_S
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Principal
 from openmultistack.fleet.config import load_fleet

@@ -19,7 +19,7 @@ from itertools import count as serial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import stage
 from redis import Redis
@@ -30,9 +30,9 @@ from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Reso
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Admitted, Attempt, Ledger, Pick, Waiting, Wish
-from openmultistack.provision.attempts import Attempts, Pursuit
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.planning import Candidates
+from openmultistack.provision.pursuing import Pursuit
 
 OWNERS, TTL_MS, LEASE_MS = 10, 3_600_000, 3_600_000
 SIZE = Flavor(id="f", name="m1.tiny", vcpus=1, ram_mb=512, disk_gb=1)
@@ -44,6 +44,9 @@ WAITERS = (10, 10_000)
 RARER = 5
 IN_VAIN = 2
 EVEN_REGIONS, EVEN_SLOTS, AT_ONCE = 50, 20, 32
+
+if TYPE_CHECKING:
+    from openmultistack.provision.attempts import Attempts
 
 
 class Cost(NamedTuple):

@@ -26,7 +26,7 @@ from report import Cell, Plot, Report, Table, Target, parser, publish
 from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import CONNECTIONS_MAX
@@ -34,9 +34,9 @@ from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
+from openmultistack.usecases.deleting import GONE_POLL_S
 from openmultistack.usecases.instances import Destroying
 from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE, Reaping
-from openmultistack.usecases.sweep import GONE_POLL_S
 
 A_PROVIDER = 10
 LATENCY_MS, LEASE_MS = 150, 60_000

@@ -9,7 +9,9 @@ from ulid import ULID
 
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.marks import Signing, metadata_of, name_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import (
     Catalogue,

@@ -10,7 +10,8 @@ from openmultistack.cli import clouds_entries, doctor
 from openmultistack.clouds import Claim, Marks, Server
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import Signing, name_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import AccountBroken, NoSuchRegion, Unreachable
 from openmultistack.domain.models import (
     Address,

@@ -13,8 +13,8 @@ import pytest
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.keyring import Keys
-from openmultistack.clouds.marks import Signing
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.models import Flavor, Image, Network, Offer
 
 FLEET = "stub-fleet"

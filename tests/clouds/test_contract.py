@@ -12,7 +12,7 @@ from ulid import ULID
 
 from openmultistack.clouds import Attempted, Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import (
     CatalogueStale,
     CloudError,

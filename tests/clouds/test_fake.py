@@ -6,7 +6,8 @@ import pytest
 
 from openmultistack.clouds import Attempted, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud
-from openmultistack.clouds.marks import Signing, name_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import Unreachable
 from openmultistack.domain.models import Catalogue, Resources
 

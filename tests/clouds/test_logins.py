@@ -19,7 +19,7 @@ from openstack.config import vendors
 from redis import Redis
 
 from openmultistack.clouds.openstack import logins, pauses
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import (
     AccountBroken,
     CloudError,

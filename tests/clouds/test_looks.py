@@ -12,8 +12,10 @@ import pytest
 
 from openmultistack.clouds import Attempted, Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.marks import Signing, metadata_of, name_of
-from openmultistack.clouds.openstack import cloud as adapter
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.openstack import servers
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another
@@ -130,7 +132,7 @@ def test_a_look_that_gets_no_answer_is_soon_over(
     monkeypatch: pytest.MonkeyPatch,
     instead: str,
 ) -> None:
-    monkeypatch.setattr(adapter, "LOOK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(servers, "LOOK_TIMEOUT_S", 0.5)
     stub.answers[DETAIL] = stub_module.Answer(instead=instead)
     began = time.monotonic()
     with pytest.raises(CloudError):

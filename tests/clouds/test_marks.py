@@ -12,17 +12,13 @@ from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import (
     LAST_MS,
     Identity,
-    Signing,
     identity_of,
     is_ours,
     metadata_of,
-    name_of,
-    named,
-    pattern_of,
-    tag_of,
-    unsigned_keypair,
     verifies,
 )
+from openmultistack.clouds.names import name_of, named, pattern_of, tag_of, unsigned_keypair
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import LABEL_CHARS, OWNER_CHARS
 from openmultistack.domain.commands import LABELS_MAX
 

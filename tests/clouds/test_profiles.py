@@ -14,7 +14,7 @@ import requests
 from openstack.config import vendors
 
 from openmultistack.clouds.openstack import connections, profiles
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import CloudError, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another

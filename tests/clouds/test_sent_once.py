@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds import ServerOrder, openstack
-from openmultistack.clouds.openstack import connections, documents
-from openmultistack.clouds.openstack.documents import listed
+from openmultistack.clouds import ServerOrder
+from openmultistack.clouds.openstack import asking, connections
+from openmultistack.clouds.openstack.asking import listed
 from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
@@ -66,7 +66,7 @@ def test_no_option_of_a_library_repeats_what_makes_something(  # noqa: PLR0913  
     stub.usual_clouds_yaml = stub.clouds_yaml
     stub.clouds_yaml = lambda: clouds_yaml(stub, options, in_region=in_region)
     if isinstance(fault, str):
-        monkeypatch.setattr(openstack, "READ_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(connections, "READ_TIMEOUT_S", 0.5)
         stub.answers[path] = stub_module.Answer(instead=fault)
     else:  # urllib3 would heed this
         stub.answers[path] = stub_module.html(fault)._replace(headers={"Retry-After": "0"})
@@ -185,7 +185,8 @@ def test_a_list_has_all_of_its_pages_each_thing_once(
     ends = [(["a", "b"], "b"), (["b", "c"], "c"), (["d"], None)]
     made = iter([page(stub_module, field, *ids, after=after) for ids, after in ends])
     whole.answers[asked] = lambda: next(made)
-    with connect(whole)._session() as services:  # noqa: SLF001  the lists as they are
+    with connect(whole)._sessions.opened() as session:  # noqa: SLF001  the lists as they are
+        services = session.services
         service = {"images": services.image, "networks": services.network}.get(
             field, services.compute
         )
@@ -220,7 +221,7 @@ def test_a_link_that_is_none_is_a_failure(
 def test_a_list_has_no_more_pages_than_are_possible(
     stub: Stub, connect: Any, stub_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "PAGES_MAX", 5)
+    monkeypatch.setattr(asking, "PAGES_MAX", 5)
     stub.answers[DETAIL] = lambda: page(stub_module, "servers", str(len(stub.requests)))
     with pytest.raises(CloudError, match="over 5 pages"):
         connect(stub).active()

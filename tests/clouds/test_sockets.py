@@ -13,8 +13,10 @@ import pytest
 
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import Signing, metadata_of, name_of
-from openmultistack.clouds.openstack import cloud as adapter
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.openstack import connections
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.errors import (
     AccountBroken,
@@ -41,7 +43,7 @@ SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcF
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test does not wait half a minute for silence."""
-    monkeypatch.setattr(adapter, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(connections, "READ_TIMEOUT_S", 2.0)
 
 
 def nobodys_port() -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.models import Flavor, Image, Network, Offer
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from openmultistack.clouds import ServerOrder
-from openmultistack.clouds.openstack import cloud as adapter
+from openmultistack.clouds.openstack import connections
 from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
 from openmultistack.fleet.config import load_fleet
 
@@ -93,7 +93,7 @@ def test_silence_is_in_doubt(
 ) -> None:
     cloud = connect()
     fault_proxy.set_rules(REGION, CREATE | {"kind": "hang", "executed": executed})
-    monkeypatch.setattr(adapter, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connections, "READ_TIMEOUT_S", 0.5)
     with pytest.raises(CloudError) as caught:
         cloud.create(order)
     assert type(caught.value) is InDoubt

@@ -13,7 +13,8 @@ from ulid import ULID
 
 from openmultistack.clouds import Attempted, Server, ServerOrder
 from openmultistack.clouds.fake import KEYRING, FakeCloud, FakeClouds
-from openmultistack.clouds.marks import Signing, name_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import CloudError, InDoubt
 from openmultistack.domain.models import (
@@ -24,19 +25,19 @@ from openmultistack.domain.models import (
     Network,
     Principal,
     Quota,
-    RegionState,
     Resources,
 )
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys
 from openmultistack.provision import arriving, leaving
-from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision import making as making_module
 from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases import sweep
+from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.drain import Draining
 from openmultistack.usecases.instances import Destroying
@@ -408,7 +409,7 @@ def house(make_house: Callable[..., House]) -> House:
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays to see servers gone: fakes let time pass only when told to."""
-    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
-    monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0,))
+    monkeypatch.setattr(making_module, "LOOKS_S", (0.0,))

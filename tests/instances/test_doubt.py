@@ -12,7 +12,7 @@ from openmultistack.domain.errors import (
     Unreachable,
 )
 from openmultistack.domain.models import Status
-from openmultistack.provision import attempts as attempts_module
+from openmultistack.provision import making as making_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -63,7 +63,7 @@ def test_all_of_a_large_command_are_found(house: House) -> None:
 def test_what_shows_up_at_the_second_look_is_kept_as_well(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts_module, "LOOKS_S", (0.0, 0.05))
+    monkeypatch.setattr(making_module, "LOOKS_S", (0.0, 0.05))
     cloud = house.clouds[A]
     cloud.answers, find = "late", cloud.find
 
@@ -197,7 +197,7 @@ def test_an_acceptance_between_doubts_counts_them_anew(house: House) -> None:
 def test_a_region_that_does_not_answer_the_look_gets_nothing_more_of_the_command(
     make_house: Any, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    monkeypatch.setattr(attempts_module, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
     house = make_house({A: 4, B: 8})
     house.clouds[A].answers = "lost"
     house.clouds[A].fails(error, "find")

@@ -15,7 +15,9 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import Signing, identity_of, metadata_of, name_of
+from openmultistack.clouds.marks import identity_of, metadata_of
+from openmultistack.clouds.names import name_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import InDoubt, Invalid, NotFound
 from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile

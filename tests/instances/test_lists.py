@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 
 Stub = Any  # conftest's own; test modules do not import one another
 STUB = "stub/RegionOne"

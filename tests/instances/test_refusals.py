@@ -12,7 +12,7 @@ import yaml
 from ulid import ULID
 
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import Invalid, NoRegionReady
 from openmultistack.domain.models import Resources
 from openmultistack.fleet.config import FleetFile

@@ -16,8 +16,8 @@ from openmultistack.domain.errors import (
     RegionFull,
     Unreachable,
 )
-from openmultistack.provision import attempts as attempts_module
-from openmultistack.provision.attempts import SIDE_BY_SIDE
+from openmultistack.provision import making as making_module
+from openmultistack.provision.making import SIDE_BY_SIDE
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -61,7 +61,7 @@ def test_a_sick_region_gets_at_most_as_many_calls_as_go_side_by_side(
 def test_nothing_is_sent_to_a_region_once_its_answer_is_known(
     wide: House, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    monkeypatch.setattr(attempts_module, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
     house = wide.another()
     house.clouds[A].fails(error, "create")
     assert len(house.create(12, strategy="priority")) == 12
@@ -73,7 +73,7 @@ def test_nothing_is_sent_to_a_region_once_its_answer_is_known(
 def test_what_nobody_takes_is_sent_once_to_each_and_all_slots_come_back(
     make_house: Any, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    monkeypatch.setattr(attempts_module, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
     house = make_house({A: 12, B: 12})
     for cloud in house.clouds.values():
         cloud.fails(error, "create")
@@ -86,7 +86,7 @@ def test_what_nobody_takes_is_sent_once_to_each_and_all_slots_come_back(
 def test_a_doubt_says_nothing_of_the_siblings(
     make_house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts_module, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
     house = make_house({A: 4, B: 4})
     answers = iter([InDoubt("no answer")])
     house.clouds[A].fault = lambda call: next(answers, None) if call == "create" else None

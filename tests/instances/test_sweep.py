@@ -12,8 +12,8 @@ from openmultistack.domain.errors import InDoubt, RegionFull, Unreachable
 from openmultistack.domain.models import Instance, Offer, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish
+from openmultistack.usecases import deleting as deleting_module
 from openmultistack.usecases import reap as reaper_module
-from openmultistack.usecases import sweep as sweep_module
 from openmultistack.usecases.instances import renew
 
 House = Any  # conftest's own; test modules do not import one another
@@ -351,7 +351,7 @@ def test_strangers_are_asked_for_together_and_only_the_missing_one_by_one(house:
 def test_an_expired_instance_is_gone_with_the_sweep(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_module, "GONE_WITHIN_S", 3.0)
+    monkeypatch.setattr(deleting_module, "GONE_WITHIN_S", 3.0)
     made, other = house.active(ttl=1), house.active(ttl=3600)
     wait(1.1)
     for cloud in house.clouds.values():
@@ -367,7 +367,7 @@ def test_an_expired_instance_is_gone_with_the_sweep(
 def test_what_does_not_go_in_time_is_left_to_the_next_sweep(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_module, "GONE_WITHIN_S", 0.5)
+    monkeypatch.setattr(deleting_module, "GONE_WITHIN_S", 0.5)
     made = house.active(ttl=1)
     wait(1.1)
     began = time.monotonic()

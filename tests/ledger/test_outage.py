@@ -19,10 +19,10 @@ from openmultistack.domain.models import (
     Instance,
     Network,
     Offer,
-    Place,
     Resources,
     Status,
 )
+from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Stranger, Wish
 

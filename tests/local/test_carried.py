@@ -11,7 +11,8 @@ import pytest
 import yaml
 from layout import Stack, stack_at
 
-from openmultistack.domain.models import Instance, Place, Resources, Status
+from openmultistack.domain.models import Instance, Resources, Status
+from openmultistack.domain.regions import Place
 from openmultistack.ledger import Ledger
 
 ONE, TWO = "p1/RegionOne", "p1/RegionTwo"

@@ -6,7 +6,8 @@ import pytest
 
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.marks import Signing, metadata_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
 from openmultistack.domain.models import ALL_OF_IT, Flavor, Image, Network, Offer

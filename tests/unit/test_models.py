@@ -23,12 +23,12 @@ from openmultistack.domain.models import (
     Address,
     Instance,
     Quota,
-    RegionState,
     Resources,
     Status,
     address_of,
     rfc3339,
 )
+from openmultistack.domain.regions import RegionState
 
 LEAST: Mapping[str, object] = {"image": "debian-12", "size": "small"}
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from openmultistack.api.door import PREFIX, Call, Endpoint, Reply, parse
 from openmultistack.api.token_endpoints import list_tokens, revoke_token
 from openmultistack.domain.errors import Invalid, Malformed
-from openmultistack.domain.models import Instance, RegionState, Resources, Status, rfc3339
+from openmultistack.domain.models import Instance, Resources, Status, rfc3339
+from openmultistack.domain.regions import RegionState
 from openmultistack.usecases.instances import list_instances, owned, place_in_queue, renew, story
 
 if TYPE_CHECKING:  # a function has only its own use case

@@ -14,7 +14,8 @@ from openmultistack.domain.commands import (
     Reap,
     RenewInstance,
 )
-from openmultistack.domain.models import AddressKind, RegionHealth, Status
+from openmultistack.domain.models import AddressKind, Status
+from openmultistack.domain.regions import RegionHealth
 
 Json = dict[str, Any]
 

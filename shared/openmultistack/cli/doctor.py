@@ -26,7 +26,8 @@ from openmultistack.domain.errors import (
     NoSuchRegion,
     Unreachable,
 )
-from openmultistack.domain.models import Catalogue, Image, Place, is_public, repeating
+from openmultistack.domain.models import Catalogue, Image, is_public
+from openmultistack.domain.regions import Place, repeating
 from openmultistack.fleet.config import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
 
@@ -166,7 +167,7 @@ def _names_known(fleet: Fleet) -> str:
 def _clouds(clouds_file: Path, fleet: Fleet, keyring: Keyring) -> Callable[[str], Cloud]:
     import logging  # noqa: PLC0415  only here
 
-    from openmultistack.clouds.openstack.cloud import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
+    from openmultistack.clouds.openstack.clouds import OpenStackClouds  # noqa: PLC0415  costs 0.7 s
 
     for name in ("openstack", "keystoneauth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import Signing, metadata_of, name_of, named, survey_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.names import name_of, named, survey_of
 from openmultistack.clouds.port import (
     Attempted,
     Claim,
@@ -20,6 +21,7 @@ from openmultistack.clouds.port import (
     ServerOrder,
     Survey,
 )
+from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import (
     CatalogueStale,
     CloudError,
@@ -30,7 +32,8 @@ from openmultistack.domain.errors import (
     TooLate,
     Unsuitable,
 )
-from openmultistack.domain.models import Address, Catalogue, Place, Resources, Status
+from openmultistack.domain.models import Address, Catalogue, Resources, Status
+from openmultistack.domain.regions import Place
 
 KEYRING = Keyring([MarksKey("fake", bytes(32))])
 # A server's id is of one region alone, as in real clouds.

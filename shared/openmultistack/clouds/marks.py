@@ -1,25 +1,24 @@
-"""Marks as Nova metadata and as names, both ways: a server tells by itself whose it is.
+"""Marks as Nova metadata, both ways: a server tells by itself whose it is.
 
-Whoever has a server in the same project can write both, so both are signed (HMAC-SHA256) with the
+Whoever has a server in the same project can write them, so they are signed (HMAC-SHA256) with the
 fleet's key, for one place: what is copied into another region, or changed, does not verify. Which
 field is in which item docs/marks.md says.
 """
 
 import hmac
-import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.port import Attempted, Claim, Keypair, Marks, Server, Survey
+from openmultistack.clouds.keyring import MarksKey
+from openmultistack.clouds.names import named_by
+from openmultistack.clouds.port import Attempted, Claim, Marks
+from openmultistack.clouds.signing import VERSION, Signing, canonical
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
-from openmultistack.domain.models import Resources
 from openmultistack.domain.strict import encode_base64url
 
-VERSION = "1"
 FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"
 LABEL = "oms_label:"
 # What servers carry of before marks were signed; `oms_owner` is in both forms.
@@ -37,19 +36,6 @@ SIGNED = (
 # Marks that name no server are signed moments before theirs is made, which has no id yet: those
 # of a server that was made at another time were copied. Clocks differ by less.
 MADE_WITHIN_MS = 3600 * 1000 + 1
-# Of a name's signature: 72 bits, as much as base64url has in so many characters.
-NAME_SEAL_CHARS = 12
-# The alphabet of a ULID: no other fleet's name can be read as ours.
-_INSTANCE = r"(?P<id>i-[0-9A-HJKMNP-TV-Z]{26})-(?P<attempt>[0-9]{1,5})"
-
-
-class Signing(NamedTuple):
-    """What marks are signed with, and for."""
-
-    keyring: Keyring
-    fleet: str
-    # `Place.id`
-    place: str
 
 
 class Identity(NamedTuple):
@@ -66,91 +52,6 @@ class Identity(NamedTuple):
     # How far the time at which the marks were signed is from when the server was made; 0: they
     # name the server.
     off_ms: int = 0
-
-
-# ---------------------------------------------------------------- names
-
-
-def _stem(fleet: str, attempted: Attempted) -> str:
-    """Return a name without its signature; some clouds allow these characters only."""
-    of_fleet = re.sub(r"[^A-Za-z0-9_-]", "_", fleet)
-    return f"oms-{of_fleet}-{attempted.instance_id}-{attempted.attempt}"
-
-
-def _name(key: MarksKey, fleet: str, place: str, attempted: Attempted) -> str:
-    told = ["oms-name", VERSION, place, fleet, attempted.instance_id, attempted.attempt]
-    seal = encode_base64url(key.sign(_canonical(told)))[:NAME_SEAL_CHARS]
-    return f"{_stem(fleet, attempted)}-{seal}"
-
-
-def name_of(signing: Signing, attempted: Attempted) -> str:
-    """Return the name of an attempt's server, and of all that is made for it."""
-    return _name(signing.keyring.signer, signing.fleet, signing.place, attempted)
-
-
-def names_of(signing: Signing, attempted: Attempted) -> list[str]:
-    """Return the names that an attempt's things may have, by each of the keys."""
-    keys = signing.keyring.keys
-    return [_name(it, signing.fleet, signing.place, attempted) for it in keys]
-
-
-def pattern_of(fleet: str, attempted: Attempted) -> str:
-    """Return a regular expression for the names of an attempt's server, those unsigned as well."""
-    of_fleet = _stem(fleet, attempted)
-    plain = f"oms-{attempted.instance_id}-{attempted.attempt}"
-    return f"^({re.escape(of_fleet)}-.{{{NAME_SEAL_CHARS}}}|{re.escape(plain)})$"
-
-
-def named(name: str, signing: Signing) -> Attempted | None:
-    """Return whose attempt's a name is; None if it is not this fleet's, or does not verify."""
-    return _named(name, signing)[0]
-
-
-def _named(name: str, signing: Signing) -> tuple[Attempted | None, str]:
-    """Return whose attempt's a name is, and the id of the key by which it verifies."""
-    attempted = _attempted(name)
-    if attempted is None:
-        return None, ""
-    names = zip(signing.keyring.keys, names_of(signing, attempted), strict=True)
-    same = [key.id for key, it in names if hmac.compare_digest(it.encode(), name.encode())]
-    return (attempted, same[0]) if same else (None, "")
-
-
-def _attempted(name: str) -> Attempted | None:
-    """Return whose attempt's a name of the signed form says that it is, of whichever fleet."""
-    stem = re.fullmatch(rf"oms-.+-{_INSTANCE}-[A-Za-z0-9_-]{{{NAME_SEAL_CHARS}}}", name)
-    return Attempted(stem["id"], int(stem["attempt"])) if stem else None
-
-
-def survey_of(
-    servers: Iterable[Server], quota: Resources, keypairs: Iterable[str], signing: Signing
-) -> Survey:
-    """Return a survey, with those of a project's keypairs that are named as this fleet's are."""
-    ours, unproven = [], []
-    for name in keypairs:
-        if attempted := named(name, signing):
-            ours.append(Keypair(name, attempted, verified=True))
-        elif attempted := unsigned_keypair(name, signing.fleet):
-            ours.append(Keypair(name, attempted, verified=False))
-        elif attempted := _unproven(name, signing.fleet):
-            unproven.append(Keypair(name, attempted, verified=False))
-    return Survey(tuple(servers), quota, tuple(ours), tuple(unproven))
-
-
-def _unproven(name: str, fleet: str) -> Attempted | None:
-    """Return whose attempt's a name says that it is, in its signed form."""
-    attempted = _attempted(name)
-    stem = name[: -NAME_SEAL_CHARS - 1]
-    return attempted if attempted and stem == _stem(fleet, attempted) else None
-
-
-def unsigned_keypair(name: str, fleet: str) -> Attempted | None:
-    """Return whose attempt's a keypair says that it is, as those of before were named."""
-    found = re.fullmatch(f"oms-{re.escape(fleet)}-{_INSTANCE}", name)
-    return Attempted(found["id"], int(found["attempt"])) if found else None
-
-
-# ---------------------------------------------------------------- metadata
 
 
 def metadata_of(
@@ -187,12 +88,7 @@ def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -
     """Return the signature of all of the marks, for a place and a server, as of a time."""
     fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
     told = ["oms-marks", VERSION, place, server_id, at_ms, *(fields[it] for it in SIGNED)]
-    return encode_base64url(key.sign(_canonical(told)))
-
-
-def _canonical(told: Sequence[object]) -> bytes:
-    """Return values as one text that no other values have."""
-    return json.dumps(told, separators=(",", ":")).encode()
+    return encode_base64url(key.sign(canonical(told)))
 
 
 def identity_of(
@@ -207,7 +103,7 @@ def identity_of(
 
     `server_id`, `made_at` (ISO 8601): what its cloud says of it, which nobody can write.
     """
-    its, by = _named(name, signing)
+    its, by = named_by(name, signing)
     claim = claim_of(metadata, signing.fleet)
     proven = claim and claim.seal and verifies(claim, signing, signing.place)
     off_ms = _off_ms(claim, server_id, made_at) if claim and proven else LAST_MS
@@ -336,8 +232,3 @@ def _number(text: str, *, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text) or not 0 <= int(text) <= most:
         raise ValueError(f"expected a number up to {most}")
     return int(text)
-
-
-def tag_of(fleet: str) -> str:
-    """Return the tag that all servers of a fleet have; Nova allows 60 characters, no comma."""
-    return f"oms-{fleet}"[:60]

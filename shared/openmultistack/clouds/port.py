@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from openmultistack.domain.models import Address, Catalogue, Offer, Place, Resources, Status
+from openmultistack.domain.models import Address, Catalogue, Offer, Resources, Status
+from openmultistack.domain.regions import Place
 
 
 class Attempted(NamedTuple):

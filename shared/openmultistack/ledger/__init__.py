@@ -6,11 +6,13 @@ from openmultistack.ledger.binding import DISABLED_RANK, UNREACHABLE, Bound
 from openmultistack.ledger.connect import connect
 from openmultistack.ledger.decode import Slot, Stranger, View
 from openmultistack.ledger.ending import Destroyed, EndedBy, Gone, OnlyIf
+from openmultistack.ledger.idempotency import KEYS_MAX, Key
 from openmultistack.ledger.ledger import Ledger
+from openmultistack.ledger.moving import Moved
 from openmultistack.ledger.observing import MarksSeen, Meaning, Seen
-from openmultistack.ledger.placing import KEYS_MAX, Admitted, Key, Moved, Served, Waiting, Wish
 from openmultistack.ledger.queue import Queued
 from openmultistack.ledger.shares import Shares
+from openmultistack.ledger.wish import Admitted, Served, Waiting, Wish
 
 __all__ = [
     "DISABLED_RANK",

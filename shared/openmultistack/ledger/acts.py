@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from openmultistack.domain.models import Offer
 from openmultistack.ledger.reading import Readings
+from openmultistack.ledger.shares import Shares, is_long, short_list
 
 # What one script does at most of what may be many: others wait for it meanwhile, some 3 ms.
 AT_ONCE = 100
@@ -36,6 +37,14 @@ class Acting(Readings):
         """Return the names by which places were offered; of one that was not, the one of now."""
         offered = {self.place_of(it.region): it.region for it in reversed(offers)}
         return {it: offered.get(it) or self._places.name_of(it) for it in places}
+
+    def _short_list(
+        self, offers: Sequence[Offer], pick: Pick, count: int, shares: Shares | None = None
+    ) -> Sequence[Offer]:
+        """Return the few of many offers that an act looks at first; few are all looked at."""
+        if not is_long(offers, count):
+            return offers
+        return short_list(offers, shares or self.shares(), pick, count)
 
     def _place_keys(self, attempt: Attempt) -> tuple[str, str]:
         return self._keys.region(attempt.region), self._keys.slots(attempt.region)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from openmultistack.domain.models import Place
+from openmultistack.domain.regions import Place
 from openmultistack.ledger.acts import AT_ONCE, Acting
 
 # What instances say whose provider is not in clouds.yaml any more.

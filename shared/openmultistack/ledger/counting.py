@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from openmultistack.domain.models import Resources
 from openmultistack.ledger.acts import AT_ONCE, Acting
+from openmultistack.ledger.connected import READ_AT_ONCE
 from openmultistack.ledger.decode import read_all
-from openmultistack.ledger.reading import READ_AT_ONCE
 
 # The slots of so many regions are read in one step.
 REGIONS_AT_ONCE = 50

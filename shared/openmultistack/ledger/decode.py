@@ -8,16 +8,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
-from openmultistack.domain.models import (
-    Address,
-    Instance,
-    Quota,
-    RegionHealth,
-    RegionState,
-    Resources,
-    Status,
-    repeating,
-)
+from openmultistack.domain.models import Address, Instance, Quota, Resources, Status
+from openmultistack.domain.regions import RegionHealth, RegionState, repeating
 from openmultistack.logs import tell
 
 Kept = TypeVar("Kept")

@@ -1,26 +1,14 @@
 """The acts of a sweep and of operators: what a cloud shows, what a region said, what is drained."""
 
 import json
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from redis.exceptions import LockError
+from typing import Literal, NamedTuple
 
 from openmultistack.domain.models import Address, Catalogue, Instance, Resources, Status
 from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
 from openmultistack.ledger.catalogues import encode_catalogue
 from openmultistack.ledger.decode import STRANGER_KINDS, StrangerKind
-from openmultistack.ledger.placing import KEEP_KEY_MS
-from openmultistack.ledger.scripts import FOREIGN, unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# How long a lock outlives the sweep that died with it.
-LOCK_S = 15.0
+from openmultistack.ledger.idempotency import KEEP_KEY_MS
 
 Meaning = Literal["down", "full", "stale", "doubt", "paused", ""]
 
@@ -180,28 +168,6 @@ class Observing(Acting):
         of_region = [keys.regions, keys.region(region), keys.slots(region), keys.shares]
         self._scripts.run("drain", of_region, self.place_of(region), what, why)
 
-    @contextmanager
-    def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":
-        """Hold the region's sweep lock, for the budget at most; False if somebody else has it.
-
-        The lock of a sweep that died is gone after LOCK_S.
-        """
-        name = self._keys.sweep_lock(region)
-        lock = self._redis.lock(name, timeout=min(LOCK_S, budget_s), thread_local=False)
-        try:
-            mine = lock.acquire(blocking=False)
-        except FOREIGN as error:
-            raise unavailable(error) from error
-        over = threading.Event()
-        if mine:
-            threading.Thread(target=_keep, args=(lock, over, budget_s), daemon=True).start()
-        try:
-            yield mine
-        finally:
-            over.set()
-            if mine:
-                _give_back(lock)
-
 
 def _seen(it: Seen) -> dict[str, object]:
     return {
@@ -216,7 +182,7 @@ def _seen(it: Seen) -> dict[str, object]:
 
 
 def _address(it: Address) -> dict[str, object]:
-    """Return an address; what is usual is left out, as in records (see placing)."""
+    """Return an address; what is usual is left out, as in records (see wish)."""
     return {
         name: value for name, value in it._asdict().items() if (name, value) != ("kind", "fixed")
     }
@@ -233,24 +199,6 @@ def _fields(found: Instance) -> dict[str, object]:
         "has_keypair": "1" if found.has_keypair else "0",
         "idempotency": found.idempotency,
     }
-
-
-def _keep(lock: Any, over: threading.Event, budget_s: float) -> None:  # noqa: ANN401  same
-    """Prolong a lock while its sweep is at work; one that is lost is not taken again."""
-    until = time.monotonic() + budget_s
-    while not over.wait(LOCK_S / 3) and time.monotonic() < until:
-        try:
-            lock.reacquire()
-        except (LockError, *FOREIGN):
-            return
-
-
-def _give_back(lock: Any) -> None:  # noqa: ANN401  redis-py's lock is untyped
-    """Release a lock; one that ran out or went with Redis is gone already."""
-    try:
-        lock.release()
-    except (LockError, *FOREIGN):
-        return
 
 
 def _fields_of(seen: MarksSeen) -> dict[str, object]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from openmultistack.domain.models import Instance, Offer
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger, Queued, Served
-from openmultistack.provision.attempts import Attempts, Pursuit
+from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.planning import Candidates, Wanted, wanted_again
+from openmultistack.provision.pursuing import Pursuit
 
 # Those who wait are read and offered to the ledger so many at a time: first as many as are likely
 # to be enough, and more when these do not suit the region or may have no more.

@@ -16,8 +16,9 @@ from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import nearest
 from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
 from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts, Ending, Pursuit
+from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.planning import Candidates, Wanted, reoffering
+from openmultistack.provision.pursuing import Ending, Pursuit
 from openmultistack.usecases.instances import Destroying, refuse_long_ttl
 from openmultistack.usecases.refusals import Refusals, why_not
 from openmultistack.usecases.waiting_room import WaitingRoom

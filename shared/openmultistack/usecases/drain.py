@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from openmultistack.domain.models import RegionState
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import regions_matching
 from openmultistack.ledger import Ledger

@@ -2,16 +2,15 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 
-from openmultistack.clouds import Attempted, Claim, Cloud, Keypair, Server, Survey
+from openmultistack.clouds import Attempted, Claim, Keypair, Server, Survey
 from openmultistack.domain.models import Instance, Status
-from openmultistack.fleet.config import Fleet
-from openmultistack.ledger import Ledger, MarksSeen, Stranger, View
+from openmultistack.ledger import MarksSeen, Stranger, View
 from openmultistack.logs import tell, tell_deletion
 from openmultistack.usecases.judging import Marked, sort_marked
 from openmultistack.usecases.recognizing import Policy, Recognized, recognize
+from openmultistack.usecases.swept import Swept
 
 # So many servers' marks are signed by one sweep, at two calls each.
 SIGNED_MAX = 20
@@ -20,36 +19,20 @@ SIGNED_MAX = 20
 class Marking:
     """The marks of one region's servers, in one sweep of it."""
 
-    def __init__(
-        self,
-        region: str,
-        cloud: Cloud,
-        ledger: Ledger,
-        fleet: Fleet,
-        fleet_name: str,
-        guarded: Callable[[], AbstractContextManager[None]],
-        *,
-        adopt_unverified: bool,
-    ) -> None:
-        self._region = region
-        self._cloud = cloud
-        self._ledger = ledger
-        self._fleet = fleet
-        self._fleet_name = fleet_name
-        # In which each call is made that may fail alone.
-        self._guarded = guarded
+    def __init__(self, swept: Swept, *, adopt_unverified: bool) -> None:
+        self._swept = swept
         # An operator vouches for servers whose marks nothing proves.
         self._adopt_unverified = adopt_unverified
 
     def recognize(self, survey: Survey, view: View) -> tuple[Recognized, Marked]:
         """Tell the fleet's servers from others, and an attempt's own from copies of it."""
-        rule = self._fleet.file.unsigned_marks
+        rule = self._swept.fleet.file.unsigned_marks
         unsigned = rule == "adopt" or (rule is None and not view.all_signed)
         vouched = self._adopt_unverified
         policy = Policy(unsigned or vouched, vouched, awaited=rule != "foreign")
-        found = recognize(survey.servers, view, policy, self._fleet_name, self._is_moved)
+        found = recognize(survey.servers, view, policy, self._swept.fleet_name, self._is_moved)
         marked = sort_marked(
-            self._region,
+            self._swept.region,
             found.servers,
             view.slots,
             view.instances,
@@ -60,7 +43,7 @@ class Marking:
 
     def _is_moved(self, claim: Claim, instance: Instance) -> bool:
         """Whether a server's marks are signed for where the ledger has its instance."""
-        return self._cloud.proves(claim, self._ledger.place_of(instance.region))
+        return self._swept.cloud.proves(claim, self._swept.ledger.place_of(instance.region))
 
     def note(self, view: View, recognized: Recognized, marked: Marked) -> MarksSeen:
         """Remember who says that they are the fleet's and are not, and tell of each once."""
@@ -69,7 +52,7 @@ class Marking:
             if it.marks:
                 found[it.id] = Stranger("copy", *it.marks.attempted)
         if found != view.strangers:
-            self._ledger.note_strangers(self._region, found)
+            self._swept.ledger.note_strangers(self._swept.region, found)
         self._tell(found, view.strangers)
         counts = Counter(it.kind for it in found.values())
         return MarksSeen(counts, all_signed=not recognized.unsigned)
@@ -78,7 +61,7 @@ class Marking:
         for server_id, it in found.items():
             if before.get(server_id) != it:
                 what = {"what": it.kind, "instance": it.instance_id, "attempt": it.attempt}
-                tell("stranger", "warning", region=self._region, server=server_id, **what)
+                tell("stranger", "warning", region=self._swept.region, server=server_id, **what)
 
     def sign(self, servers: Sequence[Server]) -> None:
         """Sign the marks of servers that are known; Nova takes none of those that are built.
@@ -90,9 +73,9 @@ class Marking:
             some = random.sample(some, min(len(some), SIGNED_MAX))
         for it in some:
             if it.marks:
-                with self._guarded():
-                    self._cloud.mark(it.id, it.marks, whole=True)
-                    tell("marks signed", region=self._region, server=it.id)
+                with self._swept.one_of_many():
+                    self._swept.cloud.mark(it.id, it.marks, whole=True)
+                    tell("marks signed", region=self._swept.region, server=it.id)
 
     def forget_keypairs(self, survey: Survey, view: View) -> None:
         """Delete keypairs of this fleet whose server is gone, as when it went behind our back."""
@@ -100,10 +83,10 @@ class Marking:
         needed |= {it for server in survey.servers for it in _attempts_told_of(server)}
         for it in survey.keypairs:
             if it.attempted not in needed and _is_ours(it, view):
-                with self._guarded():
-                    asked = self._cloud.forget_keypair(it.name)
+                with self._swept.one_of_many():
+                    asked = self._swept.cloud.forget_keypair(it.name)
                     tell_deletion(
-                        region=self._region,
+                        region=self._swept.region,
                         keypair=it.name,
                         why="its server is gone",
                         cloud_request_id=asked,

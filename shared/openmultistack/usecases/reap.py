@@ -9,7 +9,8 @@ from typing import Any
 
 from openmultistack.clouds import Clouds
 from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited
-from openmultistack.domain.models import Instance, Status, repeating
+from openmultistack.domain.models import Instance, Status
+from openmultistack.domain.regions import repeating
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
 from openmultistack.logs import in_context, tell

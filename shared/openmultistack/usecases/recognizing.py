@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from openmultistack.clouds import Attempted, Claim, Marks, Server
 from openmultistack.domain.models import Instance
 from openmultistack.ledger import Slot, Stranger, View
+from openmultistack.provision.identity import marks_of
 
 
 class Policy(NamedTuple):
@@ -110,22 +111,6 @@ def _of_claim(
 def _is_own(server: Server, instance: Instance | None) -> bool:
     """Whether the ledger has a server for an instance's own, by its id."""
     return instance is not None and instance.server_id == server.id
-
-
-def marks_of(instance: Instance, attempt: int, fleet: str) -> Marks:
-    """Return the marks of an attempt at an instance, as the ledger has it."""
-    return Marks(
-        fleet=fleet,
-        instance_id=instance.id,
-        attempt=attempt,
-        owner=instance.owner,
-        name=instance.name,
-        labels=instance.labels,
-        created_at_ms=instance.created_at_ms,
-        expires_at_ms=instance.expires_at_ms,
-        has_keypair=instance.has_keypair,
-        idempotency=instance.idempotency,
-    )
 
 
 def _spoilt(server: Server, slot: Slot) -> Stranger | None:

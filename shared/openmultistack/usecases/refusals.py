@@ -13,11 +13,12 @@ from openmultistack.domain.errors import (
     Problem,
     QueueFull,
 )
-from openmultistack.domain.models import Offer, RegionState
+from openmultistack.domain.models import Offer
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.offers import Offers
 from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
-from openmultistack.provision.attempts import Ending
 from openmultistack.provision.planning import no_region_takes
+from openmultistack.provision.pursuing import Ending
 
 # For an owner who has all that they may have: until one of their instances may have ended.
 QUOTA_RETRY_S = 15

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from openmultistack.domain.errors import Invalid
-from openmultistack.domain.models import RegionState
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import nearest
 from openmultistack.ledger import UNREACHABLE, Attempt, Gone, Ledger

@@ -165,7 +165,7 @@ def clouds() -> "Clouds":
 
     def opened(regions: "Regions") -> "Clouds":
         with lean_imports():
-            from openmultistack.clouds.openstack.cloud import OpenStackClouds
+            from openmultistack.clouds.openstack.clouds import OpenStackClouds
 
         # The sdk logs addresses and its own retries; what failed is in our own line.
         for name in ("openstack", "keystoneauth"):

@@ -15,12 +15,13 @@ import pytest
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.domain.models import Instance, RegionState
+from openmultistack.domain.models import Instance
+from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Key
 from openmultistack.ledger.keys import Keys
 from openmultistack.usecases import create as creating
-from openmultistack.usecases import sweep
+from openmultistack.usecases import deleting
 from openmultistack.usecases.instances import list_instances
 
 HERE = Path(__file__).parent
@@ -169,7 +170,7 @@ class Ground:
 @pytest.fixture(scope="session")
 def imported(zygote: Callable[..., Any]) -> Any:
     """What starts functions that die."""
-    return zygote("httpx", "openmultistack.clouds.openstack.cloud", "openmultistack.wiring.app")
+    return zygote("httpx", "openmultistack.clouds.openstack.clouds", "openmultistack.wiring.app")
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def ground(
     sim: Any, valkey_port: int, imported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ground]:
     """A fleet of its own on the shared simulated OpenStack; what is left is taken away."""
-    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(creating, "REPEAT_WAIT_S", 0.2)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()
     yield Ground(sim, valkey_port, imported)

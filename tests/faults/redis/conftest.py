@@ -26,11 +26,11 @@ from openmultistack.domain.models import (
     Instance,
     Network,
     Offer,
-    Place,
     Principal,
     Resources,
     Status,
 )
+from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import (
@@ -50,7 +50,7 @@ from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases import sweep
+from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.instances import Destroying
 from openmultistack.usecases.reap import Reaping
@@ -384,6 +384,6 @@ def new_house() -> Iterator[Callable[..., House]]:
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
-    monkeypatch.setattr(sweep, "GONE_WITHIN_S", 0.0)
+    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
     monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
     monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)

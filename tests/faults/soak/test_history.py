@@ -4,7 +4,8 @@ import pytest
 
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake import KEYRING
-from openmultistack.clouds.marks import Signing, metadata_of
+from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.signing import Signing
 
 FLEET, REGION = "soak", "p1/RegionOne"
 NOW = 1_000_000.0

@@ -10,7 +10,8 @@ import redis
 
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import LedgerUnavailable
-from openmultistack.domain.models import Instance, RegionState
+from openmultistack.domain.models import Instance
+from openmultistack.domain.regions import RegionState
 from openmultistack.ledger import Ledger
 
 EVERY_S = 0.5

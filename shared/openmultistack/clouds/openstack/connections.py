@@ -19,6 +19,7 @@ from openmultistack.logs import ASKING, answered
 # By it a service is told for which request it is called, and says what it calls that itself.
 REQUEST_ID = "X-OpenStack-Request-ID"
 CONNECT_TIMEOUT_S = 3.05  # just over a multiple of 3 s, TCP's retransmission window
+READ_TIMEOUT_S = 30.0
 # For so long a host that took no connection is not tried again, by any region that is there.
 GONE_FOR_S = 5.0
 # A page of 1,000 servers, Nova's own limit, is some 5 MB; a catalog of 100 regions is 1 MB.
@@ -26,6 +27,11 @@ BODY_MAX_BYTES = 32 * 2**20
 # For a body, from its first byte to its last: a cloud that is well needs a second or two.
 BODY_MAX_S = 30.0
 _READ_BYTES = 2**16
+
+
+def call_timeouts() -> tuple[float, float]:
+    """Return how long a call may take to connect, and then to be answered."""
+    return CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
 
 class Hosts:
