@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 5.0
 NOTE_EVERY_S = 60.0
+# So long after it was due to be read again what is known of revocations counts at the most.
+KNOWN_FOR_S = 20.0
 # Tokens of which a process remembers when it noted them.
 NOTED_MAX = 1000
 
@@ -55,8 +57,10 @@ class Register:
         known = self._revoked
         if known and time.monotonic() < self._look_at:
             return known
-        # One looks, the others go by what was known; at the very first they wait for it.
-        if not self._looking.acquire(blocking=known is None) and known:
+        # One looks, the others go by what was known; at the very first they wait for it, and so
+        # they do when the looks get no answer.
+        lately = time.monotonic() < self._look_at + KNOWN_FOR_S
+        if not self._looking.acquire(blocking=known is None or not lately) and known:
             return known
         try:
             self._revoked = found = self._ledger().revoked(self._revoked)

@@ -34,6 +34,9 @@ def encode_base64url(content: bytes) -> str:
 def read_json(text: bytes) -> Any:  # noqa: ANN401  JSON is anything
     """Return what a JSON text in UTF-8 says: each member once, finite numbers, not nested deep.
 
+    Half of a surrogate pair, which an escape can write, is no text (RFC 8259, 8.2): whoever writes
+    it on, be it into a log, fails.
+
     Raises:
         ValueError: it is no such text.
     """
@@ -47,7 +50,7 @@ def read_json(text: bytes) -> Any:  # noqa: ANN401  JSON is anything
         )
     except RecursionError:
         raise ValueError("nested too deep") from None
-    _refuse_deep(value, DEPTH_MAX)
+    _check(value, DEPTH_MAX)
     return value
 
 
@@ -74,11 +77,17 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def _refuse_deep(value: object, left: int) -> None:
+def _check(value: object, left: int) -> None:
+    """Refuse what is nested too deep, and what is no text."""
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [*value, *value.values()]
     if isinstance(value, list):
         if left == 0:
             raise ValueError("nested too deep")
         for it in value:
-            _refuse_deep(it, left - 1)
+            _check(it, left - 1)
+    elif isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair is no text") from None

@@ -33,6 +33,10 @@ end
 local function come_forward(line, usage)
   local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
   local it = redis.call('HMGET', usage, 'head', 'instances')
+  while first[1] and not string.match(first[1], '^-?%d+/.-/') do
+    redis.call('ZREM', line, first[1]) -- no member of ours: it would stand before all others
+    first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+  end
   local head = first[1] and head_of(first[1], first[2])
   if it[1] == (head or false) then return end
   if it[1] then redis.call('ZREM', heads, it[1]) end

@@ -1,11 +1,16 @@
 -- Put before the scripts that take slots of a region, or free them: the counts change with them.
 
+-- Redis adds whole numbers only: what a part of one was put into, it would never add to again.
+local function is_count(value)
+  local number = tonumber(value)
+  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0
+end
+
 -- A slot, or nil if nobody can read it: it is counted among the slots, and holds nothing else.
 local function read_slot(text)
   local good, slot = pcall(cjson.decode, text)
   if not good or type(slot) ~= 'table' or type(slot.owner) ~= 'string' then return nil end
-  if not tonumber(slot.vcpus) or not tonumber(slot.ram_mb) then return nil end
-  return slot
+  return is_count(slot.vcpus) and is_count(slot.ram_mb) and slot or nil
 end
 
 local function count_owner(usage, sum)

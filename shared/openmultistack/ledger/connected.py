@@ -74,3 +74,12 @@ class Connected:
                 yield pipe
         except FOREIGN as error:
             raise unavailable(error) from error
+
+
+def each_answer(pipe: Any) -> list[Any]:  # noqa: ANN401  redis' pipeline
+    """Return what a pipeline is answered; of a key of another type the error: it is no record."""
+    answers = pipe.execute(raise_on_error=False)
+    for it in answers:
+        if isinstance(it, Exception) and not str(it).startswith("WRONGTYPE"):
+            raise it
+    return list(answers)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from openmultistack.domain.models import Resources
 from openmultistack.ledger.acts import AT_ONCE, Acting
 from openmultistack.ledger.connected import READ_AT_ONCE
-from openmultistack.ledger.decode import read_all
+from openmultistack.ledger.decode import read_all, read_count
 
 # The slots of so many regions are read in one step.
 REGIONS_AT_ONCE = 50
@@ -116,7 +116,7 @@ class Counting(Acting):
 
 def _decode(text: str) -> Mapping[str, Any]:
     slot = json.loads(text)
-    numbers = {what: int(slot[what]) for what in ("vcpus", "ram_mb")}
+    numbers = {what: read_count(slot[what]) for what in ("vcpus", "ram_mb")}
     return {**slot, **numbers, "owner": str(slot["owner"])}
 
 

@@ -102,6 +102,14 @@ def _ms(text: str) -> int:
     return ms
 
 
+def read_count(value: str | float) -> int:
+    """Return a whole number; as the scripts take one (_slots.lua), whatever it is written as."""
+    number = float(value)
+    if not 0 <= number < 2**53 or number % 1:
+        raise ValueError("expected a whole number")
+    return int(number)
+
+
 def decode_slot(name: str, text: str) -> Slot:
     """Return a slot of a region's hash."""
     instance_id, _, attempt = name.rpartition("/")
@@ -110,8 +118,8 @@ def decode_slot(name: str, text: str) -> Slot:
         instance_id=instance_id,
         attempt=int(attempt),
         owner=_text(value["owner"]),
-        vcpus=int(value["vcpus"]),
-        ram_mb=int(value["ram_mb"]),
+        vcpus=read_count(value["vcpus"]),
+        ram_mb=read_count(value["ram_mb"]),
         since_ms=int(value["since_ms"]),
         lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
         server_id=_text(value["server_id"]) if "server_id" in value else None,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from openmultistack.domain.models import Instance
-from openmultistack.ledger.connected import Connected
+from openmultistack.ledger.connected import Connected, each_answer
 from openmultistack.ledger.decode import (
     View,
     decode_event,
@@ -35,7 +35,7 @@ class InstanceReadings(Connected):
             pipe.get(self._keys.version)
             for instance_id in instance_ids:
                 pipe.hgetall(self._keys.record(instance_id))
-            version, *found = pipe.execute()
+            version, *found = each_answer(pipe)
         self._notice(version)
         names = self._places
 

@@ -6,6 +6,8 @@ Nothing is placed or asked of a cloud here: catalogues and refusals are read fro
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import CatalogueStale, Invalid, NoRegionReady
 from openmultistack.domain.kinds import Asked, why_unsuited
@@ -14,6 +16,7 @@ from openmultistack.domain.placement import STRATEGIES, Ranked
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import CannotServe, Offers, offer_of, offers, regions_matching
 from openmultistack.ledger import Ledger, Pick, Shares
+from openmultistack.logs import tell
 from openmultistack.provision.restocking import Reoffer
 
 # Regions that may fail one instance, and attempts at it whatever came of them, over its life.
@@ -175,9 +178,9 @@ def wanted_again(
     order = None if tired else ledger.order_of(instance)
     if order is None or instance.order is None:
         return None
-    command = CreateInstances.model_validate_json(order).model_copy(
-        update={"name": instance.name, "labels": dict(instance.labels)}
-    )
+    command = _ordered(order, instance)
+    if command is None:
+        return None
     if instance.order not in known:
         known[instance.order] = _able(found or Candidates(ledger, fleet), command)
     return Wanted(
@@ -192,6 +195,21 @@ def wanted_again(
         idempotency={instance.id: instance.idempotency},
         reoffer=reoffering(fleet, command),
     )
+
+
+def _ordered(order: str, instance: Instance) -> CreateInstances | None:
+    """Return what an instance was ordered as; None if nobody can read that, or not here.
+
+    It may have been written by a version to come. Nobody else's is held up by it.
+    """
+    try:
+        command = CreateInstances.model_validate_json(order)
+    except ValidationError:
+        command = None
+    if command is None or command.strategy not in STRATEGIES:
+        tell("unreadable", "warning", what="order", count=1, names=[instance.id])
+        return None
+    return command.model_copy(update={"name": instance.name, "labels": dict(instance.labels)})
 
 
 def _able(found: Candidates, command: CreateInstances) -> Sequence[Offer]:

@@ -29,7 +29,7 @@ class Marking:
         rule = self._swept.fleet.file.unsigned_marks
         unsigned = rule == "adopt" or (rule is None and not view.all_signed)
         vouched = self._adopt_unverified
-        policy = Policy(unsigned or vouched, vouched, awaited=rule != "foreign")
+        policy = Policy(unsigned or vouched, vouched, awaited=unsigned)
         found = recognize(survey.servers, view, policy, self._swept.fleet_name, self._is_moved)
         marked = sort_marked(
             self._swept.region,

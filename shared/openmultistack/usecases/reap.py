@@ -136,7 +136,12 @@ class Reaping:
                 continue
             waited = instance.status == Status.QUEUED
             why = "it waited in vain for a slot" if waited else "its time is up"
-            self._destroying.mark(instance, why=why, only_if="due", ended="expired")
+            try:
+                self._destroying.mark(instance, why=why, only_if="due", ended="expired")
+            except LedgerUnavailable:
+                raise
+            except Exception:  # noqa: BLE001  a fault about one instance must not stop the others
+                tell("expiry failed", "exception", instance=instance.id)
 
     def adopt(self, regions: Sequence[str]) -> list[dict[str, Any]]:
         """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat."""

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from openmultistack.clouds import Cloud
-from openmultistack.domain.errors import CloudError, RateLimited, Unreachable
+from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited, Unreachable
 from openmultistack.fleet.config import Fleet, RegionRule
 from openmultistack.ledger import Attempt, Ledger, Slot
+from openmultistack.logs import tell
 
 
 class Swept(NamedTuple):
@@ -29,10 +30,15 @@ class Swept(NamedTuple):
 
     @contextmanager
     def one_of_many(self) -> Iterator[None]:
-        """Leave what is refused to the next sweep; an outage or a rate limit ends this one."""
+        """Leave what is refused to the next sweep; an outage or a rate limit ends this one.
+
+        So does the ledger's. A fault of our own about one instance keeps nothing from the others.
+        """
         try:
             yield
-        except (Unreachable, RateLimited):
+        except (Unreachable, RateLimited, LedgerUnavailable):
             raise
         except CloudError as error:
             self.ledger.report(self.region, str(error), "")
+        except Exception:  # noqa: BLE001  as with the sweep as a whole
+            tell("sweep failed", "exception", region=self.region)
