@@ -51,7 +51,7 @@ HANGS_AFTER_S = 30
 arriving_module.FOLLOWED_MAX = 0
 leaving_module.POLL_S = 24 * 3600.0
 # What only looks changes nothing: a death after it is the death after the step before.
-LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
+LOOKS = {name for name in dir(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
 }  # fmt: skip
 
