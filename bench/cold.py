@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import stage
 import yaml
 
-from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
+from openmultistack.auth.principal import SCOPES
 from openmultistack.clouds.keyring import make_keyring
 
 HERE = Path(__file__).parent

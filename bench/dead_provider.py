@@ -22,7 +22,7 @@ import yaml
 from redis import Redis
 from report import Report, Table, Target, parser, publish
 
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.clouds.openstack.connections import CONNECT_TIMEOUT_S
 from openmultistack.domain.commands import CreateInstances
@@ -34,7 +34,7 @@ from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases.create import Creating
-from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 

@@ -25,13 +25,13 @@ from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, percentile, publish
 from ulid import ULID
 
-from openmultistack.auth.principal import (
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.auth.principal import SCOPES
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Address, Flavor, Image, Network, Offer, Resources, Status
 from openmultistack.ledger import Ledger, Seen, Wish

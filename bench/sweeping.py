@@ -25,7 +25,7 @@ from redis import Connection, ConnectionPool, Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
@@ -35,7 +35,7 @@ from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases.deleting import GONE_POLL_S
-from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE, Reaping
 
 A_PROVIDER = 10

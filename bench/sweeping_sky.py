@@ -8,7 +8,7 @@ import stage
 from ulid import ULID
 
 from openmultistack.clouds import Marks
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing

@@ -21,7 +21,8 @@ from load import Load, load
 from redis import Redis
 from report import Cell, Plot, Report, Table, Target, parser, publish
 
-from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
+from openmultistack.auth.principal import SCOPES
 from openmultistack.clouds.keyring import make_keyring
 from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.ledger import Ledger

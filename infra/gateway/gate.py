@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt_rules
 
-from openmultistack.auth.principal import Issuer
+from openmultistack.auth.issuers import Issuer
 
 Json = dict[str, Any]
 

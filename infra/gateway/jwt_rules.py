@@ -13,7 +13,7 @@ from typing import Any
 
 from routes import ROUTES, Route, method_match, path_match
 
-from openmultistack.auth.principal import Issuer
+from openmultistack.auth.issuers import Issuer
 
 Json = dict[str, Any]
 

@@ -24,7 +24,7 @@ import gate
 import listener
 import routes
 
-from openmultistack.auth.principal import load_issuers
+from openmultistack.auth.issuers import load_issuers
 from openmultistack.domain.errors import ConfigurationError
 
 Json = dict[str, Any]

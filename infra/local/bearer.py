@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from openmultistack.auth.principal import issue_token
+from openmultistack.auth.own_issuer import issue_token
 
 # What is left of its life when it is signed anew; a call that has begun is not affected.
 LEFT = 1 / 4

@@ -33,13 +33,13 @@ from layout import (
 from supervise import LAB, bring_about, refuse_bad_files, refuse_taken_ports
 from watchers import watched
 
-from openmultistack.auth.principal import (
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.auth.principal import SCOPES
 from openmultistack.clouds.keyring import make_keyring
 from openmultistack.domain.errors import ConfigurationError
 

@@ -18,7 +18,7 @@ from layout import ROOT, Stack, StackError
 from ports import HOST, STACK_MARK
 from watchers import BIN, CIRCUSD, NAME_MARK, circus_configuration, upstreams, watched
 
-from openmultistack.auth.principal import load_issuers
+from openmultistack.auth.issuers import load_issuers
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.clouds.keyring import read_keyring
 from openmultistack.domain.errors import ConfigurationError

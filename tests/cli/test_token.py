@@ -6,15 +6,10 @@ import pytest
 import yaml
 from jose import jwt
 
-from openmultistack.auth.principal import (
-    LOCAL_AUDIENCE,
-    LOCAL_ISSUER,
-    SCOPES,
-    load_issuers,
-    make_signing_key,
-    principal,
-    verify,
-)
+from openmultistack.auth.issuers import load_issuers
+from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, LOCAL_ISSUER, make_signing_key
+from openmultistack.auth.principal import SCOPES, principal
+from openmultistack.auth.verify import verify
 from openmultistack.domain.errors import Unauthenticated
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.keyring import Keys
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.clouds.signing import Signing

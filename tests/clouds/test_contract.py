@@ -11,7 +11,8 @@ import pytest
 from ulid import ULID
 
 from openmultistack.clouds import Attempted, Cloud, Marks, Server, ServerOrder
-from openmultistack.clouds.fake import KEYRING, FakeCloud
+from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import (
     CatalogueStale,

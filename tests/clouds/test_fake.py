@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Attempted, ServerOrder
-from openmultistack.clouds.fake import KEYRING, FakeCloud
+from openmultistack.clouds.fake import FakeCloud
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import Unreachable

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from openmultistack.clouds import Attempted, Marks, ServerOrder
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import servers

@@ -22,7 +22,8 @@ import redis
 import yaml
 from sockets import folder_of  # of infra/local, to which the tests' own conftest leads
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 from openmultistack.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent.parent

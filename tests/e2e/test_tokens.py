@@ -8,7 +8,8 @@ import httpx
 import pytest
 from jose import jwt
 
-from openmultistack.auth.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
+from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, LOCAL_ISSUER, make_signing_key
+from openmultistack.auth.principal import SCOPES
 
 PATHS = [("GET", "/v1/instances"), ("POST", "/v1/instances"), ("POST", "/v1/reap")]
 

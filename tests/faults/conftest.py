@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.models import Flavor, Image, Network, Offer
 

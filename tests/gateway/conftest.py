@@ -24,7 +24,8 @@ import yaml
 from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from processes import listens
 
-from openmultistack.auth.principal import issue_token, load_issuers, make_signing_key
+from openmultistack.auth.issuers import load_issuers
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

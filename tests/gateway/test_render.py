@@ -11,7 +11,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk
 
-from openmultistack.auth.principal import load_issuers
+from openmultistack.auth.issuers import load_issuers
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.domain.strict import encode_base64url
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from jose import jwt
 
-from openmultistack.auth.principal import issue_token, make_signing_key
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
 
 ISSUER, AUDIENCE = "urn:openmultistack:local", "openmultistack"
 CI = "https://ci.example"

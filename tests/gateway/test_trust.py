@@ -15,7 +15,7 @@ from typing import Self
 import httpx
 import pytest
 
-from openmultistack.auth.principal import issue_token, make_signing_key
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent
 # What the issue allows.

@@ -25,7 +25,8 @@ from jose import jwt
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.auth.principal import LOCAL_AUDIENCE, LOCAL_ISSUER, SCOPES, make_signing_key
+from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, LOCAL_ISSUER, make_signing_key
+from openmultistack.auth.principal import SCOPES
 from openmultistack.clouds.keyring import make_keyring
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import (

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from jose import jwt
 
-from openmultistack.auth.principal import SCOPES, issue_token, make_signing_key
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
+from openmultistack.auth.principal import SCOPES
 
 House = Door = Way = Books = Any  # conftest's own; test modules do not import one another
 # What SECURITY.md says.

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from jose import jwk
 
-from openmultistack.auth.principal import SCOPES, make_signing_key
+from openmultistack.auth.own_issuer import make_signing_key
+from openmultistack.auth.principal import SCOPES
 
 Door = Signer = Books = Any  # conftest's own; test modules do not import one another
 

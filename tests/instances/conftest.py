@@ -12,7 +12,8 @@ from redis import Connection, ConnectionPool, Redis
 from ulid import ULID
 
 from openmultistack.clouds import Attempted, Server, ServerOrder
-from openmultistack.clouds.fake import KEYRING, FakeCloud, FakeClouds
+from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
@@ -39,8 +40,8 @@ from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.drain import Draining
-from openmultistack.usecases.instances import Destroying
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.vouch import Vouching
 from openmultistack.usecases.waiting_room import WaitingRoom

@@ -20,7 +20,7 @@ from openmultistack.domain.errors import (
 from openmultistack.domain.models import Quota, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.planning import FAILING_REGIONS_MAX
-from openmultistack.usecases.instances import place_in_queue
+from openmultistack.usecases.read import place_in_queue
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -13,7 +13,7 @@ import pytest
 from ulid import ULID
 
 from openmultistack.clouds import Attempted, Marks, Server
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import identity_of, metadata_of
 from openmultistack.clouds.names import name_of
@@ -21,7 +21,7 @@ from openmultistack.clouds.signing import Signing
 from openmultistack.domain.errors import InDoubt, Invalid, NotFound
 from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
-from openmultistack.usecases.instances import list_instances
+from openmultistack.usecases.read import list_instances
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

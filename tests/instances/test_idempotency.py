@@ -18,7 +18,7 @@ from openmultistack.domain.errors import (
     Unreachable,
 )
 from openmultistack.domain.models import Status
-from openmultistack.usecases import create as creating_module
+from openmultistack.usecases import awaiting as awaiting_module
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -198,7 +198,7 @@ def test_what_a_duplicate_was_told_of_is_kept_when_the_first_fails(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The duplicate waits no longer than it may, and has had its answer by then."""
-    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
     cloud, told = house.clouds[A], []
 
     def meanwhile(_: object) -> None:
@@ -227,7 +227,7 @@ def test_a_repeat_shows_nothing_of_what_a_partial_command_left_out(make_house: A
 def test_what_a_duplicate_was_told_of_is_not_left_out_of_a_partial_command(
     make_house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
     house, told = make_house({A: 1, B: 1}), []
     made = iter([False, True])
 
@@ -250,7 +250,7 @@ def test_what_a_duplicate_was_told_of_is_not_left_out_of_a_partial_command(
 def test_who_repeats_after_a_crash_gets_the_same_and_a_sweep_makes_them(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creating_module, "REPEAT_WAIT_S", 0.1)
+    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
     lost = killed_after_place(house, 3, key="k")
     assert ids(house.create(3, key="k")) == lost
     assert house.servers() == 0

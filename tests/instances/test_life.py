@@ -7,8 +7,9 @@ import pytest
 from openmultistack.domain.errors import Invalid, NotFound, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.fleet.config import FleetFile
-from openmultistack.usecases import instances
-from openmultistack.usecases.instances import list_instances, owned, renew, story
+from openmultistack.usecases import read
+from openmultistack.usecases.read import list_instances, owned, story
+from openmultistack.usecases.renew import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -60,7 +61,7 @@ def test_pages_meet_under_filters_as_well(make_house: Any) -> None:
 def test_a_list_by_two_labels_goes_through_those_with_the_rarer_one(
     make_house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "SCAN_MAX", 2)
+    monkeypatch.setattr(read, "SCAN_MAX", 2)
     house = make_house({A: 20})
     rare = house.one(labels={"os": "x", "run": "1"})
     for _ in range(6):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 
 Stub = Any  # conftest's own; test modules do not import one another

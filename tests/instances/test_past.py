@@ -9,7 +9,7 @@ import pytest
 from openmultistack.domain.errors import Unreachable
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
-from openmultistack.usecases.instances import renew
+from openmultistack.usecases.renew import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

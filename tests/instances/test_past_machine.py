@@ -30,7 +30,7 @@ from openmultistack.domain.errors import (
     Unreachable,
 )
 from openmultistack.domain.models import Instance, Resources, Status
-from openmultistack.usecases import create as creating
+from openmultistack.usecases import awaiting
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -381,7 +381,7 @@ class Rollbacks(RuleBasedStateMachine):
 def test_rolled_back_to_any_moment_nothing_that_lives_is_deleted(
     make_house: Callable[..., House], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creating, "REPEAT_WAIT_S", 0.0)
+    monkeypatch.setattr(awaiting, "REPEAT_WAIT_S", 0.0)
 
     def make(*given: Any) -> House:
         redis.flushdb()

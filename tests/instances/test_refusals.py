@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ulid import ULID
 
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import Invalid, NoRegionReady
 from openmultistack.domain.models import Resources

@@ -13,8 +13,8 @@ from openmultistack.domain.models import Instance, Offer, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish
 from openmultistack.usecases import deleting as deleting_module
-from openmultistack.usecases import reap as reaper_module
-from openmultistack.usecases.instances import renew
+from openmultistack.usecases import expiring as expiring_module
+from openmultistack.usecases.renew import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -382,7 +382,7 @@ def test_what_does_not_go_in_time_is_left_to_the_next_sweep(
 def test_all_that_is_due_ends_in_one_run_however_many_are_read_at_a_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reaper_module, "DUE_AT_ONCE", 2)
+    monkeypatch.setattr(expiring_module, "DUE_AT_ONCE", 2)
     made = house.create(5, ttl=1)
     wait(1.1)
     assert house.reaping.reap()["expired"] == 5
@@ -390,7 +390,7 @@ def test_all_that_is_due_ends_in_one_run_however_many_are_read_at_a_time(
     house.come_to_rest()
     for it in made:
         house.redis.zadd(house.keys.due, {it.id: 1})  # a day later
-    monkeypatch.setattr(reaper_module, "DUE_LOTS", 2)
+    monkeypatch.setattr(expiring_module, "DUE_LOTS", 2)
     assert [house.reaping.reap()["forgotten"] for _ in range(3)] == [4, 1, 0]
 
 

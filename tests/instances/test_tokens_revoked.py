@@ -12,7 +12,7 @@ import yaml
 from ulid import ULID
 
 from openmultistack.clouds import Attempted
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack import logins as logins_module
 from openmultistack.clouds.openstack import pauses
 from openmultistack.clouds.openstack.clouds import OpenStackClouds

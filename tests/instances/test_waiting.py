@@ -9,7 +9,8 @@ from openmultistack.domain.errors import CatalogueStale, InDoubt, RegionFull, Un
 from openmultistack.domain.models import Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.dequeuing import LOTS
-from openmultistack.usecases.instances import place_in_queue, renew
+from openmultistack.usecases.read import place_in_queue
+from openmultistack.usecases.renew import renew
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 
 ROOT = Path(__file__).parent.parent.parent
 STACK = ROOT / "infra" / "local" / "stack.py"

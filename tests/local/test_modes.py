@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 
 
 def open_to_others(home: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ import timer
 from bearer import Bearer
 from jose import jwt
 
-from openmultistack.auth.principal import make_signing_key
+from openmultistack.auth.own_issuer import make_signing_key
 
 TTL_S = 3600
 

@@ -18,7 +18,8 @@ from jose import jwt
 from layout import stack_at
 from ports import HOST
 
-from openmultistack.auth.principal import LOCAL_AUDIENCE, SCOPES, make_signing_key
+from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, make_signing_key
+from openmultistack.auth.principal import SCOPES
 
 CI = "https://ci.example"
 # Longer than `up` takes to get to the functions, shorter than they may take to end.

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from openmultistack.auth import believed
 from openmultistack.auth.believed import Believed
-from openmultistack.auth.principal import Callers, issue_token, make_signing_key
+from openmultistack.auth.callers import Callers
+from openmultistack.auth.own_issuer import issue_token, make_signing_key
 from openmultistack.domain.errors import ConfigurationError, Unauthenticated
 from openmultistack.rereading import LOOK_EVERY_S
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack.auth import principal
-from openmultistack.auth.principal import (
+from openmultistack.auth import callers as callers_module
+from openmultistack.auth.callers import Callers
+from openmultistack.auth.issuers import Issuer
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    Callers,
-    Issuer,
     issue_token,
     make_signing_key,
 )
@@ -21,13 +21,13 @@ from openmultistack.domain.errors import Unauthenticated
 def proofs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The tokens that were verified, in order."""
     made: list[str] = []
-    verify = principal.verify
+    verify = callers_module.verify
 
     def noted(token: str, issuers: dict[str, Issuer]) -> object:
         made.append(token)
         return verify(token, issuers)
 
-    monkeypatch.setattr(principal, "verify", noted)
+    monkeypatch.setattr(callers_module, "verify", noted)
     return made
 
 
@@ -81,9 +81,9 @@ def test_fail_closed_a_proven_token_is_refused_once_it_is_over(
 ) -> None:
     token = token_of(tmp_path, "alice", ttl_s=2)
     assert callers.named_by(token).owner == "alice"
-    expired = principal.time.time() + 3
-    monkeypatch.setattr(principal.time, "time", lambda: expired)
-    monkeypatch.setattr(principal, "verify", lambda *_: _refuse())
+    expired = callers_module.time.time() + 3
+    monkeypatch.setattr(callers_module.time, "time", lambda: expired)
+    monkeypatch.setattr(callers_module, "verify", lambda *_: _refuse())
     with pytest.raises(Unauthenticated):
         callers.named_by(token)
 
@@ -95,7 +95,7 @@ def _refuse() -> None:
 def test_bounded_so_many_tokens_are_remembered_and_no_more(
     callers: Callers, proofs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(principal, "TOKENS_KEPT", 2)
+    monkeypatch.setattr(callers_module, "TOKENS_KEPT", 2)
     tokens = [token_of(tmp_path, owner) for owner in ("a", "b", "c")]
     for token in tokens:
         callers.named_by(token)

@@ -12,15 +12,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwk
 
-from openmultistack.auth.principal import (
+from openmultistack.auth.issuers import Issuer, load_issuers
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    Issuer,
     issue_token,
-    load_issuers,
     make_signing_key,
-    verify,
 )
+from openmultistack.auth.verify import verify
 from openmultistack.domain.errors import ConfigurationError, Unauthenticated
 
 OWN: dict[str, Any] = {

@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from openmultistack.auth.principal import (
-    LOCAL_AUDIENCE,
-    LOCAL_ISSUER,
-    SCOPES,
-    Issuer,
-    SignedClaims,
-    demand,
-    principal,
-)
+from openmultistack.auth.issuers import Issuer
+from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, LOCAL_ISSUER
+from openmultistack.auth.principal import SCOPES, demand, principal
+from openmultistack.auth.verify import SignedClaims
 from openmultistack.domain.bounds import OWNER_CHARS
 from openmultistack.domain.errors import InsufficientScope, Unauthenticated
 from openmultistack.domain.models import Principal, Quota

@@ -13,16 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
 
-from openmultistack.auth.principal import (
+from openmultistack.auth.issuers import Issuer
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    SCOPES,
-    Issuer,
     issue_token,
     make_signing_key,
-    principal,
-    verify,
 )
+from openmultistack.auth.principal import SCOPES, principal
+from openmultistack.auth.verify import verify
 from openmultistack.domain.errors import Unauthenticated
 from openmultistack.domain.models import Principal
 

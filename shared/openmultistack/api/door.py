@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import flask
 from werkzeug.exceptions import HTTPException
 
-from openmultistack.auth.principal import Callers, demand
+from openmultistack.auth.callers import Callers
+from openmultistack.auth.principal import demand
 from openmultistack.domain.bounds import BODY_MAX_BYTES
 from openmultistack.domain.errors import (
     FAULTS_SHOWN,

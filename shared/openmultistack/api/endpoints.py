@@ -11,14 +11,15 @@ from openmultistack.api.token_endpoints import list_tokens, revoke_token
 from openmultistack.domain.errors import Invalid, Malformed
 from openmultistack.domain.models import Instance, Resources, Status, rfc3339
 from openmultistack.domain.regions import RegionState
-from openmultistack.usecases.instances import list_instances, owned, place_in_queue, renew, story
+from openmultistack.usecases.read import list_instances, owned, place_in_queue, story
+from openmultistack.usecases.renew import renew
 
 if TYPE_CHECKING:  # a function has only its own use case
     from openmultistack.fleet.config import FleetFile
     from openmultistack.ledger import Ledger
     from openmultistack.usecases.create import Creating
+    from openmultistack.usecases.destroy import Destroying
     from openmultistack.usecases.drain import Draining
-    from openmultistack.usecases.instances import Destroying
     from openmultistack.usecases.reap import Reaping
     from openmultistack.usecases.vouch import Vouching
 

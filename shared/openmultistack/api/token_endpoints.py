@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from openmultistack.api.door import Call, Endpoint, Reply
-from openmultistack.auth.signing import LOCAL_ISSUER
+from openmultistack.auth.own_issuer import LOCAL_ISSUER
 from openmultistack.domain.errors import Invalid, NotFound, OwnerQuotaExceeded
 from openmultistack.domain.models import rfc3339
 from openmultistack.domain.tokens import REVOKED_MAX, REVOKED_MAX_OF_OWNERS, TIME_MAX, token_id

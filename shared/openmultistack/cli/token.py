@@ -26,7 +26,8 @@ def token(
     output: Output = AS_TEXT,
 ) -> None:
     """Issue a token, signed with the own key."""
-    from openmultistack.auth.principal import SCOPES, issue_token  # noqa: PLC0415  same
+    from openmultistack.auth.own_issuer import issue_token  # noqa: PLC0415  same
+    from openmultistack.auth.principal import SCOPES  # noqa: PLC0415  same
     from openmultistack.cli import screen  # noqa: PLC0415  starts faster without
 
     path = key or Path(os.environ.get("OMS_SIGNING_KEY", ""))

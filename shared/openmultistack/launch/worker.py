@@ -61,12 +61,10 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection; no thread has it before its head is there."""
-        try:
-            accepted, address = listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
-                raise
+        came = _accept(listener)
+        if came is None:
             return
+        accepted, address = came
         self.nr_conns += 1
         connection = Connection(accepted, self._places)
         self._await_head(TConn(self.cfg, connection, address, listener.getsockname()), b"")
@@ -199,6 +197,16 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         self._let_go(conn)
         self.nr_conns -= 1
         conn.close()
+
+
+def _accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
+    """Return a connection with its client's address; None if there is none to be had now."""
+    try:
+        return listener.accept()
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
+            raise
+        return None
 
 
 def _due(waiting: dict[TConn, Any], now: float) -> list[TConn]:

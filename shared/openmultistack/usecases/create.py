@@ -14,22 +14,19 @@ from openmultistack.domain.models import Instance, Offer, Principal, Status
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import nearest
-from openmultistack.ledger import Admitted, Attempt, Key, Ledger, Waiting, Wish
+from openmultistack.ledger import Admitted, Key, Ledger, Waiting, Wish
 from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.planning import Candidates, Wanted, reoffering
 from openmultistack.provision.pursuing import Ending, Pursuit
-from openmultistack.usecases.instances import Destroying, refuse_long_ttl
+from openmultistack.usecases.abandoning import Abandoning
+from openmultistack.usecases.awaiting import Awaiting
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.refusals import Refusals, why_not
+from openmultistack.usecases.renew import refuse_long_ttl
 from openmultistack.usecases.waiting_room import WaitingRoom
 
-# For a client that waits the ledger is read this often, and this long at most.
-WAIT_POLL_S = 0.5
-WAIT_MAX_S = 60
-# How long a repeated command waits for the one that came first to know its servers. If that one
-# has died, a sweep makes what is missing.
-REPEAT_WAIT_S = 10.0
-REPEAT_POLL_S = 0.1
+_OVER = (Status.DELETING, Status.DELETED)
 
 
 class Placed(NamedTuple):
@@ -57,10 +54,9 @@ class Creating:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
-        self._arriving = arriving
         self._attempts = attempts
-        self._destroying = destroying
-        self._room = room
+        self._awaiting = Awaiting(ledger, arriving, room)
+        self._abandoning = Abandoning(ledger, destroying)
         self._candidates = Candidates(ledger, fleet)
 
     def create(
@@ -87,7 +83,7 @@ class Creating:
                 self._refuse_idle_wait(wish, admitted, refusals)
                 kept, said = self._make(wish, admitted, placed_at)
             elif admitted.outcome == "repeated" and wish.key:
-                found = self._made_before(wish, wish.key)
+                found = self._awaiting.made_before(wish.owner, wish.key)
                 if found is None:  # given up meanwhile: the key is free again
                     continue
                 _refuse_ended(found)
@@ -95,7 +91,7 @@ class Creating:
             else:
                 raise refusals.of(admitted)
             if wait_s:
-                kept = self._wait(caller.owner, kept, wait_s)
+                kept = self._awaiting.wait(caller.owner, kept, wait_s)
             return Placed(kept, command.count, said)
 
     def _wish(self, caller: Principal, command: CreateInstances, key: str) -> tuple[Wish, Refusals]:
@@ -130,7 +126,7 @@ class Creating:
         try:
             refusals.refuse_what_no_cap_allows(admitted)
         except Invalid:
-            if self._give_up(wish, refused=True):
+            if self._abandoning.give_up(wish, refused=True):
                 raise
 
     def _make(
@@ -155,75 +151,14 @@ class Creating:
         lost = [it for it in endings if it.how in ("nowhere", "refused")]
         refused = any(it.how == "refused" for it in lost)
         give_up = lost and (not wish.command.partial or len(lost) == len(endings) or refused)
-        if give_up and self._give_up(wish, refused=refused):
+        if give_up and self._abandoning.give_up(wish, refused=refused):
             raise why_not(lost)
         kept = [it for it in endings if it not in lost]
-        gone = [] if give_up else self._leave_out(wish, lost)
+        gone = [] if give_up else self._abandoning.leave_out(wish, lost)
         told_on = len(gone) < len(lost)
         if told_on or admitted.queued or any(it.how == "later" for it in kept):
             return self._ledger.get([it for it in wish.ids if it not in gone]), said
         return [_born(ending, wanted) for ending in kept], said
-
-    def _leave_out(self, wish: Wish, lost: Sequence[Ending]) -> Sequence[str]:
-        """End those of a command that came to nothing; what somebody was told of stays, in ERROR.
-
-        Returns the ids of those ended; a repeat under the command's key does not show them either.
-        """
-        ids = [it.attempt.instance_id for it in lost]
-        gone = self._ledger.leave_out(wish.owner, wish.key, ids) if ids and wish.key else ids
-        for instance_id in gone:
-            self._abandon(instance_id, even_promised=True)
-        return gone
-
-    def _give_up(self, wish: Wish, *, refused: bool) -> bool:
-        """End all instances of a command; False if somebody has been told of them meanwhile."""
-        even_promised = refused and wish.waiting is not None
-        if wish.key:
-            self._ledger.give_key_back(wish.owner, wish.key, wish.ids, even_promised=even_promised)
-        ended = [self._abandon(it, even_promised=even_promised) for it in wish.ids]
-        return all(ended)
-
-    def _abandon(self, instance_id: str, *, even_promised: bool) -> bool:
-        return all(
-            self._destroying.destroy(
-                instance,
-                why="the command as a whole could not be served",
-                only_if="" if even_promised else "unpromised",
-                ended="refused",
-            )
-            for instance in self._ledger.get([instance_id])
-        )
-
-    def _made_before(self, wish: Wish, key: Key) -> Sequence[Instance] | None:
-        """Return what a key stands for, when its servers are known; None if it was given up."""
-        with self._room.place(wish.owner) as may_sleep:
-            until = time.monotonic() + (REPEAT_WAIT_S if may_sleep else 0)
-            while True:
-                ids = self._ledger.made_under(wish.owner, key)
-                instances = self._ledger.get(ids)
-                unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
-                if not ids or not unproven or time.monotonic() >= until:
-                    break
-                time.sleep(REPEAT_POLL_S)
-        if not ids or not self._ledger.promise(wish.owner, key, ids):
-            return None
-        return instances
-
-    def _wait(self, owner: str, instances: Sequence[Instance], wait_s: float) -> Sequence[Instance]:
-        """Return the instances as they are when all are built, or the time is over.
-
-        At once where as many wait as may: waiting is a client's wish (RFC 7240), no promise.
-        """
-        with self._room.place(owner) as may_sleep:
-            until = time.monotonic() + (min(wait_s, WAIT_MAX_S) if may_sleep else 0)
-            # Those of a repeated command may be somebody else's, who has died.
-            self._arriving.follow(_under_way(instances))
-            while True:
-                instances = self._ledger.get([it.id for it in instances])
-                left_s = until - time.monotonic()
-                if left_s <= 0 or not any(it.status in _COMING for it in instances):
-                    return instances
-                time.sleep(min(WAIT_POLL_S, left_s))
 
 
 def _refuse_ended(found: Sequence[Instance]) -> None:
@@ -233,18 +168,6 @@ def _refuse_ended(found: Sequence[Instance]) -> None:
             "all that was made under this Idempotency-Key has ended; another key makes it anew",
             [it.id for it in found],
         )
-
-
-_OVER = (Status.DELETING, Status.DELETED)
-_COMING = (Status.QUEUED, Status.BUILD)
-
-
-def _under_way(instances: Sequence[Instance]) -> dict[Attempt, str]:
-    return {
-        Attempt(it.id, it.attempt, it.region): it.server_id
-        for it in instances
-        if it.status == Status.BUILD and it.server_id
-    }
 
 
 def _key(key: str, command: CreateInstances) -> Key:

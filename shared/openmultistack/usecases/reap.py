@@ -9,7 +9,6 @@ from typing import Any
 
 from openmultistack.clouds import Clouds
 from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited
-from openmultistack.domain.models import Instance, Status
 from openmultistack.domain.regions import repeating
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
@@ -17,7 +16,8 @@ from openmultistack.logs import in_context, tell
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.destroy import Destroying
+from openmultistack.usecases.expiring import Expiring
 from openmultistack.usecases.retire import Retiring
 from openmultistack.usecases.sweep import Sweep
 
@@ -25,8 +25,6 @@ from openmultistack.usecases.sweep import Sweep
 SWEEP_BUDGET_S = 120.0
 # They wait for their clouds nearly all the time; some wait for one that hangs.
 SWEEPS_SIDE_BY_SIDE = 64
-# What is due is read so many at a time, and so many times at most.
-DUE_AT_ONCE, DUE_LOTS = 500, 20
 # Less than the minute in which a timer reaps; what is counted wrongly is so for good else.
 RECOUNT_EVERY_MS = 50_000
 ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
@@ -52,7 +50,7 @@ class Reaping:
         self._fleet_name = fleet_name
         self._clouds = clouds
         self._attempts = attempts
-        self._destroying = destroying
+        self._expiring = Expiring(ledger, fleet, destroying)
         self._serving = serving
         self._leaving = leaving
         self._retiring = Retiring(ledger, fleet)
@@ -63,7 +61,7 @@ class Reaping:
         With `now` logins are tried at once that were refused; a schedule never asks for that.
         """
         self._recount()
-        expired, forgotten = self._end_due()
+        expired, forgotten = self._expiring.end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
         with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
             if now:
@@ -108,40 +106,6 @@ class Reaping:
         if recounted.regions or recounted.owners:
             told = recounted._asdict()
             tell("recounted", "warning", **told)
-
-    def _end_due(self) -> tuple[int, int]:
-        """End what is due; return how many instances expired, and how many were forgotten."""
-        expired = forgotten = 0
-        for _ in range(DUE_LOTS):
-            ids = self._ledger.due(DUE_AT_ONCE)
-            due = self._ledger.get(ids)
-            self._ledger.put_off(set(ids) - {it.id for it in due})
-            ended = [it for it in due if it.status == Status.DELETED]
-            self._expire([it for it in due if it.status != Status.DELETED])
-            if ended:
-                self._ledger.forget(ended)
-            expired, forgotten = expired + len(due) - len(ended), forgotten + len(ended)
-            if len(ids) < DUE_AT_ONCE:
-                break
-        return expired, forgotten
-
-    def _expire(self, instances: Sequence[Instance]) -> None:
-        """Mark for their end those whose time is up; the sweeps that follow delete them.
-
-        Those out of reach are seen to by `Retiring`, once the sweeps have shown who they are.
-        """
-        for instance in instances:
-            unknown = instance.region and instance.region not in self._fleet.configured
-            if instance.stranded or unknown:
-                continue
-            waited = instance.status == Status.QUEUED
-            why = "it waited in vain for a slot" if waited else "its time is up"
-            try:
-                self._destroying.mark(instance, why=why, only_if="due", ended="expired")
-            except LedgerUnavailable:
-                raise
-            except Exception:  # noqa: BLE001  a fault about one instance must not stop the others
-                tell("expiry failed", "exception", instance=instance.id)
 
     def adopt(self, regions: Sequence[str]) -> list[dict[str, Any]]:
         """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat."""

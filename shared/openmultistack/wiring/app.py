@@ -13,7 +13,8 @@ from openmultistack.wiring.settings import Settings, load_settings
 if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a cold start is short
     from openmultistack.api.door import Handler
     from openmultistack.auth.believed import Believed
-    from openmultistack.auth.principal import Callers, Issuer
+    from openmultistack.auth.callers import Callers
+    from openmultistack.auth.issuers import Issuer
     from openmultistack.clouds import Clouds
     from openmultistack.clouds.keyring import Keyring, KeyringFile
     from openmultistack.fleet.config import Fleet, FleetFile
@@ -25,8 +26,8 @@ if TYPE_CHECKING:  # each function imports what it needs, when it needs it: a co
     from openmultistack.provision.dequeuing import Serving
     from openmultistack.provision.leaving import Leaving
     from openmultistack.usecases.create import Creating
+    from openmultistack.usecases.destroy import Destroying
     from openmultistack.usecases.drain import Draining
-    from openmultistack.usecases.instances import Destroying
     from openmultistack.usecases.reap import Reaping
     from openmultistack.usecases.vouch import Vouching
 
@@ -215,7 +216,7 @@ def leaving() -> "Leaving":
 @cache
 def destroying() -> "Destroying":
     """Return the use case destroy."""
-    from openmultistack.usecases.instances import Destroying
+    from openmultistack.usecases.destroy import Destroying
 
     return Destroying(ledger(), clouds(), leaving())
 
@@ -273,7 +274,7 @@ def vouching(fleet: "Fleet") -> "Vouching":
 @cache
 def callers() -> "Callers":
     """Return who names callers; nothing is opened before the first token."""
-    from openmultistack.auth.principal import Callers
+    from openmultistack.auth.callers import Callers
     from openmultistack.auth.register import Register
 
     return Callers(issuers, Register(ledger).use)

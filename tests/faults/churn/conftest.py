@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 
 ROOT = Path(__file__).parent.parent.parent.parent
 FLEET_YAML = """

@@ -15,13 +15,13 @@ import yaml
 from redis import Redis
 from ulid import ULID
 
-from openmultistack.auth.principal import (
+from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,
-    SCOPES,
     issue_token,
     make_signing_key,
 )
+from openmultistack.auth.principal import SCOPES
 from openmultistack.clouds.keyring import make_keyring
 from openmultistack.ledger import Ledger
 

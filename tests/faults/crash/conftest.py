@@ -20,9 +20,8 @@ from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Key
 from openmultistack.ledger.keys import Keys
-from openmultistack.usecases import create as creating
-from openmultistack.usecases import deleting
-from openmultistack.usecases.instances import list_instances
+from openmultistack.usecases import awaiting, deleting
+from openmultistack.usecases.read import list_instances
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # a script's folder, not a package
@@ -179,7 +178,7 @@ def ground(
 ) -> Iterator[Ground]:
     """A fleet of its own on the shared simulated OpenStack; what is left is taken away."""
     monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(creating, "REPEAT_WAIT_S", 0.2)
+    monkeypatch.setattr(awaiting, "REPEAT_WAIT_S", 0.2)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()
     yield Ground(sim, valkey_port, imported)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()

@@ -24,7 +24,7 @@ import httpx
 from redis import Redis
 
 from openmultistack.clouds import Cloud
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import claim_of
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.commands import CreateInstances
@@ -38,10 +38,9 @@ from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases import create as creating
-from openmultistack.usecases import deleting
+from openmultistack.usecases import awaiting, deleting
 from openmultistack.usecases.create import Creating
-from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 
@@ -52,7 +51,7 @@ HANGS_AFTER_S = 30
 arriving_module.FOLLOWED_MAX = 0
 leaving_module.POLL_S = 24 * 3600.0
 # What only looks changes nothing: a death after it is the death after the step before.
-LOOKS = {name for name in vars(Readings) if not name.startswith("_")} | {
+LOOKS = {name for name in dir(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
 }  # fmt: skip
 
@@ -205,7 +204,7 @@ def main() -> None:
     """Run one use case, as far as it gets."""
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True, file=sys.stderr)
     told = json.load(sys.stdin)
-    deleting.GONE_WITHIN_S, creating.REPEAT_WAIT_S = 0.0, 0.2
+    deleting.GONE_WITHIN_S, awaiting.REPEAT_WAIT_S = 0.0, 0.2
     fuse = Fuse(told["when"], Step(*told["at"]) if told["at"] else None)
     functions = Functions(Place(**told["ground"]), fuse)
     getattr(functions, told["act"])(**told["given"])

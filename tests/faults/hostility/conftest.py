@@ -15,7 +15,8 @@ import pytest
 from layout import stack_of  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 from openmultistack.ledger import Ledger
 
 ROOT = Path(__file__).parents[3]

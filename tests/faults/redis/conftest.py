@@ -52,7 +52,7 @@ from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
-from openmultistack.usecases.instances import Destroying
+from openmultistack.usecases.destroy import Destroying
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 

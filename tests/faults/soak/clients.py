@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 from history import LIVING, MEANT_FOR_OTHERS, Operation, Shown
 
-from openmultistack.auth.principal import SCOPES, issue_token
+from openmultistack.auth.own_issuer import issue_token
+from openmultistack.auth.principal import SCOPES
 
 CALL_TIMEOUT_S = 150
 TOKEN_S = 600

@@ -3,7 +3,7 @@
 import pytest
 
 from openmultistack.clouds import Marks
-from openmultistack.clouds.fake import KEYRING
+from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.signing import Signing
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 from processes import listens  # of infra/local, to which the tests' own conftest leads
 
-from openmultistack.auth.principal import issue_token
+from openmultistack.auth.own_issuer import issue_token
 
 PATIENCE_S = 10
 # What is meant is one second; this machine does other things beside.
