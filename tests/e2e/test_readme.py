@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from openmultistack.fleet.config import load_fleet
@@ -17,6 +18,7 @@ def blocks(language: str) -> list[str]:
 def test_the_commands_run_in_order(product):
     """All shell blocks as one session, each command's failure a failure of the test."""
     session = "\n".join(blocks("sh")).replace(". .oms/env", f". {product.home}/env")
+    session = session.replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     assert session.count("curl") >= 10
     with product.swept_by_the_clock():
         done = subprocess.run(
