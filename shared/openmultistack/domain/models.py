@@ -149,6 +149,9 @@ class Place(NamedTuple):
         return "p-" + sha256(f"{self.endpoint}\n{self.project}".encode()).hexdigest()[:16]
 
 
+# What a server of ours carries of metadata beside its labels.
+MARKS_ITEMS = 3
+
 # What of an order a refusal is about: `flavor`, `image`, `network`, `groups` (security groups);
 # `metadata` (how many items), `keyed` (that it has a key), `key` (this one), `content` (all that
 # the client wrote, and who it is).
