@@ -1,9 +1,18 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
 # OMS_FLEET (the fleet's name: two stacks that share clouds need two); a home remembers them, an empty one goes back to
 # the default. Of `clean`: FORCE. Of `soak`: SECONDS, SEED, OPERATIONS. Of `long`: ONLY, as in ONLY="race or demo".
+# PYTHON is another Python for any of them, by name or path, as in `make test PYTHON=python3.13`.
 
-PYTHON ?= python3
+# Each version of Python that is named has an environment of its own; the machine's python3 has `.venv`.
+ifeq ($(strip $(PYTHON)),)
+INTERPRETER := python3
 VENV := .venv
+else
+INTERPRETER := $(PYTHON)
+VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+$(if $(VERSION),,$(error PYTHON=$(PYTHON) is no Python that starts: expected its name or path, as in PYTHON=python3.13))
+VENV := .venv-$(VERSION)
+endif
 # Only what was given: one that is empty says something, too.
 $(foreach it,PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_FLEET FORCE,\
 	$(if $(filter undefined,$(origin $(it))),,$(eval export $(it))))
@@ -24,8 +33,8 @@ venv: $(VENV)/.made ## the virtual environment, with everything that is needed
 
 $(VENV)/.made: requirements.lock pyproject.toml
 	@echo "installing into $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@"$(INTERPRETER)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@test -x $(VENV)/bin/python || "$(INTERPRETER)" -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps -e .

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a pa
 from layout import Stack, stack_of  # noqa: E402
 from ports import claim_block  # noqa: E402
 
-BIN = ROOT / ".venv" / "bin"
+BIN = Path(sys.executable).parent
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 STACK = ROOT / "infra" / "local" / "stack.py"
 HOST = "127.0.0.1"

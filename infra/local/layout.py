@@ -8,6 +8,7 @@ remembers the variables of the last `up`: later commands need only say which hom
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,7 +155,7 @@ class Stack:
         return os.environ | {
             "LAB_HOME": str(self.lab),
             "LAB_PORT_BASE": str(self.lab_port_base()),
-            "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ.get('PATH', '')}",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         }
 
 

@@ -172,18 +172,19 @@ def _write_env(stack: Stack) -> None:
 def _say_what_next(stack: Stack) -> None:
     home = os.path.relpath(stack.home, ROOT)
     home = home if not home.startswith("..") else str(stack.home)
+    tools = os.path.relpath(Path(sys.executable).parent, ROOT)
     say(f"READY at {stack.url}. Next:")
     print(
         f"""
     set -a; . {home}/env; set +a
-    export PATH="$PWD/.venv/bin:$PATH"
+    export PATH="$PWD/{tools}:$PATH"
     oms create --count 3 --image IMAGE --size SIZE --wait     (here: debian-12, small)
     oms regions
 """
         if stack.uses_lab
         else f"""
     set -a; . {home}/env; set +a
-    export PATH="$PWD/.venv/bin:$PATH"
+    export PATH="$PWD/{tools}:$PATH"
     oms doctor
     oms create --image IMAGE --size SIZE --wait
 """

@@ -24,7 +24,8 @@ SWEEPING_S = 30
 # A stack marks its processes with its home and their name, so that they are found again even if
 # their supervisor was killed.
 NAME_MARK = "OMS_LOCAL_NAME"
-BIN = ROOT / ".venv" / "bin"
+# Of the environment that this runs in: each version of Python has its own.
+BIN = Path(sys.executable).parent
 CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
 # Requests that one process works on at once: they wait for clouds nearly all the time. As in
 # stack.yml; functions-framework's own default is four a core.

@@ -107,7 +107,7 @@ def test_who_is_over_their_quota_may_wait_until_something_of_theirs_ends(make_ho
 
 
 def test_what_fits_the_quota_is_made_and_the_rest_follows_as_it_ends(make_house: Any) -> None:
-    """As the README says; by the quota of when it was asked for, whatever the files say since."""
+    """As docs/operating says; by the quota of when it was asked for, whatever files say since."""
     house = make_house(file=owners(default={"quota": {"instances": 2}}))
     made = house.create(3, on_full="queue")
     assert [it.status for it in made] == [Status.BUILD, Status.BUILD, Status.QUEUED]

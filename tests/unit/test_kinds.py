@@ -7,10 +7,11 @@ import pytest
 from openmultistack.clouds import Marks
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import metadata_of
+from openmultistack.clouds.meanings import meaning_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.kinds import MARKS_ITEMS, PROPERTIES, Asked, kind_of, why_unsuited
-from openmultistack.domain.models import ALL_OF_IT, Flavor, Image, Network, Offer
+from openmultistack.domain.kinds import PROPERTIES, Asked, kind_of, why_unsuited
+from openmultistack.domain.models import ALL_OF_IT, MARKS_ITEMS, Flavor, Image, Network, Offer
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hQ"
@@ -70,3 +71,10 @@ def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
 def test_marks_take_as_many_items_as_is_said() -> None:
     marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
     assert len(metadata_of(marks, Signing(KEYRING, "f", "p-1"))) == MARKS_ITEMS
+
+
+def test_who_has_too_many_labels_is_told_how_many_items_are_ours() -> None:
+    marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
+    ours = len(metadata_of(marks, Signing(KEYRING, "f", "p-1")))
+    told = str(meaning_of(403, "Maximum number of metadata items exceeds 5"))
+    assert f"oms itself needs {ours} items" in told

@@ -16,7 +16,7 @@ from openmultistack.domain.errors import (
     RegionFull,
     Unsuitable,
 )
-from openmultistack.domain.models import ALL_OF_IT, About
+from openmultistack.domain.models import ALL_OF_IT, MARKS_ITEMS, About
 
 
 class Rule(NamedTuple):
@@ -66,7 +66,7 @@ PARTS = (
         r"number of metadata items exceeds|server_metadata_items",
         Unsuitable,
         ("metadata",),
-        "fewer labels may do; oms itself needs 9 items",
+        f"fewer labels may do; oms itself needs {MARKS_ITEMS} items",
     ),
     _rule(r"server groups|servers in group|personality file", Unsuitable, ALL_OF_IT),
 )

@@ -11,10 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.models import About, Offer
-
-# What a server of ours carries of metadata beside its labels.
-MARKS_ITEMS = 3
+from openmultistack.domain.models import MARKS_ITEMS, About, Offer
 
 
 class Asked(NamedTuple):

@@ -131,6 +131,9 @@ class Offer(NamedTuple):
     security_groups: tuple[str, ...] = ()
 
 
+# What a server of ours carries of metadata beside its labels.
+MARKS_ITEMS = 3
+
 # What of an order a refusal is about: `flavor`, `image`, `network`, `groups` (security groups);
 # `metadata` (how many items), `keyed` (that it has a key), `key` (this one), `content` (all that
 # the client wrote, and who it is).
