@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from openmultistack.usecases.instances import Destroying
     from openmultistack.usecases.reap import Reaping
     from openmultistack.usecases.vouch import Vouching
+    from openmultistack.usecases.waiting_room import WaitingRoom
 
 # What one POST may take at worst: its connect and read timeouts, and a margin.
 CREATE_CALL_BUDGET_S = 35.0
@@ -102,10 +103,16 @@ class UseCases(Kept):
         return Destroying(self.on.ledger(), self.on.clouds(), self.leaving())
 
     @made_once
+    def room(self) -> "WaitingRoom":
+        """Return how many requests of this process may wait for servers, and whose."""
+        from openmultistack.usecases.waiting_room import WaitingRoom
+
+        return WaitingRoom(self.on.threads)
+
+    @made_once
     def creating(self) -> "Creating":
         """Return the use case create."""
         from openmultistack.usecases.create import Creating
-        from openmultistack.usecases.waiting_room import WaitingRoom
 
         return Creating(
             self.on.ledger(),
@@ -114,7 +121,7 @@ class UseCases(Kept):
             self.arriving(),
             self.attempts(),
             self.destroying(),
-            WaitingRoom(self.on.threads),
+            self.room(),
         )
 
     @made_once
