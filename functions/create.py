@@ -1,5 +1,5 @@
 """POST /v1/instances."""
 
-from openmultistack.wiring import app
+from openmultistack.wiring.app import open_door
 
-handle = app.create()
+handle = open_door("create")

@@ -1,5 +1,5 @@
 """DELETE /v1/instances."""
 
-from openmultistack.wiring import app
+from openmultistack.wiring.app import open_door
 
-handle = app.destroy()
+handle = open_door("destroy")

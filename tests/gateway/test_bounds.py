@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from openmultistack.wiring.doors import DOORS, endpoints_of
+
 BODY_MAX_BYTES = 256 * 1024
 
 
@@ -97,26 +99,19 @@ def test_a_function_that_does_not_answer_in_time_is_said_so(run_gateway, expect_
 
 
 def test_the_functions_have_the_time_they_need(bootstrap, tmp_path):
-    addresses = {it: [("127.0.0.1", 1)] for it in ("create", "destroy", "list", "reap", "renew")}
     config = bootstrap(
         gate_file=tmp_path / "gate.json",
         listen=("127.0.0.1", 1),
         admin=("127.0.0.1", 2),
-        functions=addresses,
+        functions={it: [("127.0.0.1", 1)] for it in DOORS},
     )
     filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
     table = filters[0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
     routed = {(it["route"]["cluster"], it["route"]["timeout"]) for it in table if "route" in it}
-    assert routed == {
-        ("create", "120s"),
-        ("destroy", "120s"),
-        ("destroy", "15s"),  # takes tokens back
-        ("reap", "180s"),
-        ("reap", "15s"),  # drains
-        ("reap", "120s"),  # opens, which serves those who wait
-        ("list", "15s"),
-        ("renew", "15s"),
-    }
+    asked = {(name, f"{it.timeout_s}s") for name in DOORS for it in endpoints_of(name)}
+    assert routed == asked
+    # A create of 100 instances on slow clouds, a sweep of a sick region; taking a token back.
+    assert {("create", "120s"), ("reap", "180s"), ("destroy", "15s")} <= routed
 
 
 def test_headers_that_do_not_end_are_given_up(run_gateway, expect_problem):

@@ -14,10 +14,10 @@ from jose import jwk
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.domain.strict import encode_base64url
+from openmultistack.wiring.doors import DOORS
 
 ROOT = Path(__file__).parent.parent.parent
-NAMES = ("create", "destroy", "list", "reap", "renew")
-FUNCTIONS = {name: [("127.0.0.1", 20100)] for name in NAMES}
+FUNCTIONS = {name: [("127.0.0.1", 20100)] for name in DOORS}
 
 
 ENVOY = str(Path(sys.executable).parent / "envoy")
@@ -43,7 +43,7 @@ def printed(folder, issuers_file, *more, of="127.0.0.1:20100"):
     """Run the command, which leaves its gate in a folder."""
     command = [*RENDER, "--issuers", str(issuers_file), "--gate", str(folder / "gate.json")]
     command += ["--listen", "127.0.0.1:20000", "--admin", "127.0.0.1:20001", *more]
-    for name in NAMES:
+    for name in DOORS:
         command += ["--function", f"{name}={of}"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from openmultistack.api import openapi
+from openmultistack.wiring.doors import describe
 
-DOCUMENT = openapi.document()
+DOCUMENT = describe()
 
 
 def check(answer: Any, method: str, path: str) -> Any:

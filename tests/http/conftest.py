@@ -40,10 +40,10 @@ from openmultistack.domain.models import (
     Status,
 )
 from openmultistack.ledger import Attempt, Ledger, Wish
+from openmultistack.wiring.doors import DOORS
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-DOORS = ("create", "destroy", "list", "renew", "reap")
 REGION = "dead/RegionOne"
 START_WITHIN_S = 180
 PASSWORD = "a-password-that-nobody-may-see"

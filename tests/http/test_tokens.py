@@ -8,23 +8,16 @@ from jose import jwk
 
 from openmultistack.auth.own_issuer import make_signing_key
 from openmultistack.auth.principal import SCOPES
+from openmultistack.wiring.doors import DOORS, endpoints_of
 
 Door = Signer = Books = Any  # conftest's own; test modules do not import one another
 
+# Of every endpoint that wants a token: its function, a call of it, and what the token must allow.
 ENDPOINTS = [
-    ("create", "POST", "/instances", "instances:create"),
-    ("list", "GET", "/instances", "instances:read"),
-    ("list", "GET", "/instances/i-1", "instances:read"),
-    ("list", "GET", "/instances/i-1/events", "instances:read"),
-    ("list", "GET", "/regions", "fleet:read"),
-    ("renew", "PATCH", "/instances/i-1", "instances:create"),
-    ("destroy", "DELETE", "/instances/i-1", "instances:destroy"),
-    ("destroy", "DELETE", "/instances?label=a:b", "instances:destroy"),
-    ("list", "GET", "/tokens", "tokens:own"),
-    ("destroy", "DELETE", "/tokens/a", "tokens:own"),
-    ("reap", "POST", "/reap", "fleet:reap"),
-    ("reap", "POST", "/regions/drain", "fleet:drain"),
-    ("reap", "POST", "/regions/open", "fleet:drain"),
+    (name, it.method, it.path.replace("{id}", "i-1"), it.guard.scope)
+    for name in DOORS
+    for it in endpoints_of(name)
+    if it.guard.scope is not None
 ]
 
 

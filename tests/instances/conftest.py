@@ -34,17 +34,9 @@ from openmultistack.ledger import Ledger, Slot
 from openmultistack.ledger.keys import Keys
 from openmultistack.provision import arriving, leaving
 from openmultistack.provision import making as making_module
-from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.dequeuing import Serving
-from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import deleting
-from openmultistack.usecases.create import Creating
-from openmultistack.usecases.destroy import Destroying
-from openmultistack.usecases.drain import Draining
-from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.vouch import Vouching
-from openmultistack.usecases.waiting_room import WaitingRoom
+from openmultistack.wiring.use_cases import Ground, UseCases
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 VCPUS, RAM_MB = 2, 2048
@@ -198,25 +190,19 @@ class House:
         self.ledger = Ledger(redis, self.name, lease_ms=lease_ms)
         self.keys = Keys(self.name, self.ledger.place_of)
         fakes = FakeClouds(dict(self.clouds))
-        self.arriving = Arriving(self.ledger, fakes)
-        attempts = Attempts(
-            self.ledger, fakes, self.arriving, lease_ms=lease_ms, call_budget_s=call_budget_s
+        use = UseCases(
+            Ground(
+                self.name,
+                ledger=lambda: self.ledger,
+                fleet=lambda: self.fleet,
+                clouds=lambda: fakes,
+                lease_ms=lease_ms,
+                call_budget_s=call_budget_s,
+            )
         )
-        of_fleet = (self.ledger, self.fleet, self.name)
-        self.serving = Serving(*of_fleet, attempts)
-        self.leaving = Leaving(self.ledger, fakes, self.serving.serve)
-        self.destroying = Destroying(self.ledger, fakes, self.leaving)
-        self.room = WaitingRoom(threads=64)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, self.room)
-        self.draining = Draining(self.ledger, self.fleet, self.serving)
-        self.reaping = Reaping(
-            *of_fleet,
-            fakes,
-            attempts,
-            destroying=self.destroying,
-            serving=self.serving,
-            leaving=self.leaving,
-        )
+        self.arriving, self.serving, self.leaving = use.arriving(), use.serving(), use.leaving()
+        self.creating, self.destroying, self.room = use.creating(), use.destroying(), use.room()
+        self.draining, self.reaping = use.draining(), use.reaping()
 
     @property
     def vouching(self) -> Vouching:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.api.door import parse
+from openmultistack.api.bodies import parse
 from openmultistack.domain.commands import CreateInstances, RenewInstance
 from openmultistack.domain.errors import FAULTS_SHOWN, Invalid, Malformed
 

@@ -15,6 +15,7 @@ OmsError
 │   ├── Invalid              422  understood, and wrong; a JSON pointer for each fault
 │   ├── OwnerQuotaExceeded   429  Retriable: the owner has, or asks for, too much
 │   ├── NoRegionWorked       502  every candidate was tried; what each one said
+│   ├── RegionFailed         502  Retriable: what was to be read there was not to be had
 │   ├── CapacityExhausted    503  Retriable: no free slot now
 │   ├── QueueFull            503  Retriable: too many wait already
 │   ├── NoRegionReady        503  Retriable: no candidate is up
@@ -36,6 +37,7 @@ OmsError
 └── ConfigurationError       a file or variable of the operator's, refused at start
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
@@ -344,6 +346,19 @@ class InDoubt(CloudError):
     """No answer that can be trusted: a server may exist, or come to exist."""
 
     word = "in doubt"
+
+
+class RegionFailed(Retriable, RegionsSaid):
+    """What was to be read in a region was not to be had; nothing was changed."""
+
+    status, slug, title = 502, "region-failed", "Region failed"
+
+    def __init__(self, region: str, error: CloudError) -> None:
+        pause_s = error.retry_after_s if isinstance(error, RateLimited) else None
+        self.retry_after_s = None if pause_s is None else math.ceil(pause_s)
+        if error.cloud_request_id:
+            self.cloud_request_ids = {region: error.cloud_request_id}
+        super().__init__(f"{region}: {error}", {region: str(error)})
 
 
 class ConfigurationError(OmsError):

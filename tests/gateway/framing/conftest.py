@@ -21,11 +21,11 @@ import pytest
 from processes import listens  # of infra/local, to which the tests' own conftest leads
 
 from openmultistack.auth.own_issuer import issue_token
+from openmultistack.wiring.doors import DOORS
 
 PATIENCE_S = 10
 # What is meant is one second; this machine does other things beside.
 ANSWERED_WITHIN_S, ANSWERED_MOSTLY_WITHIN_S = 5.0, 1.0
-FUNCTIONS = ("create", "destroy", "list", "reap", "renew")
 WITNESS = """
 import json, os
 from openmultistack.domain.errors import Problem
@@ -238,7 +238,7 @@ def scene(
         for owner in ("ann", "bob")
     }
     door, came = witness
-    functions = {name: [door] for name in FUNCTIONS}
+    functions = {name: [door] for name in DOORS}
     # Who was refused may read it for a second before Envoy ends the connection: too long for many.
     with run_gateway(functions=functions, manager={"delayed_close_timeout": "0.05s"}) as gateway:
         it = Scene(gateway, door, came, tokens)
