@@ -123,7 +123,8 @@ def _claims(make: Maker) -> Iterator[tuple[str, str]]:
         "iss": _NO_TEXTS | {"unknown": "https://else.example", "upper case": iss.upper(),
                             "with a slash": iss + "/", "after a blank": " " + iss,
                             "before a blank": iss + " ", "in a list": [iss], "cut": iss[:-1],
-                            "before a NUL": iss + "\0", "in an object": {"a": iss}},
+                            "before a NUL": iss + "\0", "in an object": {"a": iss},
+                            "half of a surrogate pair": "\ud800"},
         "aud": _NO_TEXTS | {"others": "elsewhere", "others, in a list": ["a", "b"],
                             "with a number": [aud, 5], "with null": [aud, None],
                             "in two lists": [[aud]], "upper case": aud.upper(), "cut": aud[:-1],
@@ -133,7 +134,8 @@ def _claims(make: Maker) -> Iterator[tuple[str, str]]:
                             "turned round": "\u202ea", "a line separator": "a\u2028b"},
         "scope": {"null": None, "a number": 5, "true": True, "an object": {"fleet:reap": True},
                   "numbers": [1], "lists": [["instances:create"]]},
-        "jti": {"null": None, "a number": 5, "true": True, "a list": ["a"], "empty": ""},
+        "jti": {"null": None, "a number": 5, "true": True, "a list": ["a"], "empty": "",
+                "half of a surrogate pair": "\ud800"},
         "quota": {"a number": 7, "a text": "many", "a list": [], "negative": {"instances": -1},
                   "unknown": {"servers": 1}, "10^400": {"instances": Raw(HUGE)}},
     }  # fmt: skip
@@ -144,7 +146,9 @@ def _claims(make: Maker) -> Iterator[tuple[str, str]]:
     for claim, values in faults.items():
         for what, value in values.items():
             yield f"{claim}: {what}", make.token(claims=make.claims(**{claim: value}))
-    deep = {"another's: 10^400": Raw(HUGE), "another's: 1e400": Raw("1e400"),
+    deep = {"another's: half of a surrogate pair": {"a": ["\udfff"]},
+            "another's: a name of half a pair": {"\ud800": 1},
+            "another's: 10^400": Raw(HUGE), "another's: 1e400": Raw("1e400"),
             "another's: nested deep": Raw("[" * 900 + "]" * 900),
             "another's: objects nested deep": Raw('{"a":' * 400 + "1" + "}" * 400)}  # fmt: skip
     for what, value in deep.items():

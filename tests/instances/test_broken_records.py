@@ -114,7 +114,17 @@ def test_a_slot_that_cannot_be_read_holds_its_place(broken: Broken, text: str) -
 
 @pytest.mark.parametrize(
     "fields",
-    [{"vcpus": "many"}, {"ram_mb": None}, {"owner": 7}, {"since_ms": "soon"}, {"server_id": [7]}],
+    [
+        {"vcpus": "many"},
+        {"ram_mb": None},
+        {"owner": 7},
+        {"since_ms": "soon"},
+        {"server_id": [7]},
+        {"vcpus": 1.5},
+        {"ram_mb": "0.5"},
+        {"vcpus": -1},
+        {"ram_mb": 1e300},
+    ],
     ids=str,
 )
 def test_a_broken_field_of_a_slot(broken: Broken, fields: dict[str, object]) -> None:
@@ -170,6 +180,107 @@ def test_broken_elsewhere(broken: Broken, what: str) -> None:
     broken.redis.set(broken.keys.version, f"after {what}")
     broken.others_go_on()
     broken.house.ledger.events(broken.mine.id)
+
+
+ODD_ORDERS = [*ODD, '{"image": "debian", "size": "small", "strategy": "of a version to come"}']
+
+
+def break_field(broken: Broken, instance: Instance, field: str, text: str | None) -> None:
+    """Have a field of a record say something else, or be missing."""
+    key = broken.keys.record(instance.id)
+    if text is None:
+        broken.redis.hdel(key, field)
+    else:
+        broken.redis.hset(key, field, text)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("order", it) for it in ODD_ORDERS]
+    + [("ttl_ms", it) for it in (None, "", "x", "nan")]
+    + [("queue", None), ("tried", "{"), ("attempt", "x")],
+)
+def test_one_that_waits_and_cannot_be_served_holds_up_nobody_behind_it(
+    broken: Broken, field: str, text: str | None
+) -> None:
+    house = broken.house
+    house.create(15, owner="cleo")
+    (odd,) = house.create(1, owner="erin", on_full="queue")
+    (waits,) = house.create(1, owner="dora", on_full="queue")
+    assert {it.status for it in house.ledger.get([odd.id, waits.id])} == {Status.QUEUED}
+    break_field(broken, odd, field, text)
+    house.destroy(broken.theirs[1])
+    for _ in range(2):
+        house.settle()
+        assert broken.reap() == {A: "swept", B: "swept"}
+    assert house.get(waits).status != Status.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("order", it) for it in ODD_ORDERS] + [("said", it) for it in ODD]
+)
+def test_one_that_failed_and_cannot_be_tried_again_holds_up_nothing_of_its_region(
+    broken: Broken, field: str, text: str
+) -> None:
+    house, cloud = broken.house, broken.house.clouds[A]
+    odd = house.one(owner="alice", regions=[A], on_full="queue")
+    house.settle()
+    server_id = house.get(odd).server_id or ""
+    cloud.servers[server_id] = cloud.servers[server_id]._replace(
+        status=Status.ERROR, fault="no host"
+    )
+    break_field(broken, odd, field, text)
+    house.ledger.destroy(broken.theirs[0], why="enough")
+    for _ in range(2):
+        assert broken.reap() == {A: "swept", B: "swept"}
+        house.settle()
+    assert broken.theirs[0].server_id not in cloud.servers
+    assert server_id not in cloud.servers
+
+
+def test_a_fault_of_our_own_about_one_instance_is_that_instances(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, cloud = broken.house, broken.house.clouds[A]
+    delete = cloud.delete
+
+    def break_(server_id: str, *more: Any) -> str:
+        if server_id == broken.mine.server_id:
+            raise RuntimeError("something that nobody thought of")
+        return delete(server_id, *more)
+
+    monkeypatch.setattr(cloud, "delete", break_)
+    for it in (broken.mine, broken.theirs[0]):
+        house.ledger.destroy(it, why="enough")
+    assert broken.reap() == {A: "swept", B: "swept"}
+    assert broken.theirs[0].server_id not in cloud.ours()
+    assert broken.mine.server_id in {it.id for it in cloud.ours().values()}
+
+
+@pytest.mark.parametrize("member", ["nonsense", "", "x/alice/i-1", "1"])
+def test_an_odd_member_of_an_owners_line_holds_up_neither_them_nor_a_reap(
+    broken: Broken, member: str
+) -> None:
+    house = broken.house
+    house.create(15, owner="cleo")
+    (waits,) = house.create(1, owner="alice", on_full="queue", ttl=600)
+    broken.redis.zadd(broken.keys.line("alice"), {member: -(10**15)})
+    (more,) = house.create(1, owner="alice", on_full="queue")
+    house.destroy(waits)
+    assert broken.reap() == {A: "swept", B: "swept"}
+    house.destroy(broken.theirs[1])
+    for _ in range(2):
+        house.settle()
+        broken.reap()
+    assert house.get(more).status != Status.QUEUED
+
+
+def test_a_record_of_another_type_that_is_due_stops_no_reap(broken: Broken) -> None:
+    key = broken.keys.record(broken.mine.id)
+    broken.redis.delete(key)
+    broken.redis.set(key, "x")
+    broken.redis.zadd(broken.keys.due, {broken.mine.id: 1})
+    broken.others_go_on()
 
 
 def test_what_waits_is_served_behind_broken_members_of_the_queue(broken: Broken) -> None:

@@ -671,8 +671,11 @@ def test_what_cannot_be_signed_keeps_nothing_else_from_being_signed(
     pytest.fail(f"not signed after 60 sweeps: {len(left) - 20}")
 
 
-def test_a_server_that_an_old_function_is_making_is_known(house: House) -> None:
+def test_a_server_that_an_old_function_is_making_is_known(
+    make_house: Callable[..., House],
+) -> None:
     """Old and new functions side by side: the create is under way, its answer lost."""
+    house = make_house({A: 4}, file=FleetFile(unsigned_marks="adopt"))
     made = die_while_creating(house)
     as_before(house, made)
     own = next(iter(house.clouds[A].servers))
@@ -681,6 +684,28 @@ def test_a_server_that_an_old_function_is_making_is_known(house: House) -> None:
     assert (house.get(made).status, house.get(made).server_id) == (Status.ACTIVE, own)
     assert house.state(A).foreign == NEED
     assert house.server(made).claim is None
+
+
+def test_unsigned_marks_take_no_attempt_over_once_all_are_signed(
+    house: House, made: Instance
+) -> None:
+    """An attempt's name is known before its server: somebody waits there for a create."""
+    cloud, create = house.clouds[A], house.clouds[A].create
+    planted = []
+
+    def plant_and_die(order: Any, **_: Any) -> None:
+        planted.append(plant(house, A, unsigned(house, order.marks.instance_id)))
+        raise Died
+
+    cloud.create = plant_and_die
+    with pytest.raises(Died):
+        house.one(regions=[A])
+    cloud.create = create
+    house.sweep(A)
+    house.lapse()
+    house.come_to_rest()
+    assert_untouched(house, made)
+    assert strangers(house, A) == {planted[0]: "unsigned"}
 
 
 def test_no_more_are_signed_by_one_sweep_than_it_has_time_for(

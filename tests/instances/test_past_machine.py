@@ -31,6 +31,7 @@ from openmultistack.domain.errors import (
 )
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.usecases import awaiting
+from openmultistack.usecases.expiring import Expiring
 
 House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -187,7 +188,8 @@ class Rollbacks(RuleBasedStateMachine):
             self.reap()
 
     def reap(self) -> None:
-        self.house.reaping._end_due()  # noqa: SLF001  one region after another: it is repeatable
+        expiring = Expiring(self.house.ledger, self.house.fleet, self.house.destroying)
+        expiring.end_due()  # one region after another: it is repeatable
         for region in REGIONS:
             self.sweep(region)
 

@@ -25,12 +25,13 @@ class Book:
         self.seen: list[str] = []
         self.looks = 0
         self.is_gone = False
-        self.may_answer = threading.Event()
+        self.asked, self.may_answer = threading.Event(), threading.Event()
         self.may_answer.set()
 
     def revoked(self, _: Revoked | None) -> Revoked:
         """Return what is revoked."""
         self._answer()
+        self.asked.set()
         assert self.may_answer.wait(30)
         self.looks += 1
         return Revoked("", self.ids)
@@ -122,6 +123,26 @@ def test_fail_closed_nobody_is_let_in_while_nobody_can_tell_what_is_revoked(
     book.is_gone = False
     use("a")
     assert book.seen == ["a"]
+
+
+def test_fail_closed_nobody_goes_on_for_long_by_what_was_known_while_the_ledger_hangs(
+    use: Callable[[str], None], book: Book, clock: Clock
+) -> None:
+    use("a")
+    clock.now += register.LOOK_EVERY_S
+    book.may_answer = threading.Event()
+    book.asked.clear()
+    with ThreadPoolExecutor() as pool:
+        looks = pool.submit(use, "a")
+        assert book.asked.wait(30)
+        use("b")  # by what was known a moment ago
+        clock.now += register.KNOWN_FOR_S
+        waits = pool.submit(use, "b")
+        assert not wait([waits], 0.2).done
+        book.ids = {"b"}
+        book.may_answer.set()
+        looks.result()
+        assert isinstance(waits.exception(), Unauthenticated)
 
 
 def test_bounded_so_many_notes_are_remembered_and_no_more(

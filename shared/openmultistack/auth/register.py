@@ -21,6 +21,8 @@ LOOK_EVERY_S = 5.0
 NOTE_EVERY_S = 60.0
 # So long after it was due to be read again what is known of revocations counts at the most.
 KNOWN_FOR_S = 20.0
+# Longer than a ledger that does not answer is waited for.
+LOOK_WITHIN_S = 8.0
 # Tokens of which a process remembers when it noted them.
 NOTED_MAX = 1000
 
@@ -57,14 +59,17 @@ class Register:
         known = self._revoked
         if known and time.monotonic() < self._look_at:
             return known
-        # One looks, the others go by what was known; at the very first they wait for it, and so
-        # they do when the looks get no answer.
-        lately = time.monotonic() < self._look_at + KNOWN_FOR_S
-        if not self._looking.acquire(blocking=known is None or not lately) and known:
-            return known
+        # One looks, the others go by what was known lately; if that is too long ago, as at the very
+        # first, they wait for it.
+        if known and time.monotonic() < self._look_at + KNOWN_FOR_S:
+            if not self._looking.acquire(blocking=False):
+                return known
+        elif not self._looking.acquire(timeout=LOOK_WITHIN_S):
+            raise LedgerUnavailable("it does not say which tokens are revoked")
         try:
-            self._revoked = found = self._ledger().revoked(self._revoked)
-            self._look_at = time.monotonic() + LOOK_EVERY_S
+            if self._revoked is None or time.monotonic() >= self._look_at:
+                self._revoked = self._ledger().revoked(self._revoked)
+                self._look_at = time.monotonic() + LOOK_EVERY_S
+            return self._revoked
         finally:
             self._looking.release()
-        return found

@@ -6,10 +6,14 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- What a JSON text of a record says; nothing, if nobody can read it.
-local function read_table(text)
-  local good, value = pcall(cjson.decode, text or '{}')
-  return good and type(value) == 'table' and value or {}
+-- The texts of a record's JSON object; what nobody can read of it is left out.
+local function read_texts(json)
+  local good, all = pcall(cjson.decode, json or '{}')
+  local texts = {}
+  for name, it in pairs(good and type(all) == 'table' and all or {}) do
+    if type(name) == 'string' and type(it) == 'string' then texts[name] = it end
+  end
+  return texts
 end
 
 local function tell_text(events, text)

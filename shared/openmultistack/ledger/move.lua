@@ -35,7 +35,7 @@ elseif not ask.keep then
 end
 if not current or it[1] ~= 'BUILD' then return cjson.encode({outcome = 'ended'}) end
 
-local tried, said = read_table(it[5]), read_table(it[8])
+local tried, said = read_texts(it[5]), read_texts(it[8])
 tried[ask.from], said[ask.from_name] = ask.why, ask.why
 if ask.blame then redis.call('HSET', record, 'tried', cjson.encode(tried)) end
 redis.call('HSET', record, 'said', cjson.encode(said))

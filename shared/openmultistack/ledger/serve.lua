@@ -11,7 +11,7 @@ shares, heads = KEYS[5], KEYS[6]
 for i, it in ipairs(ask.waiting) do
   local record, events, usage = KEYS[4 * i + 3], KEYS[4 * i + 4], KEYS[4 * i + 5]
   local was = redis.call('HMGET', record, 'status', 'attempt', 'queue', 'ttl_ms')
-  local readable = tonumber(was[2]) and tonumber(was[4]) and was[3]
+  local readable = is_count(was[2]) and is_count(was[4]) and was[3]
   if was[1] == 'QUEUED' and readable and room(KEYS[1], KEYS[2], it.need, now) > 0
     and afford(spare(usage, it.quota), it.need) then
     local attempt, expires = was[2] + 1, now + was[4]
