@@ -134,6 +134,39 @@ def test_the_ledgers_page_has_every_act_and_every_key() -> None:
     assert keys == set(re.findall(r"`([a-z-]+)(?::[A-Z:]+)?`", page.split("## Acts")[0]))
 
 
+def test_the_ledgers_page_names_the_module_of_each_acts_method() -> None:
+    page = (ROOT / "docs" / "ledger.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_]+\.lua`.*?) \|.*\| `(\w+\.py)` \|$", page, re.MULTILINE)
+    told = {act: module for acts, module in rows for act in re.findall(r"`(\w+)\.lua`", acts)}
+    acts = {it.stem for it in (LIBRARY / "ledger").glob("*.lua") if not it.name.startswith("_")}
+    assert set(told) == acts
+    for act, module in told.items():
+        assert f'"{act}",' in (LIBRARY / "ledger" / module).read_text(), act
+
+
+def test_each_name_that_a_page_says_to_be_in_a_module_is_there() -> None:
+    """As in "`Offer` in `shared/openmultistack/domain/models.py`"."""
+    said = [
+        found
+        for document in DOCUMENTS
+        for found in re.findall(r"`(\w+)`\s+in\s+`([\w./-]+\.\w+)`", shown(document.read_text()))
+        if (ROOT / found[1]).is_file()
+    ]
+    assert len(said) > 20
+    assert [it for it in said if not re.search(rf"\b{it[0]}\b", (ROOT / it[1]).read_text())] == []
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"`(test_\w+)`", shown(document.read_text()))
+    }
+    tests = "".join(f"{it.read_text()}\n" for it in (ROOT / "tests").rglob("*.py"))
+    assert len(named) > 5
+    assert sorted(it for it in named if f"def {it}(" not in tests) == []
+
+
 def test_the_architectures_page_has_every_room() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     rooms = {it.parent.name for it in LIBRARY.glob("*/__init__.py")}
