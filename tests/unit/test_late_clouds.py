@@ -97,9 +97,16 @@ def test_other_logins_open_anew_and_a_bad_file_changes_nothing(
     let_pass()
     clouds.region("a/one")
     assert len(opened) == 2
+    (tmp_path / "secure.yaml").write_text("clouds: {")
+    let_pass()
+    assert clouds.region("a/one") is opened[1].region("a/one"), "nor does a bad secure.yaml"
+    (tmp_path / "secure.yaml").unlink()
+    let_pass()
+    clouds.region("a/one")
+    assert len(opened) == 3
     for text in ("clouds: {", "clouds: {}", None):
         path = tmp_path / "clouds.yaml"
         path.write_text(text) if text else path.unlink()
         let_pass()
-        assert clouds.region("a/one") is opened[1].region("a/one")
-    assert len(opened) == 2
+        assert clouds.region("a/one") is opened[2].region("a/one")
+    assert len(opened) == 3

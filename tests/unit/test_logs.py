@@ -49,7 +49,7 @@ def test_bounded_what_clouds_call_our_calls_is_kept_for_so_many_and_only_if_it_i
 
 
 def test_other_threads_know_the_request() -> None:
-    asking = Asking(UUID)
+    before, asking = ASKING.get(), Asking(UUID)  # a door may have been tried in this thread
     token = ASKING.set(asking)
     try:
         acts = in_context([ASKING.get] * 3)
@@ -57,7 +57,7 @@ def test_other_threads_know_the_request() -> None:
         ASKING.reset(token)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda act: act(), acts)) == [asking] * 3
-    assert ASKING.get() is None
+    assert ASKING.get() is before
 
 
 # ---------------------------------------------------------------- lines

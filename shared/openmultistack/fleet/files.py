@@ -70,14 +70,22 @@ class CloudsFile(Reread[Regions]):
         """Read the file.
 
         Raises:
-            ConfigurationError: as `load_regions`.
+            ConfigurationError: as `load_regions`; or secure.yaml is there and cannot be read.
         """
+        secure = path.with_name("secure.yaml")
         super().__init__(
             "clouds",
-            lambda: load_regions(path),
-            [path, path.with_name("secure.yaml")],
+            lambda: self._regions(path, secure),
+            [path, secure],
             told=lambda regions: {"regions": list(regions)},
         )
+
+    @staticmethod
+    def _regions(path: Path, secure: Path) -> Regions:
+        """Return the regions; the sdk takes a secure.yaml that it cannot read for none."""
+        if secure.exists():
+            read_mapping(secure)
+        return load_regions(path)
 
 
 def load_regions(path: Path) -> dict[str, tuple[str, str]]:
