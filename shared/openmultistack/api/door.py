@@ -9,7 +9,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import flask
@@ -97,15 +96,15 @@ class _Knock:
         self.request = request
         self._callers = callers
         self._line = line
+        self._read: bytes | None = None
 
     def header(self, name: str) -> str:
         return self.request.headers.get(name, "")
 
-    @cached_property
-    def _read(self) -> bytes:
-        return _body(self.request)
-
     def body(self) -> bytes:
+        # No cached_property: until Python 3.12 it has one lock for the bodies of all requests.
+        if self._read is None:
+            self._read = _body(self.request)
         return self._read
 
     def caller(self) -> Principal:
