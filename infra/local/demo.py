@@ -15,6 +15,8 @@ from typing import Any
 from layout import StackError, stack_at
 from watchers import BIN
 
+from openmultistack.cli.failures import printable
+
 COUNT, DESTROYED, CAP = 45, 10, 20
 MARK = "demo=true"
 GONE_WITHIN_S = 120
@@ -103,7 +105,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except StackError as error:
-        print(f"make demo: {error}", file=sys.stderr)
+        print(printable(f"make demo: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted; `make demo` again starts over, `make down` ends what runs")

@@ -40,6 +40,7 @@ from openmultistack.auth.own_issuer import (
     make_signing_key,
 )
 from openmultistack.auth.principal import SCOPES
+from openmultistack.cli.failures import printable
 from openmultistack.clouds.keyring import make_keyring
 from openmultistack.domain.errors import ConfigurationError
 
@@ -50,7 +51,7 @@ BEGAN = time.monotonic()
 
 def say(text: str) -> None:
     """Print a line of progress."""
-    print(f"[{time.monotonic() - BEGAN:6.1f} s] {text}", flush=True)
+    print(f"[{time.monotonic() - BEGAN:6.1f} s] {printable(text)}", flush=True)
 
 
 def up(stack: Stack) -> None:
@@ -287,7 +288,7 @@ def main() -> int:
     try:
         return _commanded(given)
     except (StackError, ConfigurationError) as error:
-        print(f"make {given.command}: {error}", file=sys.stderr)
+        print(printable(f"make {given.command}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\ninterrupted; `make {given.command}` again goes on, `make down` ends what runs")

@@ -12,7 +12,7 @@ from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import AccountBroken, NoSuchRegion, Unreachable
+from openmultistack.domain.cloud_errors import AccountBroken, NoSuchRegion, Unreachable
 from openmultistack.domain.models import (
     Address,
     Catalogue,

@@ -14,7 +14,7 @@ from openmultistack.clouds import Attempted, Cloud, Marks, Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     CatalogueStale,
     CloudError,
     RegionFull,

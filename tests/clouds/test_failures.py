@@ -21,7 +21,7 @@ from openmultistack.clouds.openstack.failures import (
     said,
     translate,
 )
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,

@@ -9,7 +9,7 @@ from openmultistack.clouds.fake import FakeCloud
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import Unreachable
+from openmultistack.domain.cloud_errors import Unreachable
 from openmultistack.domain.models import Catalogue, Resources
 
 FLEET = "f"

@@ -20,14 +20,14 @@ from redis import Redis
 
 from openmultistack.clouds.openstack import logins, pauses
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CloudError,
-    LedgerUnavailable,
     NoSuchRegion,
     RateLimited,
     Unreachable,
 )
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Ledger
 
 REGION = "stub/RegionOne"

@@ -16,7 +16,7 @@ from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import servers
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import CloudError, InDoubt, RateLimited
+from openmultistack.domain.cloud_errors import CloudError, InDoubt, RateLimited
 
 Stub = Any  # conftest's own; test modules do not import one another
 DETAIL, BRIEF = "GET /v2.1/servers/detail", "GET /v2.1/servers"

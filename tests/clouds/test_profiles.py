@@ -15,7 +15,7 @@ from openstack.config import vendors
 
 from openmultistack.clouds.openstack import connections, profiles
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
-from openmultistack.domain.errors import CloudError, Unreachable
+from openmultistack.domain.cloud_errors import CloudError, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
 WELL_KNOWN = "GET /.well-known/openstack/api"

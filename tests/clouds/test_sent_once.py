@@ -9,7 +9,7 @@ import pytest
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.openstack import asking, connections
 from openmultistack.clouds.openstack.asking import listed
-from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
+from openmultistack.domain.cloud_errors import CloudError, InDoubt, Unreachable
 
 Stub = Any  # conftest's own; test modules do not import one another
 SERVERS, KEYPAIRS = "POST /v2.1/servers", "POST /v2.1/os-keypairs"

@@ -18,7 +18,7 @@ from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import connections
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import UNLIMITED
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,

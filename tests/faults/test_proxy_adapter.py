@@ -11,7 +11,7 @@ import yaml
 
 from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.openstack import connections
-from openmultistack.domain.errors import CloudError, InDoubt, Unreachable
+from openmultistack.domain.cloud_errors import CloudError, InDoubt, Unreachable
 from openmultistack.fleet.config import load_fleet
 
 Stub = FaultProxy = Rule = Any  # conftest's own; test modules do not import one another

@@ -16,8 +16,8 @@ from openmultistack.clouds.fake import FakeCloud, FakeClouds
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
+from openmultistack.domain.cloud_errors import CloudError, InDoubt
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import CloudError, InDoubt
 from openmultistack.domain.models import (
     Catalogue,
     Flavor,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.cloud_errors import OrderRefused
 from openmultistack.domain.errors import (
     CapacityExhausted,
     Invalid,
     NoRegionReady,
-    OrderRefused,
     OwnerQuotaExceeded,
     QueueFull,
 )

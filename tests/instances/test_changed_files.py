@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
+from openmultistack.domain.cloud_errors import AccountBroken, PlaceMoved, RateLimited
 from openmultistack.domain.errors import (
-    AccountBroken,
     CapacityExhausted,
     Invalid,
     NoRegionReady,
     NoRegionWorked,
-    PlaceMoved,
     ProviderRemoved,
-    RateLimited,
 )
 from openmultistack.domain.models import Instance, Status
 from openmultistack.ledger import Attempt

@@ -5,13 +5,9 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
-    CapacityExhausted,
     CatalogueStale,
-    Invalid,
-    NoRegionReady,
-    NoRegionWorked,
     NoSuchRegion,
     OrderRefused,
     RegionFull,
@@ -19,6 +15,7 @@ from openmultistack.domain.errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionReady, NoRegionWorked
 from openmultistack.domain.models import Flavor, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision import arriving

@@ -4,13 +4,8 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import (
-    AccountBroken,
-    InDoubt,
-    NoRegionWorked,
-    RateLimited,
-    Unreachable,
-)
+from openmultistack.domain.cloud_errors import AccountBroken, InDoubt, RateLimited, Unreachable
+from openmultistack.domain.errors import NoRegionWorked
 from openmultistack.domain.models import Status
 from openmultistack.provision import making as making_module
 

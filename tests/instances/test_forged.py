@@ -18,7 +18,8 @@ from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import identity_of, metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import InDoubt, Invalid, NotFound
+from openmultistack.domain.cloud_errors import InDoubt
+from openmultistack.domain.errors import Invalid, NotFound
 from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases.read import list_instances

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     CatalogueStale,
-    IdempotencyConflict,
     InDoubt,
-    InstancesEnded,
-    Invalid,
-    NoRegionWorked,
     OrderRefused,
     RegionFull,
     Unreachable,
+)
+from openmultistack.domain.errors import (
+    IdempotencyConflict,
+    InstancesEnded,
+    Invalid,
+    NoRegionWorked,
 )
 from openmultistack.domain.models import Status
 from openmultistack.usecases import awaiting as awaiting_module

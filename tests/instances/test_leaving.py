@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import InDoubt, RateLimited, Unreachable
+from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.provision import leaving as leaving_module
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import Invalid, NotFound, Unreachable
+from openmultistack.domain.cloud_errors import Unreachable
+from openmultistack.domain.errors import Invalid, NotFound
 from openmultistack.domain.models import Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases import read

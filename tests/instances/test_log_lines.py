@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import structlog
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CloudError,
     InDoubt,
-    NoRegionWorked,
     RegionFull,
     Unreachable,
 )
+from openmultistack.domain.errors import NoRegionWorked
 from openmultistack.logs import ASKING, Asking
 
 House = Any  # conftest's own; test modules do not import one another

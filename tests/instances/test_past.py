@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import Unreachable
+from openmultistack.domain.cloud_errors import Unreachable
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases.renew import renew

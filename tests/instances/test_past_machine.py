@@ -22,13 +22,8 @@ from hypothesis.stateful import (
 )
 
 from openmultistack.clouds import Attempted, Server
-from openmultistack.domain.errors import (
-    CapacityExhausted,
-    NoRegionReady,
-    NoRegionWorked,
-    QueueFull,
-    Unreachable,
-)
+from openmultistack.domain.cloud_errors import Unreachable
+from openmultistack.domain.errors import CapacityExhausted, NoRegionReady, NoRegionWorked, QueueFull
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.usecases import awaiting
 from openmultistack.usecases.expiring import Expiring

@@ -5,17 +5,15 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
-    CapacityExhausted,
     CatalogueStale,
     InDoubt,
-    Invalid,
-    NoRegionWorked,
     RateLimited,
     RegionFull,
     Unreachable,
 )
+from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionWorked
 from openmultistack.provision import making as making_module
 from openmultistack.provision.making import SIDE_BY_SIDE
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,
     InDoubt,
     OrderRefused,
-    Problem,
     RateLimited,
     RegionFull,
     Unreachable,
 )
+from openmultistack.domain.errors import Problem
 from openmultistack.domain.models import Resources, Status
 
 House = Any  # conftest's own; test modules do not import one another

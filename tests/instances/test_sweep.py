@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, ServerOrder
+from openmultistack.domain.cloud_errors import InDoubt, RegionFull, Unreachable
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import InDoubt, RegionFull, Unreachable
 from openmultistack.domain.models import Instance, Offer, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish

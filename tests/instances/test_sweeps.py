@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from openmultistack.domain.errors import AccountBroken, InDoubt, Unreachable
+from openmultistack.domain.cloud_errors import AccountBroken, InDoubt, Unreachable
 from openmultistack.domain.models import Status
 
 House = Any  # conftest's own; test modules do not import one another

@@ -16,7 +16,7 @@ from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack import logins as logins_module
 from openmultistack.clouds.openstack import pauses
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
-from openmultistack.domain.errors import AccountBroken
+from openmultistack.domain.cloud_errors import AccountBroken
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Ledger
 

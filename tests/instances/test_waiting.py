@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openmultistack.domain.errors import CatalogueStale, InDoubt, RegionFull, Unreachable
+from openmultistack.domain.cloud_errors import CatalogueStale, InDoubt, RegionFull, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.dequeuing import LOTS

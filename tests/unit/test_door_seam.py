@@ -13,13 +13,8 @@ from openmultistack.api.door import door
 from openmultistack.api.problems import OURS, Dialect
 from openmultistack.auth.callers import Callers
 from openmultistack.auth.guards import NOBODY, Guard, Knock, public, scope
-from openmultistack.domain.errors import (
-    Problem,
-    RateLimited,
-    RegionFailed,
-    Unauthenticated,
-    Unreachable,
-)
+from openmultistack.domain.cloud_errors import RateLimited, RegionFailed, Unreachable
+from openmultistack.domain.errors import Problem, Unauthenticated
 
 SECRET = b"a secret of a forge's"
 

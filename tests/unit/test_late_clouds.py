@@ -10,7 +10,7 @@ from openmultistack import rereading
 from openmultistack.clouds import Clouds, LateClouds
 from openmultistack.clouds import late as late_module
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
-from openmultistack.domain.errors import NotConfigured
+from openmultistack.domain.cloud_errors import NotConfigured
 from openmultistack.domain.models import Catalogue, Resources
 from openmultistack.fleet.files import CloudsFile, Regions
 

@@ -18,14 +18,8 @@ from openmultistack.cli.marks import carried, left_keypairs, strangers
 from openmultistack.clouds import Cloud, Survey
 from openmultistack.clouds.keyring import Keyring, read_keyring
 from openmultistack.domain.bounds import UNLIMITED
-from openmultistack.domain.errors import (
-    FAULTS_SHOWN,
-    AccountBroken,
-    CloudError,
-    ConfigurationError,
-    NoSuchRegion,
-    Unreachable,
-)
+from openmultistack.domain.cloud_errors import AccountBroken, CloudError, NoSuchRegion, Unreachable
+from openmultistack.domain.errors import FAULTS_SHOWN, ConfigurationError
 from openmultistack.domain.models import Catalogue, Image, is_public
 from openmultistack.domain.regions import Place, repeating
 from openmultistack.fleet.config import Fleet, Region, load_fleet

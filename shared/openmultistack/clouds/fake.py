@@ -15,11 +15,7 @@ from openmultistack.clouds.port import (
     ServerOrder,
     Survey,
 )
-from openmultistack.domain.errors import (
-    InDoubt,
-    NotConfigured,
-    TooLate,
-)
+from openmultistack.domain.cloud_errors import InDoubt, NotConfigured, TooLate
 from openmultistack.domain.models import Catalogue, Status
 from openmultistack.domain.regions import Place
 

@@ -12,7 +12,7 @@ from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.names import name_of, named
 from openmultistack.clouds.port import Attempted, Claim, Server, ServerOrder
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     CatalogueStale,
     CloudError,
     PlaceMoved,

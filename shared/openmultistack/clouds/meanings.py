@@ -7,7 +7,7 @@ The first rule whose words are in a text counts. docs/refusals.md is this table 
 import re
 from typing import NamedTuple
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,

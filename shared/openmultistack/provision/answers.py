@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     CatalogueStale,
     CloudError,

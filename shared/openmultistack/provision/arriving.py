@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from openmultistack.clouds import Clouds
-from openmultistack.domain.errors import CloudError, LedgerUnavailable
+from openmultistack.domain.cloud_errors import CloudError
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, Seen
 from openmultistack.provision.reaching import reach
 

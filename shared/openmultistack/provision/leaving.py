@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from openmultistack.clouds import Clouds
-from openmultistack.domain.errors import CloudError, LedgerUnavailable
+from openmultistack.domain.cloud_errors import CloudError
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.models import Instance
 from openmultistack.ledger import Attempt, Gone, Ledger
 from openmultistack.logs import ask_anew

@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 from typing import NamedTuple
 
 from openmultistack.clouds import Cloud, Clouds, Marks
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     CatalogueStale,
     CloudError,
     InDoubt,

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from openmultistack.domain.cloud_errors import CatalogueStale
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import CatalogueStale, Invalid, NoRegionReady
+from openmultistack.domain.errors import Invalid, NoRegionReady
 from openmultistack.domain.kinds import Asked, why_unsuited
 from openmultistack.domain.models import Catalogue, Instance, Offer
 from openmultistack.domain.placement import STRATEGIES, Ranked

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from openmultistack.domain.errors import CloudError, InDoubt, OrderRefused, TooLate
+from openmultistack.domain.cloud_errors import CloudError, InDoubt, OrderRefused, TooLate
 from openmultistack.domain.models import Offer
 from openmultistack.ledger import Attempt
 from openmultistack.logs import tell_deletion

@@ -1,7 +1,7 @@
 """Reaching the cloud that an instance's server is in: the name alone may lead elsewhere by now."""
 
 from openmultistack.clouds import Cloud, Clouds
-from openmultistack.domain.errors import PlaceMoved
+from openmultistack.domain.cloud_errors import PlaceMoved
 from openmultistack.ledger import Ledger
 
 

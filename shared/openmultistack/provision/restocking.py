@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from openmultistack.clouds import Clouds
-from openmultistack.domain.errors import CatalogueStale, CloudError
+from openmultistack.domain.cloud_errors import CatalogueStale, CloudError
 from openmultistack.domain.models import Catalogue, Offer
 from openmultistack.ledger import Ledger
 from openmultistack.provision.reaching import reach

@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 from openmultistack.clouds import Attempted, Server
-from openmultistack.domain.errors import CloudError
+from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.models import Instance
 from openmultistack.ledger import Slot
 from openmultistack.logs import tell_deletion

@@ -5,13 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from openmultistack.clouds import Attempted, Clouds
-from openmultistack.domain.errors import (
-    CloudError,
-    LedgerUnavailable,
-    NotConfigured,
-    PlaceMoved,
-    ProviderRemoved,
-)
+from openmultistack.domain.cloud_errors import CloudError, NotConfigured, PlaceMoved
+from openmultistack.domain.errors import LedgerUnavailable, ProviderRemoved
 from openmultistack.domain.models import Instance, Status
 from openmultistack.ledger import Attempt, Destroyed, EndedBy, Ledger, OnlyIf
 from openmultistack.logs import in_context, tell_deletion

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from openmultistack.clouds import Clouds
-from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited
+from openmultistack.domain.cloud_errors import CloudError, RateLimited
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.regions import repeating
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger

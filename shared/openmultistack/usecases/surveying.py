@@ -1,7 +1,7 @@
 """Surveying: what a sweep writes down of a region: its place, its room, what it offers."""
 
 from openmultistack.clouds import Survey
-from openmultistack.domain.errors import CloudError, RateLimited
+from openmultistack.domain.cloud_errors import CloudError, RateLimited
 from openmultistack.domain.models import Resources
 from openmultistack.domain.regions import Place
 from openmultistack.ledger import DISABLED_RANK, MarksSeen, View

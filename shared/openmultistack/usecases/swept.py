@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from openmultistack.clouds import Cloud
-from openmultistack.domain.errors import CloudError, LedgerUnavailable, RateLimited, Unreachable
+from openmultistack.domain.cloud_errors import CloudError, RateLimited, Unreachable
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.fleet.config import Fleet, RegionRule
 from openmultistack.ledger import Attempt, Ledger, Slot
 from openmultistack.logs import tell

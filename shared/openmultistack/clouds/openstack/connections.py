@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openmultistack.domain.errors import BadAnswer, TooLate
+from openmultistack.domain.cloud_errors import BadAnswer, TooLate
 from openmultistack.logs import ASKING, answered
 
 # By it a service is told for which request it is called, and says what it calls that itself.

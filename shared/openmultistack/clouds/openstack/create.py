@@ -21,7 +21,7 @@ from openmultistack.clouds.openstack.microversions import (
 from openmultistack.clouds.openstack.session import Session, Sessions
 from openmultistack.clouds.port import Attempted, ServerOrder
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import CloudError, InDoubt, PlaceMoved
+from openmultistack.domain.cloud_errors import CloudError, InDoubt, PlaceMoved
 from openmultistack.domain.models import NO_NETWORK
 
 

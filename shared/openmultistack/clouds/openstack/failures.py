@@ -16,7 +16,7 @@ from openstack import exceptions as sdk
 from urllib3 import exceptions as urllib3
 
 from openmultistack.clouds.meanings import KEYED, meaning_of
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     BadAnswer,
     CloudError,

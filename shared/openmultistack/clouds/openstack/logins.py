@@ -24,7 +24,7 @@ from openmultistack.clouds.openstack.connections import HostSession
 from openmultistack.clouds.openstack.failures import no_login
 from openmultistack.clouds.openstack.pauses import Pauses
 from openmultistack.clouds.openstack.sealing import SealedShelf
-from openmultistack.domain.errors import BadAnswer, CloudError
+from openmultistack.domain.cloud_errors import BadAnswer, CloudError
 
 # A token is not used in its last two minutes, and renewed in the fifth of its life before them.
 UNUSED_MS = 120_000

@@ -5,7 +5,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from openmultistack.clouds.openstack.sealing import SealedShelf
-from openmultistack.domain.errors import AccountBroken, CloudError, RateLimited
+from openmultistack.domain.cloud_errors import AccountBroken, CloudError, RateLimited
 
 # A refused login is tried again after this, then after twice as long, and so on: an account is
 # locked as a rule after some five failures within minutes, and is free again after some minutes.

@@ -18,7 +18,7 @@ from openmultistack.clouds.openstack.connections import (
     HostSession,
     ImpatientAdapter,
 )
-from openmultistack.domain.errors import BadAnswer, Unreachable
+from openmultistack.domain.cloud_errors import BadAnswer, Unreachable
 
 READ_TIMEOUT_S = 10.0
 # A profile that could not be had is not asked for again for so long; a sweep comes more often.

@@ -17,7 +17,7 @@ from openmultistack.clouds.openstack.logins import Login
 from openmultistack.clouds.openstack.microversions import MICROVERSION, supports
 from openmultistack.clouds.openstack.services import Services
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.errors import (
+from openmultistack.domain.cloud_errors import (
     AccountBroken,
     BadAnswer,
     InDoubt,
