@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import stack
 
 # An escape, a bell, a new title, a line turned round, a mark without width, a line of its own.
 EVIL = "a\x1b[2J\x07\x1b]0;owned\x07\u202eb\u200dc\u2028d\x9b31me\rf\ng"
@@ -108,3 +109,8 @@ def test_a_refusal_is_printable_and_no_part_of_it_poses_as_another_line(
     assert [it[:8] for it in done.stderr.splitlines()] == [
         "oms: a [", "  a [2J ", "  did yo", "  a [2J ", "  reques",
     ]  # fmt: skip
+
+
+def test_what_make_says_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    stack.say(EVIL)
+    assert_printable(capsys.readouterr().out)
