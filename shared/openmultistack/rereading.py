@@ -65,17 +65,29 @@ class Reread(Generic[T]):
             self._look()
         return self._value
 
+    def certain(self) -> T | None:
+        """Look at once, and return what they say; None while they are bad, and nobody knows."""
+        with self._looking:
+            self._look()
+            return None if self._is_bad else self._value
+
+    @property
+    def last(self) -> T:
+        """What they said when they were read last."""
+        return self._value
+
     def _look(self) -> None:
         if not self._is_bad and self._seen == {it: identity_of(it) for it in self._seen}:
             self._tell_unchanged()
             return
         try:
             self._seen, self._value = self._read()
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, they are not as they must be
             self._is_bad = True
             self._value = self._kept(self._value)
-            fault = "bad: the last good ones stay in force"
-            self._tell_now_and_then(outcome=fault, detail=str(error))
+            ours = isinstance(error, ConfigurationError)
+            detail = str(error) if ours else "what is written there cannot be read"
+            self._tell_now_and_then(outcome="bad: the last good ones stay in force", detail=detail)
         else:
             self._is_bad = False
             tell(self._event, outcome="read anew", **self._told(self._value))

@@ -50,7 +50,7 @@ def clouds_yaml(stub: Stub, options: dict[str, Any], *, in_region: bool) -> str:
 @pytest.mark.parametrize("prefix", ["", "compute_"])
 @pytest.mark.parametrize("path", [SERVERS, KEYPAIRS])
 @pytest.mark.parametrize("fault", ["reset", "silence", 409, 429, 500, 503])
-def test_no_option_of_a_library_repeats_what_makes_something(  # noqa: PLR0913  a table
+def test_no_option_of_a_library_repeats_what_makes_something(
     stub: Stub,
     connect: Any,
     order: ServerOrder,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from openmultistack.clouds import ServerOrder
@@ -414,3 +415,20 @@ def test_a_cloud_is_told_for_which_request_it_is_called_and_what_it_says_is_kept
     assert asking.heard == ["req-its-own"]
     connect(stub).create(order)
     assert stub.global_ids[-1] is None
+
+
+def test_connections_that_are_given_up_are_closed_and_made_anew_when_needed(
+    stub: Stub, connect: Any, order: ServerOrder
+) -> None:
+    def connections_there() -> list[Any]:
+        there = psutil.Process().net_connections("tcp")
+        return [it for it in there if it.raddr and it.raddr.port == stub.port]
+
+    cloud = connect(stub)
+    cloud.create(order)
+    assert connections_there()
+    cloud.close()
+    assert connections_there() == []
+    cloud.create(order)
+    assert stub.posts("/v2.1/servers") == 2
+    cloud.close()

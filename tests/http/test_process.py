@@ -246,7 +246,7 @@ def test_functions_that_call_no_cloud_need_no_secrets_of_clouds(run_door: Run, n
         ("list", "GET", "/healthz", None),
     ],
 )
-def test_without_the_ledger_it_is_503_and_no_cloud_is_asked(  # noqa: PLR0913, PLR0917  parametrised
+def test_without_the_ledger_it_is_503_and_no_cloud_is_asked(
     running: Any,
     stub_module: ModuleType,
     free_port: Callable[[], int],

@@ -189,7 +189,7 @@ class House:
         )
         self.ledger = Ledger(redis, self.name, lease_ms=lease_ms)
         self.keys = Keys(self.name, self.ledger.place_of)
-        fakes = FakeClouds(dict(self.clouds))
+        self.fakes = fakes = FakeClouds(dict(self.clouds))
         use = UseCases(
             Ground(
                 self.name,

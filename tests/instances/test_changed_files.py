@@ -15,10 +15,12 @@ from openmultistack.domain.errors import (
     ProviderRemoved,
 )
 from openmultistack.domain.models import Instance, Status
+from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Attempt
 from openmultistack.provision import arriving as arriving_module
 from openmultistack.provision.leaving import Leaver
 from openmultistack.usecases import reap as reaper_module
+from openmultistack.usecases.retire import Retiring
 
 House = Sky = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -522,3 +524,40 @@ def test_a_region_that_was_never_looked_at_is_ready_for_nobody(
     house = make_house({A: 4}, swept=False)
     with pytest.raises(NoRegionReady):
         house.create()
+
+
+def without(house: House, *names: str) -> Fleet:
+    """Return the house's fleet as it was before regions came."""
+    kept = {name: it for name, it in house.fleet.regions.items() if name not in names}
+    return Fleet(regions=kept, file=house.fleet.file)
+
+
+def test_a_run_that_began_before_a_region_came_says_nothing_of_it(
+    house: House, running: list[Instance]
+) -> None:
+    before = without(house, C)
+    where = living(house, running)
+    Retiring(house.ledger, before, certain=lambda: house.fleet).strand()
+    assert living(house, running) == where
+    assert house.state(C).state == "up"
+    # Whoever reads bad files does not know what there is.
+    Retiring(house.ledger, before, certain=lambda: None).strand()
+    assert house.state(C).state == "up"
+    Retiring(house.ledger, before).strand()
+    assert house.state(C).state == "removed"
+
+
+def test_a_region_whose_login_is_not_to_be_had_fails_alone(
+    house: House, running: list[Instance]
+) -> None:
+    """The two files disagree, or changed while a run is under way."""
+    assert running
+    lost = house.fakes.clouds.pop(A)
+    done = {it["region"]: it for it in house.reaping.reap()["regions"]}
+    assert {name: it["outcome"] for name, it in done.items()} == {
+        A: "failed", B: "swept", C: "swept",
+    }  # fmt: skip
+    assert done[A]["error"] == f"no entry of clouds.yaml leads to {A}"
+    house.fakes.clouds[A] = lost
+    reap(house)
+    assert living(house, running)

@@ -15,7 +15,17 @@ from openmultistack.domain.models import Catalogue, Resources
 from openmultistack.fleet.files import CloudsFile, Regions
 
 NOTHING = Catalogue(flavors=(), images=(), networks=())
-Late = tuple[LateClouds, list[Clouds]]
+Late = tuple[LateClouds, list["Closed"]]
+
+
+class Closed(FakeClouds):
+    """Clouds that tell how often they were closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        """Count it."""
+        self.closed += 1
 
 
 @pytest.fixture
@@ -46,10 +56,10 @@ def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def late(write: Callable[..., Path], let_pass: Callable[..., None]) -> Late:
     """Return clouds of two regions, and what was opened of them."""
     let_pass()  # time stands still from here on
-    opened: list[Clouds] = []
+    opened: list[Closed] = []
 
     def open_(regions: Regions) -> Clouds:
-        opened.append(FakeClouds({name: FakeCloud(NOTHING, Resources()) for name in regions}))
+        opened.append(Closed({name: FakeCloud(NOTHING, Resources()) for name in regions}))
         return opened[-1]
 
     return LateClouds(CloudsFile(write("one", "two")), open_), opened
@@ -76,6 +86,26 @@ def test_a_region_that_comes_is_there_at_once_and_one_that_goes_stays_for_what_w
     let_pass(late_module.LEFT_FOR_S)
     with pytest.raises(NotConfigured):
         clouds.region("a/one")
+
+
+def test_connections_are_given_up_when_nobody_may_need_them_any_more(
+    late: Late, write: Callable[..., Path], let_pass: Callable[..., None]
+) -> None:
+    clouds, opened = late
+    clouds.region("a/two")
+    write("two", "three")
+    clouds.region("a/three")
+    let_pass()
+    assert [it.closed for it in opened] == [0, 0], "what was planned may need them"
+    let_pass(late_module.LEFT_FOR_S)
+    clouds.region("a/three")
+    assert [it.closed for it in opened] == [1, 0]
+    for name in ("four", "five"):
+        write("two", name)
+        clouds.region(f"a/{name}")
+    assert [it.closed for it in opened] == [1, 1, 0, 0], "one generation is kept, and no more"
+    clouds.close()
+    assert [it.closed for it in opened] == [1, 1, 1, 1]
 
 
 def test_a_file_is_not_looked_at_every_time(

@@ -146,3 +146,6 @@ class FakeClouds:
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
         return list(self.clouds)
+
+    def close(self) -> None:
+        """There is nothing to give up."""

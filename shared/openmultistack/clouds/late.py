@@ -40,16 +40,28 @@ class LateClouds:
         """Return the regions there are."""
         return list(self._files.now())
 
+    def close(self) -> None:
+        """Give up the connections that nothing goes over now."""
+        with self._opening:
+            for it in (self._current, self._left[0] if self._left else None):
+                if it:
+                    it.clouds.close()
+
     def region(self, name: str) -> Cloud:
         """Return a region's cloud: also of one that came this moment, or that left lately."""
         if name not in self._files.now():
             self._files.look()
         with self._opening:
-            current = self._opened(self._files.now())
-            left = self._left
-        if name not in current.regions and left and time.monotonic() < left[1]:
-            return left[0].clouds.region(name)
+            current, left = self._opened(self._files.last), self._still_left()
+        if left and name not in current.regions:
+            return left.clouds.region(name)
         return current.clouds.region(name)
+
+    def _still_left(self) -> _Opened | None:
+        if self._left and time.monotonic() >= self._left[1]:
+            self._left[0].clouds.close()
+            self._left = None
+        return self._left[0] if self._left else None
 
     def _opened(self, regions: "Regions") -> _Opened:
         before = self._current
@@ -57,5 +69,7 @@ class LateClouds:
             return before
         self._current = opened = _Opened(regions, self._open(regions))
         if before:
+            if self._left:
+                self._left[0].clouds.close()
             self._left = before, time.monotonic() + LEFT_FOR_S
         return opened

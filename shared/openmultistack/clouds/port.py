@@ -218,6 +218,9 @@ class Clouds(Protocol):
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
 
+    def close(self) -> None:
+        """Give up the connections that nothing goes over now; what is under way goes on."""
+
 
 class Shelf(Protocol):
     """Where processes of a fleet leave texts for one another; all of it may be lost at any time."""

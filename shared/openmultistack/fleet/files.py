@@ -52,6 +52,8 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401  YA
         raise ConfigurationError(str(path), "", f"cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where, expected = syntax_fault(error)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        where, expected = "", "a value in it is none, as a date that no calendar has: quote it"
     # Not chained: the error shows the line, which may be a secret.
     raise ConfigurationError(str(path), where, expected)
 

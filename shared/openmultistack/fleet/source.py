@@ -17,6 +17,9 @@ class RegionSource(Protocol):
     def now(self) -> Fleet:
         """Return the fleet of now: the same object as before, unless it has changed."""
 
+    def certain(self) -> Fleet | None:
+        """Look at once, and return the fleet; None if nobody knows it, as what tells it is bad."""
+
 
 class FleetFiles(Reread[Fleet]):
     """The fleet of clouds.yaml and fleet.yaml, as a RegionSource; safe to share between threads."""

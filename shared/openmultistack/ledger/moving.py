@@ -34,7 +34,7 @@ class Moving(Acting):
         )
         return answer != "UNWANTED"
 
-    def move(  # noqa: PLR0913  each says another thing about the same failure
+    def move(
         self,
         attempt: Attempt,
         *,

@@ -11,7 +11,7 @@ from openmultistack.domain.models import Instance, Offer
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger, Queued, Served
 from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.planning import Candidates, Wanted, wanted_again
+from openmultistack.provision.planning import Candidates, UnreadableOrder, Wanted, wanted_again
 from openmultistack.provision.pursuing import Pursuit
 
 # Those who wait are read and offered to the ledger so many at a time: first as many as are likely
@@ -69,14 +69,10 @@ class Serving:
         for instance in waiting:
             if instance.order in orders.elsewhere:
                 continue
-            wanted = wanted_again(
-                self._ledger,
-                self._fleet,
-                self._fleet_name,
-                instance,
-                orders.known,
-                self._candidates,
-            )
+            try:
+                wanted = self._wanted(instance, orders)
+            except UnreadableOrder:
+                continue
             if wanted is None:
                 continue
             offer = next((it for it in wanted.offers if it.region == region), None)
@@ -84,6 +80,10 @@ class Serving:
                 yield Served(instance, offer), wanted
             elif instance.order and not instance.tried:
                 orders.elsewhere.add(instance.order)
+
+    def _wanted(self, instance: Instance, orders: Orders) -> Wanted | None:
+        fleet, known = (self._fleet, self._fleet_name), (orders.known, self._candidates)
+        return wanted_again(self._ledger, *fleet, instance, *known)
 
     def _lots(self) -> Iterator[Sequence[Queued]]:
         """Give those who wait in their order, each once; no more are read than are asked for.

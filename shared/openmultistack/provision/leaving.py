@@ -60,6 +60,14 @@ class Leaving:
                 ).start()
 
     def _watch(self, region: str) -> None:
+        try:
+            self._keep_watch(region)
+        except BaseException:
+            with self._lock:
+                self._watched.discard(region)  # whoever comes next may watch it
+            raise
+
+    def _keep_watch(self, region: str) -> None:
         took_s = 0.0
         while True:
             # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.

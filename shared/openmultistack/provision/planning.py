@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from openmultistack.domain.cloud_errors import CatalogueStale
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import Invalid, NoRegionReady
+from openmultistack.domain.errors import Invalid, NoRegionReady, OmsError
 from openmultistack.domain.kinds import Asked, why_unsuited
 from openmultistack.domain.models import Catalogue, Instance, Offer
 from openmultistack.domain.placement import STRATEGIES, Ranked
@@ -154,6 +154,10 @@ def reoffering(fleet: Fleet, command: CreateInstances) -> Reoffer:
     return reoffer
 
 
+class UnreadableOrder(OmsError):
+    """What an instance was ordered as cannot be read, or not by this version."""
+
+
 def candidates(fleet: Fleet, offered: Mapping[str, Catalogue], command: CreateInstances) -> Offers:
     """Return what a command means where it may go to, in the order of its strategy; see above."""
     regions = regions_matching(fleet, command.regions)
@@ -174,14 +178,15 @@ def wanted_again(
 
     None: it cannot be ordered any more, or has been tried often enough. `known` keeps what each
     order means, for those that come with the same one; `found` what it meant to others before.
+
+    Raises:
+        UnreadableOrder: its order may be of a version to come; nobody else is to be held up by it.
     """
     tired = instance.attempt >= ATTEMPTS_MAX or len(instance.tried) >= FAILING_REGIONS_MAX
     order = None if tired else ledger.order_of(instance)
     if order is None or instance.order is None:
         return None
     command = _ordered(order, instance)
-    if command is None:
-        return None
     if instance.order not in known:
         known[instance.order] = _able(found or Candidates(ledger, fleet), command)
     return Wanted(
@@ -198,10 +203,11 @@ def wanted_again(
     )
 
 
-def _ordered(order: str, instance: Instance) -> CreateInstances | None:
-    """Return what an instance was ordered as; None if nobody can read that, or not here.
+def _ordered(order: str, instance: Instance) -> CreateInstances:
+    """Return what an instance was ordered as.
 
-    It may have been written by a version to come. Nobody else's is held up by it.
+    Raises:
+        UnreadableOrder: nobody can read that, or not here.
     """
     try:
         command = CreateInstances.model_validate_json(order)
@@ -209,7 +215,7 @@ def _ordered(order: str, instance: Instance) -> CreateInstances | None:
         command = None
     if command is None or command.strategy not in STRATEGIES:
         tell("unreadable", "warning", what="order", count=1, names=[instance.id])
-        return None
+        raise UnreadableOrder(instance.id)
     return command.model_copy(update={"name": instance.name, "labels": dict(instance.labels)})
 
 

@@ -7,7 +7,7 @@ from openmultistack.clouds import Server
 from openmultistack.clouds.meanings import is_quota
 from openmultistack.domain.models import Instance, Status
 from openmultistack.ledger import Gone, Seen
-from openmultistack.provision.planning import wanted_again
+from openmultistack.provision.planning import UnreadableOrder, wanted_again
 from openmultistack.provision.pursuing import Pursuit
 from openmultistack.usecases.deleting import Deleting
 from openmultistack.usecases.judging import Case
@@ -75,7 +75,10 @@ class Doing:
             tried = {**instance.tried, self._swept.region: why}
             instance = instance._replace(tried=tried)
         swept = self._swept
-        wanted = wanted_again(swept.ledger, swept.fleet, swept.fleet_name, instance, {})
+        try:
+            wanted = wanted_again(swept.ledger, swept.fleet, swept.fleet_name, instance, {})
+        except UnreadableOrder:
+            return  # a version that can read it goes on with it; else its time ends
         placed_at = time.monotonic()
         moved = self._swept.ledger.move(
             self._swept.attempt(case.slot),

@@ -1,14 +1,15 @@
 """The use case reap: end what is due, then make ledger and clouds agree, region by region."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from openmultistack.clouds import Clouds
-from openmultistack.domain.cloud_errors import CloudError, RateLimited
+from openmultistack.domain.cloud_errors import CloudError, NotConfigured, RateLimited
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.regions import repeating
 from openmultistack.fleet.config import Fleet
@@ -28,6 +29,7 @@ SWEEP_BUDGET_S = 120.0
 SWEEPS_SIDE_BY_SIDE = 64
 # Less than the minute in which a timer reaps; what is counted wrongly is so for good else.
 RECOUNT_EVERY_MS = 50_000
+_OUR_FAULT = "a fault of our own; the log of `reap` has it"
 ACTIONS = ("adopted", "activated", "deleted", "released", "retried", "failed", "served")
 
 
@@ -45,6 +47,7 @@ class Reaping:
         destroying: Destroying,
         serving: Serving,
         leaving: Leaving,
+        certain: Callable[[], Fleet | None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
@@ -54,7 +57,7 @@ class Reaping:
         self._expiring = Expiring(ledger, fleet, destroying)
         self._serving = serving
         self._leaving = leaving
-        self._retiring = Retiring(ledger, fleet)
+        self._retiring = Retiring(ledger, fleet, certain)
 
     def reap(self, *, now: bool = False) -> dict[str, Any]:
         """End what is due and sweep every region, side by side; safe to repeat and to race.
@@ -114,28 +117,31 @@ class Reaping:
 
     def sweep(self, region: str, *, adopt_unverified: bool = False) -> dict[str, Any]:
         """Sweep one region and return what was done; its failure is an answer, not an error."""
-        began = time.monotonic()
-        sweep = Sweep(
-            region,
-            ledger=self._ledger,
-            fleet=self._fleet,
-            fleet_name=self._fleet_name,
-            clouds=self._clouds,
-            leaving=self._leaving,
-            adopt_unverified=adopt_unverified,
-        )
+        began, done = time.monotonic(), Counter[str]()
         try:
+            sweep = Sweep(
+                region,
+                ledger=self._ledger,
+                fleet=self._fleet,
+                fleet_name=self._fleet_name,
+                clouds=self._clouds,
+                leaving=self._leaving,
+                adopt_unverified=adopt_unverified,
+            )
+            done = sweep.done
             outcome, error = self._swept(region, sweep)
         except LedgerUnavailable:
             raise
+        except NotConfigured as fault:  # the files changed since this run began, or disagree
+            outcome, error = "failed", str(fault)
         except Exception:  # noqa: BLE001  a fault of ours in one region must not stop the others
             tell("sweep failed", "exception", region=region)
-            outcome, error = "failed", "a fault of our own; the log of `reap` has it"
+            outcome, error = "failed", _OUR_FAULT
         return {
             "region": region,
             "outcome": outcome,
             "error": error,
-            "actions": {action: sweep.done[action] for action in ACTIONS},
+            "actions": {action: done[action] for action in ACTIONS},
             "duration_ms": round((time.monotonic() - began) * 1000),
         }
 
@@ -153,6 +159,8 @@ class Reaping:
             sweep.run()
             if sweep.repeats:
                 return "refused", repeating(sweep.repeats)
+            if sweep.done["faults"]:
+                return "failed", _OUR_FAULT
             self._retiring.see_empty(region)
         except RateLimited as error:
             self._ledger.report(region, str(error), "paused", pause_s=error.retry_after_s)

@@ -1,6 +1,6 @@
 """Regions that leave the fleet: disabled ones until they are empty, and those out of reach."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from openmultistack.domain.errors import Invalid
 from openmultistack.domain.regions import RegionState
@@ -12,9 +12,13 @@ from openmultistack.ledger import UNREACHABLE, Attempt, Gone, Ledger
 class Retiring:
     """What becomes of regions that take nothing new for good; safe to repeat and to race."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet) -> None:
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, certain: Callable[[], Fleet | None] | None = None
+    ) -> None:
+        """`certain` gives the fleet of this moment; None if nobody knows it, as files are bad."""
         self._ledger = ledger
         self._fleet = fleet
+        self._certain = certain or (lambda: fleet)
 
     def to_sweep(self) -> Sequence[str]:
         """Return the disabled regions that may still hold something of ours."""
@@ -29,8 +33,14 @@ class Retiring:
                 self._ledger.retire(region, "retired")
 
     def strand(self) -> None:
-        """Tell of instances whose provider was taken out; an empty region of one is dropped."""
-        gone = self._ledger.unconfigured(list(self._fleet.configured))
+        """Tell of instances whose provider was taken out; an empty region of one is dropped.
+
+        By the fleet of now as well: a region may have come since this run began.
+        """
+        now = self._certain()
+        if now is None:
+            return
+        gone = self._ledger.unconfigured([*self._fleet.configured, *now.configured])
         states = self._ledger.regions(gone) if gone else []
         empty = [it.region for it in states if not it.held.instances]
         for region in (it.region for it in states if it.held.instances):

@@ -43,3 +43,4 @@ class Swept(NamedTuple):
             self.ledger.report(self.region, str(error), "")
         except Exception:  # noqa: BLE001  as with the sweep as a whole
             tell("sweep failed", "exception", region=self.region)
+            self.done["faults"] += 1

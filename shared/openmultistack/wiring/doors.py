@@ -95,7 +95,7 @@ def _reap(parts: Parts) -> Sequence[Endpoint]:
 
 
 DOORS = {
-    "create": Door(_create, CLOUDS, lambda it: (it.fleet(), it.keyring())),
+    "create": Door(_create, CLOUDS, lambda it: (it.fleet(), it.regions(), it.keyring())),
     # fleet.yaml is read when a slot is given on.
     "destroy": Door(_destroy, CLOUDS, lambda it: (it.regions(), it.keyring())),
     "list": Door(_list, LEDGER_ONLY),
@@ -104,7 +104,7 @@ DOORS = {
     "reap": Door(
         _reap,
         CLOUDS,
-        lambda it: (it.fleet(), it.keyring()),
+        lambda it: (it.fleet(), it.regions(), it.keyring()),
         graceful_s=30,
         schedule="*/1 * * * *",
     ),

@@ -41,6 +41,7 @@ class Parts(Kept):
                 clouds=self.clouds,
                 lease_ms=settings.lease_s * 1000,
                 threads=settings.threads,
+                certain=lambda: self.region_source().certain(),
             )
         )
 

@@ -43,6 +43,8 @@ class Ground(NamedTuple):
     call_budget_s: float = CREATE_CALL_BUDGET_S
     # How many requests a process serves at once.
     threads: int = THREADS
+    # The fleet of this very moment; None if nobody knows it. If nothing is said it never changes.
+    certain: "Callable[[], Fleet | None] | None" = None
 
 
 def _fleet(use: "UseCases") -> object:
@@ -143,6 +145,7 @@ class UseCases(Kept):
             destroying=self.destroying(),
             serving=self.serving(),
             leaving=self.leaving(),
+            certain=self.on.certain,
         )
 
     @made_of(_fleet)

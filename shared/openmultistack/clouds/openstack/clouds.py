@@ -63,6 +63,17 @@ class OpenStackClouds:
                 )
             return self._clouds[name]
 
+    def close(self) -> None:
+        """Give up the connections that nothing goes over now; what is under way goes on.
+
+        What holds them is let go too: they hold one another, and the collector may not look there.
+        """
+        with self._lock:
+            opened = list(self._clouds.values())
+            self._clouds.clear()
+        for it in opened:
+            it.close()
+
     @cached_property
     def _config(self) -> Any:  # noqa: ANN401  the sdk is untyped
         return Entries(

@@ -87,6 +87,13 @@ class Sessions:
             raise translate(error, sent=False) from error
         login.pauses.forgive()
 
+    def close(self) -> None:
+        """Give up the connections that nothing goes over now; who comes later makes new ones."""
+        with self._connecting:
+            opened, self._opened, self._located_by = self._opened, None, None
+        if opened:
+            opened[0].session.session.close()
+
     @contextmanager
     def opened(self, *, sending: bool = False) -> Iterator[Session]:
         """Give a session; whatever fails comes out as a CloudError.
