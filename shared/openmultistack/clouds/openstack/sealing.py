@@ -7,7 +7,6 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -66,9 +65,17 @@ class SealedShelf:
         self._shelf = shelf or OwnShelf()
         self._salt = salt
         self._credentials = credentials
+        self._making = threading.Lock()
+        self._kept: tuple[Fernet, str] | None = None
 
-    @cached_property
+    @property
     def _made(self) -> tuple[Fernet, str]:
+        # It takes some 40 ms: many logins make theirs side by side, each once.
+        with self._making:
+            self._kept = self._kept or self._make()
+            return self._kept
+
+    def _make(self) -> tuple[Fernet, str]:
         secret = json.dumps(self._credentials, sort_keys=True, default=str).encode()
         made = hashlib.scrypt(
             secret, salt=self._salt.encode(), dklen=KEY_BYTES + NAME_BYTES, **COST
