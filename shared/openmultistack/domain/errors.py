@@ -21,6 +21,7 @@ OmsError
 │   ├── LedgerUnavailable    503  Retriable: Redis does not answer
 │   └── RegionFailed         502  Retriable: a read there failed; beside CloudError
 ├── CloudError               one region's answer to one call: see `cloud_errors`
+├── UnreadableOrder          what an instance was ordered as cannot be read, or not by this version
 └── ConfigurationError       a file or variable of the operator's, refused at start
 """
 
@@ -228,6 +229,10 @@ class LedgerUnavailable(Retriable, Problem):
     """Redis does not answer: nothing is done without the ledger."""
 
     status, slug, title = 503, "ledger-unavailable", "The ledger does not answer"
+
+
+class UnreadableOrder(OmsError):
+    """What an instance was ordered as cannot be read, or not by this version."""
 
 
 class ConfigurationError(OmsError):

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from openmultistack.domain.errors import UnreadableOrder
 from openmultistack.domain.models import Instance, Offer
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger, Queued, Served
 from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.planning import Candidates, UnreadableOrder, Wanted, wanted_again
+from openmultistack.provision.planning import Candidates, Wanted, wanted_again
 from openmultistack.provision.pursuing import Pursuit
 
 # Those who wait are read and offered to the ledger so many at a time: first as many as are likely

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from openmultistack.domain.cloud_errors import CatalogueStale
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import Invalid, NoRegionReady, OmsError
+from openmultistack.domain.errors import Invalid, NoRegionReady, UnreadableOrder
 from openmultistack.domain.kinds import Asked, why_unsuited
 from openmultistack.domain.models import Catalogue, Instance, Offer
 from openmultistack.domain.placement import STRATEGIES, Ranked
@@ -152,10 +152,6 @@ def reoffering(fleet: Fleet, command: CreateInstances) -> Reoffer:
             raise CatalogueStale(str(why)) from None
 
     return reoffer
-
-
-class UnreadableOrder(OmsError):
-    """What an instance was ordered as cannot be read, or not by this version."""
 
 
 def candidates(fleet: Fleet, offered: Mapping[str, Catalogue], command: CreateInstances) -> Offers:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from openmultistack.clouds import Server
 from openmultistack.clouds.meanings import is_quota
+from openmultistack.domain.errors import UnreadableOrder
 from openmultistack.domain.models import Instance, Status
 from openmultistack.ledger import Gone, Seen
-from openmultistack.provision.planning import UnreadableOrder, wanted_again
+from openmultistack.provision.planning import wanted_again
 from openmultistack.provision.pursuing import Pursuit
 from openmultistack.usecases.deleting import Deleting
 from openmultistack.usecases.judging import Case
