@@ -1,12 +1,10 @@
 """Clouds that are opened when the first one is needed, and anew when their file changes."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from openmultistack import rereading
 from openmultistack.clouds import Clouds, LateClouds
 from openmultistack.clouds import late as late_module
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
@@ -38,18 +36,6 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
         return draft.replace(path)
 
     return write
-
-
-@pytest.fixture
-def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what lets the time pass after which files are looked at again."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def let_pass(seconds: float = rereading.LOOK_EVERY_S) -> None:
-        now[0] += seconds
-
-    return let_pass
 
 
 @pytest.fixture

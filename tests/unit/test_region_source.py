@@ -1,6 +1,5 @@
 """Regions that come and go in files: what is certain, what is bad, and what is let go."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from openmultistack import rereading
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.fleet.files import CloudsFile, load_regions
 from openmultistack.fleet.source import FleetFiles
@@ -33,18 +31,6 @@ class Files:
 def files(tmp_path: Path) -> Files:
     """Return the files, which are good."""
     return Files(tmp_path)
-
-
-@pytest.fixture
-def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what lets the time pass after which files are looked at again."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def let_pass() -> None:
-        now[0] += rereading.LOOK_EVERY_S
-
-    return let_pass
 
 
 @pytest.mark.parametrize("odd", ODD)

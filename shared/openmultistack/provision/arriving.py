@@ -14,6 +14,7 @@ from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, Seen
 from openmultistack.provision.reaching import reach
+from openmultistack.provision.watchers import Watchers
 
 POLL_S = 1.0
 # Longer than most clouds take for it; and a bound on what one process looks after.
@@ -36,8 +37,8 @@ class Arriving:
         self._without_address = without_address
         # Of each attempt its server, and until when it is looked for.
         self._followed: dict[Attempt, tuple[str, float]] = {}
-        self._watched: set[str] = set()
         self._lock = threading.Lock()
+        self._watchers = Watchers("arriving", self._keep_watch, self._lock)
 
     def follow(self, servers: Mapping[Attempt, str]) -> None:
         """Look after these attempts' servers from now on, beside whatever the caller does."""
@@ -46,19 +47,7 @@ class Arriving:
             room = max(0, FOLLOWED_MAX - len(self._followed))
             new = [it for it in servers if it not in self._followed][:room]
             self._followed |= {it: (servers[it], until) for it in new}
-            for region in {it.region for it in new} - self._watched:
-                self._watched.add(region)
-                threading.Thread(
-                    target=self._watch, args=(region,), name="arriving", daemon=True
-                ).start()
-
-    def _watch(self, region: str) -> None:
-        try:
-            self._keep_watch(region)
-        except BaseException:
-            with self._lock:
-                self._watched.discard(region)  # whoever comes next may watch it
-            raise
+            self._watchers.watch(it.region for it in new)
 
     def _keep_watch(self, region: str) -> None:
         took_s = age_s = 0.0
@@ -73,7 +62,7 @@ class Arriving:
                 self._followed = {k: v for k, v in self._followed.items() if v[1] > now}
                 left_s = [v[1] - now for k, v in self._followed.items() if k.region == region]
                 if not left_s:
-                    self._watched.discard(region)
+                    self._watchers.let_go(region)
                     return
             took_s, age_s = now - began, FOLLOW_S - max(left_s)
 

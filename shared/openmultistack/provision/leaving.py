@@ -17,6 +17,7 @@ from openmultistack.domain.models import Instance
 from openmultistack.ledger import Attempt, Gone, Ledger
 from openmultistack.logs import ask_anew
 from openmultistack.provision.reaching import reach
+from openmultistack.provision.watchers import Watchers
 
 POLL_S = 0.5
 # Longer than clouds take for it; and a bound on what one process looks after.
@@ -44,8 +45,8 @@ class Leaving:
         self._clouds = clouds
         self._serve = serve
         self._followed: dict[Attempt, tuple[Leaver, float]] = {}
-        self._watched: set[str] = set()
         self._lock = threading.Lock()
+        self._watchers = Watchers("leaving", self._keep_watch, self._lock)
 
     def follow(self, leavers: Sequence[Leaver]) -> None:
         """Look after these from now on, beside whatever the caller does."""
@@ -53,19 +54,7 @@ class Leaving:
         with self._lock:
             room = FOLLOWED_MAX - len(self._followed)
             self._followed |= {it.attempt: (it, until) for it in leavers[:room]}
-            for region in {it.region for it in self._followed} - self._watched:
-                self._watched.add(region)
-                threading.Thread(
-                    target=self._watch, args=(region,), name="leaving", daemon=True
-                ).start()
-
-    def _watch(self, region: str) -> None:
-        try:
-            self._keep_watch(region)
-        except BaseException:
-            with self._lock:
-                self._watched.discard(region)  # whoever comes next may watch it
-            raise
+            self._watchers.watch(it.region for it in self._followed)
 
     def _keep_watch(self, region: str) -> None:
         took_s = 0.0
@@ -78,7 +67,7 @@ class Leaving:
                 now = time.monotonic()
                 self._followed = {k: v for k, v in self._followed.items() if v[1] > now}
                 if not any(it.region == region for it in self._followed):
-                    self._watched.discard(region)
+                    self._watchers.let_go(region)
                     return
 
     def look(self, region: str) -> float:
