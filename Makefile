@@ -20,7 +20,7 @@ $(foreach it,PORT_BASE REPLICAS CLOUDS FLEET REAP_EVERY_S LEASE_S OMS_HOME OMS_F
 # Tests that have a whole stack or a real OpenStack under them have the machine for themselves; all others go first,
 # three at a time, and of these first the files that take longest: no worker is left alone with one of them in the end.
 ALONE := tests/clouds tests/faults/churn tests/faults/hostility tests/faults/soak tests/e2e
-LONGEST := tests/local tests/faults tests/gateway tests/http
+LONGEST := tests/local tests/faults tests/gateway tests/api
 OTHERS := $(filter-out $(LONGEST) $(ALONE) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help

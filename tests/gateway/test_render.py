@@ -119,7 +119,7 @@ def test_what_envoy_does_not_know_of_changes_nothing_of_the_gate(gate, home):
 def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_words(
     gate, home, tmp_path
 ):
-    """Every way is in tests/unit/test_issuers.py and test_keys.py: the reader is the same one."""
+    """Every way is in tests/auth/test_issuers.py and test_keys.py: the reader is the same one."""
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
     file = home / "changed.yaml"
     secret = {"keys": [{"kty": "oct", "kid": "shared", "k": "c2VjcmV0"}]}
