@@ -35,6 +35,7 @@ from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.destroy import Destroying
+from openmultistack.usecases.looking import Looking
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 
@@ -80,7 +81,8 @@ class Side:
         leaving = Leaving(self._ledger, clouds, serving.serve)
         self._destroying = Destroying(self._ledger, clouds, leaving)
         room = WaitingRoom(64)
-        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying, room)
+        looking = Looking(self._ledger, self._fleet, lambda: self.reaping, room)
+        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying, looking, room)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self._destroying, serving=serving, leaving=leaving,

@@ -172,8 +172,10 @@ def test_vcpus_are_counted_as_well(make_house: Any) -> None:
     assert house.held() == {A: 2, B: 4, C: 4}
 
 
-def test_before_the_first_sweep_no_region_is_ready(make_house: Any) -> None:
+def test_before_any_look_came_to_something_no_region_is_ready(make_house: Any) -> None:
     house = make_house(swept=False)
+    for cloud in house.clouds.values():
+        cloud.fails(Unreachable("connection refused"))
     with pytest.raises(NoRegionReady) as refusal:
         house.create()
     assert set(refusal.value.regions) == {A, B, C}
@@ -466,6 +468,7 @@ def test_a_count_beyond_all_quotas_is_refused_as_such(house: House) -> None:
 
 def test_what_was_not_looked_at_yet_is_no_bound(make_house: Any) -> None:
     house = make_house({A: 4, B: 4}, swept=False)
+    house.clouds[B].fails(Unreachable("connection refused"))
     house.sweep(A)
     with pytest.raises(CapacityExhausted):
         house.create(40)

@@ -272,17 +272,17 @@ def test_a_nova_of_2_1_takes_keys_and_tells_the_size_of_servers(simulated: Simul
 
 
 @pytest.mark.parametrize(
-    ("service", "changes", "said"),
+    ("changes", "said"),
     [
-        ("network", {"absent": ["network"]}, "the service catalog has no network service for this"),
-        ("image", {"absent": ["image"]}, "the service catalog has no image service for this"),
-        ("network", {"broken": ["network"]}, "the network service: 503"),
-        ("image", {"broken": ["image"]}, "the image service: "),
-        ("compute", {"absent": ["compute"]}, "the service catalog has no compute service"),
+        ({"absent": ["network"]}, "the service catalog has no network service for this"),
+        ({"absent": ["image"]}, "the service catalog has no image service for this"),
+        ({"broken": ["network"]}, "the network service: 503"),
+        ({"broken": ["image"]}, "the image service: "),
+        ({"absent": ["compute"]}, "the service catalog has no compute service"),
     ],
 )
 def test_a_service_that_is_missing_is_named(
-    simulated: Simulated, service: str, changes: Mapping[str, Any], said: str
+    simulated: Simulated, changes: Mapping[str, Any], said: str
 ) -> None:
     simulated.offer(**changes)
     house = simulated.house(swept=False)
@@ -291,7 +291,7 @@ def test_a_service_that_is_missing_is_named(
     assert said in swept["error"]
     with pytest.raises(NoRegionReady) as told:
         create(house, ONE)
-    assert service in str(told.value.regions) or "not been looked at" in str(told.value.regions)
+    assert said in told.value.regions[ONE]
 
 
 def test_without_the_network_service_what_does_not_need_it_goes_on(simulated: Simulated) -> None:

@@ -155,13 +155,15 @@ class Invalid(Problem):
         shown = list(faults[:FAULTS_SHOWN])
         more += len(faults) - len(shown)
         self.faults = tuple(shown + ([("", f"and {more} more")] if more > 0 else []))
-        self._more = {"nearest": list(nearest), "regions": dict(regions or {})}
+        self.nearest = list(nearest)
+        self.regions = dict(regions or {})
         super().__init__("; ".join(": ".join(filter(None, fault)) for fault in self.faults))
 
     def members(self) -> dict[str, object]:
         """Return each fault, and where they help near names and what each region lacks."""
         faults = [{"pointer": pointer, "detail": detail} for pointer, detail in self.faults]
-        return {"errors": faults} | {name: value for name, value in self._more.items() if value}
+        more = {"nearest": self.nearest, "regions": self.regions}
+        return {"errors": faults} | {name: value for name, value in more.items() if value}
 
 
 class OwnerQuotaExceeded(Retriable, Problem):

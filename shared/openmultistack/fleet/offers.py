@@ -19,6 +19,10 @@ from openmultistack.fleet.config import Fleet, ImageRule, Region, first_match
 LIKELY, LIKENESS_CHARS = 40, 64
 
 
+# What is told of a region whose catalogue nobody knows.
+NOT_LOOKED_AT = "has not been looked at yet"
+
+
 class Offers(NamedTuple):
     """The regions that can serve a request, and why the others cannot."""
 
@@ -84,16 +88,16 @@ def offers(
     for region in regions:
         catalogue = catalogues.get(region.name)
         if catalogue is None:
-            unseen[region.name] = "has not been looked at yet"
+            unseen[region.name] = NOT_LOOKED_AT
             continue
         try:
             able.append(offer_of(fleet, region, catalogue, image, size))
         except CannotServe as reason:
             refused[region.name] = reason
     if not able and refused:
-        raise _refuse(fleet, catalogues, image, size, refused)
+        raise _refuse(fleet, catalogues, image, size, refused, unseen)
     if not able:
-        raise NoRegionReady("no region was looked at yet: the first sweep is to come", unseen)
+        raise NoRegionReady("no region has been looked at yet", unseen)
     unable = unseen | {name: str(why) for name, why in refused.items()}
     return Offers(tuple(able), unable, unseen=frozenset(unseen))
 
@@ -200,9 +204,10 @@ def _refuse(
     image: str,
     size: str | SizeWanted,
     refused: Mapping[str, CannotServe],
+    unseen: Mapping[str, str],
 ) -> Invalid:
     """Return why no region that was looked at can serve: an unknown name, or a mixture."""
-    reasons = {name: str(reason) for name, reason in refused.items()}
+    reasons = dict(unseen) | {name: str(reason) for name, reason in refused.items()}
     fields = {reason.field for reason in refused.values()}
     if fields == {"image"}:
         known = set(fleet.file.images) | {it.name for c in catalogues.values() for it in c.images}

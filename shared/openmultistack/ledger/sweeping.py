@@ -21,15 +21,16 @@ class Sweeping(Connected):
     """The lock of a region's sweep."""
 
     @contextmanager
-    def sweeping(self, region: str, *, budget_s: float) -> "Iterator[bool]":
-        """Hold the region's sweep lock, for the budget at most; False if somebody else has it.
+    def sweeping(self, region: str, *, budget_s: float, wait_s: float = 0) -> "Iterator[bool]":
+        """Hold the region's sweep lock, for the budget at most.
 
+        False if somebody else has it, and still has it after the wait.
         The lock of a sweep that died is gone after LOCK_S.
         """
         name = self._keys.sweep_lock(region)
         lock = self._redis.lock(name, timeout=min(LOCK_S, budget_s), thread_local=False)
         try:
-            mine = lock.acquire(blocking=False)
+            mine = lock.acquire(blocking=wait_s > 0, blocking_timeout=wait_s or None)
         except FOREIGN as error:
             raise unavailable(error) from error
         over = threading.Event()

@@ -9,11 +9,16 @@ from typing import NamedTuple
 from ulid import ULID
 
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.errors import InstancesEnded, Invalid
+from openmultistack.domain.errors import (
+    CapacityExhausted,
+    InstancesEnded,
+    Invalid,
+    NoRegionReady,
+)
 from openmultistack.domain.models import Instance, Offer, Principal, Status
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet
-from openmultistack.fleet.offers import nearest
+from openmultistack.fleet.offers import NOT_LOOKED_AT, nearest
 from openmultistack.ledger import Admitted, Key, Ledger, Waiting, Wish
 from openmultistack.provision.arriving import Arriving
 from openmultistack.provision.attempts import Attempts
@@ -22,6 +27,7 @@ from openmultistack.provision.pursuing import Ending, Pursuit
 from openmultistack.usecases.abandoning import Abandoning
 from openmultistack.usecases.awaiting import Awaiting
 from openmultistack.usecases.destroy import Destroying
+from openmultistack.usecases.looking import Looking
 from openmultistack.usecases.refusals import Refusals, why_not
 from openmultistack.usecases.renew import refuse_long_ttl
 from openmultistack.usecases.waiting_room import WaitingRoom
@@ -49,6 +55,7 @@ class Creating:
         arriving: Arriving,
         attempts: Attempts,
         destroying: Destroying,
+        looking: Looking,
         room: WaitingRoom,
     ) -> None:
         self._ledger = ledger
@@ -57,6 +64,7 @@ class Creating:
         self._attempts = attempts
         self._awaiting = Awaiting(ledger, arriving, room)
         self._abandoning = Abandoning(ledger, destroying)
+        self._looking = looking
         self._candidates = Candidates(ledger, fleet)
 
     def create(
@@ -74,6 +82,21 @@ class Creating:
             NoRegionWorked: nothing is kept; says what each region said.
             InstancesEnded: what was made under the key has all ended.
         """
+        try:
+            placed = self._create(caller, command, key)
+        except (Invalid, NoRegionReady, CapacityExhausted) as refusal:
+            # Nothing is kept: it may be tried again where nobody had looked.
+            unseen = [it for it, why in refusal.regions.items() if why == NOT_LOOKED_AT]
+            if not self._looking.look(unseen, caller.owner):
+                refusal.regions |= self._looking.why_unseen(unseen)
+                raise
+            placed = self._create(caller, command, key)
+        if wait_s:
+            kept = self._awaiting.wait(caller.owner, placed.instances, wait_s)
+            placed = placed._replace(instances=kept)
+        return placed
+
+    def _create(self, caller: Principal, command: CreateInstances, key: str) -> Placed:
         said: Mapping[str, str] = {}
         wish, refusals = self._wish(caller, command, key)
         while True:
@@ -82,6 +105,8 @@ class Creating:
             if admitted.outcome == "placed":
                 self._refuse_idle_wait(wish, admitted, refusals)
                 kept, said = self._make(wish, admitted, placed_at)
+                if admitted.queued:
+                    self._looking.look(refusals.unseen, wish.owner, wait=False)
             elif admitted.outcome == "repeated" and wish.key:
                 found = self._awaiting.made_before(wish.owner, wish.key)
                 if found is None:  # given up meanwhile: the key is free again
@@ -90,8 +115,6 @@ class Creating:
                 kept = found
             else:
                 raise refusals.of(admitted)
-            if wait_s:
-                kept = self._awaiting.wait(caller.owner, kept, wait_s)
             return Placed(kept, command.count, said)
 
     def _wish(self, caller: Principal, command: CreateInstances, key: str) -> tuple[Wish, Refusals]:

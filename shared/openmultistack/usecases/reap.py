@@ -115,8 +115,18 @@ class Reaping:
         """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat."""
         return [self.sweep(it, adopt_unverified=True) for it in regions]
 
-    def sweep(self, region: str, *, adopt_unverified: bool = False) -> dict[str, Any]:
-        """Sweep one region and return what was done; its failure is an answer, not an error."""
+    def sweep(
+        self,
+        region: str,
+        *,
+        adopt_unverified: bool = False,
+        wait_s: float = 0,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
+        """Sweep one region and return what was done; its failure is an answer, not an error.
+
+        Waits so long for somebody else's sweep to end; `unless` is asked when it has.
+        """
         began, done = time.monotonic(), Counter[str]()
         try:
             sweep = Sweep(
@@ -129,7 +139,7 @@ class Reaping:
                 adopt_unverified=adopt_unverified,
             )
             done = sweep.done
-            outcome, error = self._swept(region, sweep)
+            outcome, error = self._swept(region, sweep, wait_s, unless)
         except LedgerUnavailable:
             raise
         except NotConfigured as fault:  # the files changed since this run began, or disagree
@@ -145,9 +155,12 @@ class Reaping:
             "duration_ms": round((time.monotonic() - began) * 1000),
         }
 
-    def _swept(self, region: str, sweep: Sweep) -> tuple[str, str | None]:
+    def _swept(
+        self, region: str, sweep: Sweep, wait_s: float, unless: Callable[[], bool]
+    ) -> tuple[str, str | None]:
         """Sweep a region, then do out of its lock what followed from that."""
-        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
+        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S, wait_s=wait_s) as locked:
+            mine = locked and not unless()
             outcome, error = self._run(region, sweep) if mine else ("busy", None)
         if mine:
             self._attempts.pursue_all(sweep.retries)

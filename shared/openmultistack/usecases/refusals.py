@@ -1,7 +1,7 @@
 """Why a create is refused: what was asked for, what there is, and what each region says."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from openmultistack.domain.errors import (
     CapacityExhausted,
@@ -31,6 +31,11 @@ class Refusals:
         self._ledger = ledger
         self._wish = wish
         self._found = found
+
+    @property
+    def unseen(self) -> Collection[str]:
+        """The regions that may serve the command, and that nobody has looked at."""
+        return self._found.unseen
 
     def refuse_what_never_fits(self) -> None:
         """Raise OwnerQuotaExceeded for what would not be admitted at any time."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from openmultistack.usecases.create import Creating
     from openmultistack.usecases.destroy import Destroying
     from openmultistack.usecases.drain import Draining
+    from openmultistack.usecases.looking import Looking
     from openmultistack.usecases.reap import Reaping
     from openmultistack.usecases.vouch import Vouching
     from openmultistack.usecases.waiting_room import WaitingRoom
@@ -128,8 +129,16 @@ class UseCases(Kept):
             self.arriving(),
             self.attempts(),
             self.destroying(),
+            self.looking(),
             self.room(),
         )
+
+    @made_of(_fleet)
+    def looking(self) -> "Looking":
+        """Return what looks at regions that nobody has looked at."""
+        from openmultistack.usecases.looking import Looking
+
+        return Looking(self.on.ledger(), self.on.fleet(), self.reaping, self.room())
 
     @made_of(_fleet)
     def reaping(self) -> "Reaping":

@@ -41,6 +41,7 @@ from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import awaiting, deleting
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.destroy import Destroying
+from openmultistack.usecases.looking import Looking
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 
@@ -172,7 +173,9 @@ class Functions:
         self._regions = clouds.names()
         self._leaving = Leaving(ledger, clouds, serving.serve)
         self.destroying = Destroying(ledger, clouds, self._leaving)
-        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying, WaitingRoom(64))
+        room = WaitingRoom(64)
+        looking = Looking(ledger, fleet, lambda: self.reaping, room)
+        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying, looking, room)
         self.reaping = Reaping(
             *of_fleet, clouds, attempts,
             destroying=self.destroying, serving=serving, leaving=self._leaving,

@@ -53,6 +53,7 @@ from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import deleting
 from openmultistack.usecases.create import Creating
 from openmultistack.usecases.destroy import Destroying
+from openmultistack.usecases.looking import Looking
 from openmultistack.usecases.reap import Reaping
 from openmultistack.usecases.waiting_room import WaitingRoom
 
@@ -182,7 +183,8 @@ class House:
         gone = Leaving(self.ledger, fakes, serving.serve)
         self.destroying = Destroying(self.ledger, fakes, gone)
         room = WaitingRoom(threads=64)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, room)
+        looking = Looking(self.ledger, fleet, lambda: self.reaping, room)
+        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, looking, room)
         self.reaping = Reaping(
             *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
         )

@@ -1,0 +1,100 @@
+"""Looking: a create that no region serves looks by itself at those that nobody has looked at.
+
+A fleet whose ledger is empty serves its first create so, whenever its schedule first comes. What is
+done is a sweep: whatever of ours is there is known before anything is placed beside it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+from openmultistack.fleet.config import Fleet
+from openmultistack.ledger import Ledger
+from openmultistack.logs import in_context
+from openmultistack.usecases.waiting_room import WaitingRoom
+
+if TYPE_CHECKING:  # a create needs them rarely
+    from openmultistack.usecases.reap import Reaping
+
+# A create waits so long for the first look at regions; the looks go on behind its answer.
+LOOK_WITHIN_S = 15.0
+# A region whose first look failed is looked at again no sooner, and nobody waits for that.
+LOOK_AGAIN_MS = 30_000
+
+
+class Looking:
+    """Looks at regions for creates of one process; safe to share between threads."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        reaping: "Callable[[], Reaping]",
+        room: WaitingRoom,
+        within_s: float = LOOK_WITHIN_S,
+    ) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._reaping = reaping
+        self._room = room
+        self._within_s = within_s
+        self._lock = threading.Lock()
+        # Looks under way, by region.
+        self._looks: dict[str, threading.Event] = {}
+
+    def look(self, regions: Collection[str], owner: str, *, wait: bool = True) -> bool:
+        """Look at regions that were not seen a moment ago; return whether any is seen by now.
+
+        Waits, if there is a place for the owner to, for those that have never been tried.
+        """
+        unseen = self._unseen(regions)
+        if unseen:
+            untried = self._untried(unseen)
+            looks = {it: self._start(it, untried) for it in unseen}
+            with self._room.place(owner) as may_sleep:
+                until = time.monotonic() + (self._within_s if wait and may_sleep else 0)
+                for it in untried:
+                    looks[it].wait(max(0, until - time.monotonic()))
+        return len(self._unseen(regions)) < len(regions)
+
+    def why_unseen(self, regions: Collection[str]) -> dict[str, str]:
+        """Return what the looks at regions said that came to nothing."""
+        if not regions:
+            return {}
+        states = self._ledger.regions(regions)
+        return {it.region: f"is {it.state}: {it.last_error}" for it in states if it.last_error}
+
+    def _unseen(self, regions: Collection[str]) -> list[str]:
+        seen = self._ledger.catalogues(list(self._fleet.regions)) if regions else {}
+        return [it for it in regions if it not in seen]
+
+    def _untried(self, regions: Collection[str]) -> set[str]:
+        """Return those of which no sweep has said anything yet, good or bad."""
+        states = self._ledger.regions(regions)
+        return {it.region for it in states if it.swept_at_ms is None and it.last_error is None}
+
+    def _start(self, region: str, untried: Collection[str]) -> threading.Event:
+        """Return what is set when a look at a region is over; one at a time is under way."""
+        with self._lock:
+            if region in self._looks:
+                return self._looks[region]
+            over = self._looks[region] = threading.Event()
+        (run,) = in_context([partial(self._run, region, over, first=region in untried)])
+        threading.Thread(target=run, name="look", daemon=True).start()
+        return over
+
+    def _run(self, region: str, over: threading.Event, *, first: bool) -> None:
+        def is_done() -> bool:
+            """Whether somebody else has looked, while this one waited for the region's lock."""
+            if first:
+                return region not in self._untried([region])
+            return not self._ledger.turn(f"look {region}", for_ms=LOOK_AGAIN_MS)
+
+        try:
+            self._reaping().sweep(region, wait_s=self._within_s, unless=is_done)
+        finally:
+            with self._lock:
+                del self._looks[region]
+            over.set()

@@ -1,0 +1,151 @@
+"""An empty ledger serves its first create: where nobody has looked, the create looks by itself."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import pytest
+
+from openmultistack.domain.cloud_errors import AccountBroken
+from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionReady
+from openmultistack.domain.models import Catalogue, Status
+from openmultistack.usecases.looking import Looking
+
+A, B, C = "alpha/One", "alpha/Two", "beta/One"
+
+
+def surveys(house, region=A):
+    """Return how often a region was looked at."""
+    return Counter(house.clouds[region].calls)["survey"]
+
+
+def test_an_empty_ledger_serves_its_first_create(make_house) -> None:
+    house = make_house(swept=False)
+    made = house.create(12)
+    assert Counter(it.region for it in made) == {A: 4, B: 4, C: 4}
+    house.assert_agreement()
+
+
+def test_many_first_creates_of_several_processes_look_once(make_house) -> None:
+    first = make_house({A: 40}, swept=False)
+    houses = [first, first.another()]
+    owners = [f"owner-{n}" for n in range(8)]
+    with ThreadPoolExecutor(16) as pool:
+        acts = [pool.submit(it.create, owner=o) for it in houses for o in owners]
+        made = [one for it in acts for one in it.result()]
+    assert len(made) == 16
+    assert surveys(first) == 1
+    first.assert_agreement()
+
+
+def test_servers_that_are_there_are_known_before_any_is_placed_beside_them(make_house) -> None:
+    house = make_house({A: 4})
+    before = house.create(3)
+    house.redis.flushall()
+    (made,) = house.another().create()
+    with pytest.raises(CapacityExhausted):
+        house.create()
+    assert {it.id for it in before} < {it[0] for it in house.slots(made.region)}
+    house.assert_agreement()
+
+
+def test_a_region_that_came_is_looked_at_when_the_others_are_full(make_house) -> None:
+    house = make_house({A: 1, B: 1}, swept=False)
+    house.sweep(A)
+    assert [house.one().region for _ in range(2)] == [A, B]
+    with pytest.raises(CapacityExhausted):
+        house.one()
+    assert (surveys(house, A), surveys(house, B)) == (1, 1)
+
+
+def test_only_regions_that_the_command_may_go_to_are_looked_at(make_house) -> None:
+    house = make_house(swept=False)
+    assert house.one(regions=["beta/*"]).region == C
+    assert (surveys(house, A), surveys(house, B), surveys(house, C)) == (0, 0, 1)
+
+
+def test_an_image_that_only_the_region_has_that_nobody_looked_at(make_house) -> None:
+    house = make_house({A: 4, B: 4}, swept=False)
+    house.clouds[A].offered = Catalogue()
+    house.sweep(A)
+    assert house.one().region == B
+    with pytest.raises(Invalid):
+        house.one(image="of nobody")
+
+
+def test_what_waits_has_the_others_looked_at_and_is_served_there(make_house) -> None:
+    house = make_house({A: 1, B: 4}, swept=False)
+    house.sweep(A)
+    first, second = house.one(), house.one(on_full="queue")
+    assert (first.region, second.status) == (A, Status.QUEUED)
+    until(lambda: house.get(second).region == B)
+
+
+def test_a_region_that_fails_is_told_and_not_looked_at_by_each_create(
+    make_house,
+) -> None:
+    house = make_house({A: 4}, swept=False)
+    house.clouds[A].fails(AccountBroken("the password is wrong"))
+    for _ in range(5):
+        with pytest.raises(NoRegionReady) as told:
+            house.one()
+        assert told.value.regions == {A: "is down: the password is wrong"}
+    looks = surveys(house) + Counter(house.clouds[A].calls)["place"]
+    assert looks <= 2  # the first create's, and one that nobody waited for
+    house.clouds[A].fails(None)
+    house.ledger.end_turn(f"look {A}")  # as half a minute later
+    with pytest.raises(NoRegionReady):
+        house.one()
+    until_looked(house, A)
+    assert house.one().region == A
+
+
+def test_a_cloud_that_hangs_holds_a_create_up_for_a_bounded_time_and_others_not_at_all(
+    make_house,
+) -> None:
+    house = make_house({A: 4, B: 4}, swept=False)
+    answers = threading.Event()
+    house.clouds[A].fault = lambda _: hang(answers)
+    impatient = Looking(house.ledger, house.fleet, lambda: house.reaping, house.room, within_s=0.2)
+    try:
+        assert impatient.look([A, B], "alice")
+        assert house.one().region == B
+        assert impatient.look([A], "alice") is False
+    finally:
+        answers.set()
+    until_looked(house, A)
+
+
+def test_who_finds_no_place_to_wait_is_answered_at_once(make_house) -> None:
+    house = make_house({A: 4}, swept=False)
+    answers = threading.Event()
+    house.clouds[A].fault = lambda _: hang(answers)
+    try:
+        with ThreadPoolExecutor(5) as pool:
+            acts = [pool.submit(house.create) for _ in range(5)]
+            first = next(as_completed(acts))
+            assert isinstance(first.exception(), NoRegionReady)
+            answers.set()
+            told = [it.exception() for it in acts]
+    finally:
+        answers.set()
+    assert Counter(map(type, told)) == {type(None): 4, NoRegionReady: 1}
+
+
+def hang(answers: threading.Event) -> None:
+    """Answer a call of a cloud late."""
+    answers.wait(60)
+
+
+def until_looked(house, region) -> None:
+    """Return when a region has been looked at, which happens by itself."""
+    until(lambda: region in house.ledger.catalogues(list(house.clouds)))
+
+
+def until(holds) -> None:
+    """Return when something holds, which it does in bounded time."""
+    over = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < over, "did not come about"
+        time.sleep(0.05)
