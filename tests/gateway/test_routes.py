@@ -26,9 +26,10 @@ def test_a_method_on_a_path_reaches_its_function_unchanged(gateway, token, metho
     assert (seen["function"], seen["method"], seen["uri"]) == (function, method, sent)
 
 
-def test_all_but_the_metrics_is_routed_in_public():
+def test_all_but_the_metrics_and_what_platforms_ask_is_routed_in_public():
     kept = {(it.method, it.path) for name in DOORS for it in endpoints_of(name) if not it.is_routed}
-    assert kept == {("GET", "/metrics")}
+    asked = {("GET", "/_/health"), ("GET", "/_/ready"), ("POST", "/_/tick")}
+    assert kept == {("GET", "/metrics"), *asked}
 
 
 @pytest.mark.parametrize("path", ALLOWED)
@@ -50,6 +51,11 @@ def test_another_method_is_refused_and_those_possible_are_named(
         "/v2/instances",
         "/metrics",
         "/v1/metrics",
+        "/_/health",
+        "/v1/_/health",
+        "/_/ready",
+        "/_/tick",
+        "/v1/_/tick",
         "/v1/instances/",
         "/v1/instances/i-1/",
         "/v1/instances/i-1/more",

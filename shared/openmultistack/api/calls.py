@@ -66,6 +66,8 @@ class Endpoint(NamedTuple):
     timeout_s: int = TIMEOUT_S
     # Whether the gateway leads here; else it is for those who reach the function itself.
     is_routed: bool = True
+    # Whether each request has its line in the log; probes come every second or two.
+    is_logged: bool = True
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """Return the parameters of a path that is this endpoint's."""

@@ -15,6 +15,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from openmultistack.api.calls import Call, Endpoint, Reply, content_of
+from openmultistack.api.endpoints.probes import TICK
 from openmultistack.api.problems import OURS, Dialect, cut
 from openmultistack.auth.callers import Callers
 from openmultistack.domain.bounds import BODY_MAX_BYTES
@@ -49,8 +50,10 @@ def door(
         asking = Asking(request_id)
         ASKING.set(asking)
         line: dict[str, object] = {"request_id": request_id, "action": action}
+        is_logged = True
         try:
             endpoint, parameters = _find(endpoints, request, dialect.prefix)
+            is_logged = endpoint.is_logged
             reply = _answer(endpoint, parameters, _Knock(request, callers, line))
             line |= {"outcome": "ok", **reply.told}
         except Problem as problem:
@@ -64,7 +67,8 @@ def door(
         line |= {"status": reply.status, "duration_ms": round((time.monotonic() - began) * 1000, 1)}
         response = _response(reply, request_id)
         # When the answer is sent: nobody waits for it, nor for structlog to be imported.
-        response.call_on_close(lambda: _write(line, asking))
+        if is_logged:
+            response.call_on_close(lambda: _write(line, asking))
         return response
 
     if flask.has_app_context():  # functions-framework loads a function in its app's
@@ -152,7 +156,7 @@ def _part(request: flask.Request) -> bytes:
 def _find(
     endpoints: Sequence[Endpoint], request: flask.Request, prefix: str
 ) -> tuple[Endpoint, Mapping[str, str]]:
-    method, path = request.method, request.path.removeprefix(prefix).rstrip("/") or "/"
+    method, path = request.method, _path(request, prefix)
     matching = [(it, found) for it in endpoints if (found := it.match(path)) is not None]
     if not matching:
         raise NotFound("there is nothing at this path")
@@ -161,6 +165,20 @@ def _find(
             return endpoint, found
     allowed = ", ".join(sorted(it.method for it, _ in matching))
     raise MethodNotAllowed(f"{method[:16]} is not possible here, expected {allowed}")
+
+
+def _path(request: flask.Request, prefix: str) -> str:
+    """Return what is asked for; a schedule's call is a tick, as schedules can name no path.
+
+    The headers are those of OpenFaaS' cron-connector and Knative's PingSource.
+    """
+    scheduled = (
+        request.headers.get("X-Connector") == "cron-connector"
+        or request.headers.get("ce-type") == "dev.knative.sources.ping"
+    )
+    if scheduled and (request.method, request.path) == ("POST", "/"):
+        return TICK
+    return request.path.removeprefix(prefix).rstrip("/") or "/"
 
 
 def _token(request: flask.Request) -> str:
@@ -204,5 +222,6 @@ def _response(reply: Reply, request_id: str) -> flask.Response:
 
 
 def _request_id(request: flask.Request) -> str:
-    given = request.headers.get("X-Request-Id", "")
+    # X-Call-Id is OpenFaaS' own.
+    given = request.headers.get("X-Request-Id") or request.headers.get("X-Call-Id", "")
     return given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else secrets.token_hex(13)

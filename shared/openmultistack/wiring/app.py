@@ -33,4 +33,4 @@ def open_door(name: str, make: "Callable[[Settings], Parts] | None" = None) -> "
         except ConfigurationError as error:
             # One sentence, and nothing of where it was raised.
             raise SystemExit(f"refused to start: {error}") from None
-        return door(name, opened.endpoints(made), made.callers(), opened.dialect)
+        return door(name, opened.all_endpoints(made), made.callers(), opened.dialect)

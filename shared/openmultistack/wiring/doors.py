@@ -13,6 +13,7 @@ from openmultistack.api.endpoints import (
     description,
     health,
     instances,
+    probes,
     reaper,
     regions,
     tokens,
@@ -45,6 +46,10 @@ class Door(NamedTuple):
     graceful_s: int = 140
     # When its platform calls it by the clock, as five fields of cron.
     schedule: str | None = None
+
+    def all_endpoints(self, parts: Parts) -> Sequence[Endpoint]:
+        """Return its endpoints, those that every function has among them."""
+        return [*self.endpoints(parts), probes.say_alive(), probes.say_ready(parts.ledger)]
 
     @property
     def calls_clouds(self) -> bool:
@@ -91,6 +96,7 @@ def _reap(parts: Parts) -> Sequence[Endpoint]:
         regions.drain_regions(parts.use.draining),
         regions.open_regions(parts.use.draining),
         regions.forget_regions(parts.use.draining),
+        *([probes.tick(parts.ledger, parts.use.reaping)] if parts.settings.tick else []),
     ]
 
 
@@ -113,7 +119,7 @@ DOORS = {
 
 def endpoints_of(name: str) -> Sequence[Endpoint]:
     """Return a function's endpoints, with nothing behind them: to be looked at, not to be run."""
-    return DOORS[name].endpoints(Parts(Settings()))
+    return DOORS[name].all_endpoints(Parts(Settings(tick=True)))
 
 
 def describe() -> Json:

@@ -29,6 +29,8 @@ class Settings(NamedTuple):
     lease_s: int = 120
     # How many requests a process serves at once: functions-framework's own variable.
     threads: int = THREADS
+    # Whether a schedule without a token may have the regions swept.
+    tick: bool = False
 
 
 def _fleet(text: str) -> str:
@@ -55,6 +57,12 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _tick(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("expected `on` or `off`")
+    return text == "on"
+
+
 # Of each field its variable, and what makes a value of its text.
 VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "fleet": ("OMS_FLEET", _fleet),
@@ -65,6 +73,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "marks_keys_file": ("OMS_MARKS_KEYS_FILE", Path),
     "lease_s": ("OMS_LEASE_S", _lease_s),
     "threads": ("THREADS", _threads),
+    "tick": ("OMS_TICK", _tick),
 }
 
 
