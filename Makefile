@@ -23,6 +23,9 @@ ALONE := tests/clouds tests/faults/churn tests/faults/hostility tests/faults/soa
 LONGEST := tests/local tests/faults tests/gateway tests/api
 OTHERS := $(filter-out $(LONGEST) $(ALONE) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
+# Folders of scripts, some of which are named alike: mypy looks at each folder by itself.
+SCRIPTS := infra/openstack-sim infra/openstack-lab
+
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test long soak bench check format lock clean
 
@@ -70,6 +73,7 @@ check: venv ## lint, formatting, types and import rules: what CI runs before the
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
+	@$(foreach it,$(SCRIPTS),MYPYPATH=$(it):$(it)/inside $(VENV)/bin/mypy $(it) &&) true
 	@$(VENV)/bin/lint-imports
 
 format: venv ## mend what ruff can mend

@@ -84,7 +84,7 @@ class Sim:
 
 
 @contextlib.contextmanager
-def simulated(home: Path, name: str = "sim", **options: float) -> Iterator[Sim]:
+def simulated(home: Path, name: str = "sim", /, **options: float) -> Iterator[Sim]:
     """Run a simulated OpenStack; options are those of its command line."""
     clouds_file = home / f"{name}.yaml"
     command = [sys.executable, str(SIM), "--clouds-file", str(clouds_file)]
@@ -188,9 +188,8 @@ def product(
     if sim:
         environment["CLOUDS"] = str(sim.clouds_file)
         fleet_file = home / f"{name}-fleet.yaml"
-        fleet_file.write_text(
-            yaml.safe_dump({"regions": {"*": {"network": "ci-net"}}} | UNBOUND | (fleet or {}))
-        )
+        written = {"regions": {"*": {"network": "ci-net"}}, **UNBOUND, **(fleet or {})}
+        fleet_file.write_text(yaml.safe_dump(written))
         environment["FLEET"] = str(fleet_file)
     try:
         _stack("up", environment)

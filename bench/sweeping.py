@@ -57,7 +57,7 @@ class Counted(Connection):
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  redis-py's
         """Count, and send."""
         Counted.round_trips += 1
-        super().send_packed_command(command, check_health)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
 class Spent(NamedTuple):

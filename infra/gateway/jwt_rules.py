@@ -41,9 +41,8 @@ def rules(issuers: Sequence[Issuer]) -> Json:
     required = known[0] if len(known) == 1 else {"requires_any": {"requirements": known}}
     public = [{"match": _match(it)} for it in ROUTES if it.public]
     # CONNECT has no path, so that the prefix alone would let it by.
-    others = [
-        {"match": it, "requires": required} for it in ({"prefix": "/"}, {"connect_matcher": {}})
-    ]
+    everything: list[Json] = [{"prefix": "/"}, {"connect_matcher": {}}]
+    others = [{"match": it, "requires": required} for it in everything]
     return {
         "@type": _JWT,
         "providers": dict(zip(names, map(_provider, issuers), strict=True)),

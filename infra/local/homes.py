@@ -97,7 +97,7 @@ def _ledger_socket(stack: Stack) -> Iterator[Path]:
             valkey.terminate()
 
 
-def _client(at: Path, **more: Any) -> "redis.Redis[Any]":  # noqa: ANN401  redis-py's
+def _client(at: Path, **more: Any) -> redis.Redis:  # noqa: ANN401  redis-py's
     return redis.Redis(unix_socket_path=str(at), **more)
 
 

@@ -107,7 +107,7 @@ def memory_mb(process: psutil.Process) -> float:
             it for it in process.children(recursive=True) if it.environ().get(NAME_MARK) == mine
         ]
         family.append(process)
-        return sum(it.memory_info().rss for it in family) / 2**20
+        return float(sum(it.memory_info().rss for it in family) / 2**20)
     return 0.0
 
 

@@ -136,10 +136,17 @@ def upstreams(stack: Stack) -> dict[str, list[Path]]:
     }
 
 
+class _CaseKept(configparser.ConfigParser):
+    """A parser that leaves variables of the environment in their case."""
+
+    def optionxform(self, optionstr: str) -> str:
+        """Return a name as it is."""
+        return optionstr
+
+
 def circus_configuration(stack: Stack) -> str:
     """Return the text of circus' configuration file."""
-    ini = configparser.ConfigParser(interpolation=None)
-    ini.optionxform = str  # variables of the environment keep their case
+    ini = _CaseKept(interpolation=None)
     ini["circus"] = {
         "endpoint": f"ipc://{stack.socket('circus')}",
         "pubsub_endpoint": f"ipc://{stack.socket('circus-events')}",
