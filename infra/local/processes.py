@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import gateway_admin
 import psutil
-from layout import Stack
-from ports import HOST, STACK_MARK
-from watchers import GRACEFUL_S, NAME_MARK, Door
+
+from infra.local import gateway_admin
+from infra.local.layout import Stack
+from infra.local.ports import HOST, STACK_MARK
+from infra.local.watchers import GRACEFUL_S, NAME_MARK, Door
 
 SUPERVISOR, GATEWAY = "circusd", "envoy"
 STARTED_WITHIN_S = 120

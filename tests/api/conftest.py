@@ -354,13 +354,14 @@ def run_gateway(
     @contextmanager
     def run(doors: Mapping[str, Door], issuers_file: Path) -> Iterator[str]:
         folder, port = tmp_path_factory.mktemp("envoy"), free_port()
-        render = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
+        render = [sys.executable, "-m", "infra.gateway.render"]
         render += ["--issuers", str(issuers_file), "--listen", f"127.0.0.1:{port}"]
         render += ["--admin", f"unix:{folder / 'admin'}", "--gate", str(folder / "gate.json")]
         for name, door in doors.items():
             render += ["--function", f"{name}={httpx.URL(door.url).netloc.decode()}"]
         file = folder / "envoy.json"
-        file.write_bytes(subprocess.run(render, check=True, stdout=subprocess.PIPE).stdout)
+        done = subprocess.run(render, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+        file.write_bytes(done.stdout)
         envoy = [str(BIN / "envoy"), "-c", str(file), "--disable-hot-restart"]
         with (folder / "envoy.log").open("wb") as log:
             process = subprocess.Popen(

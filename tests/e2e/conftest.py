@@ -20,8 +20,8 @@ import openstack
 import pytest
 import redis
 import yaml
-from sockets import folder_of  # of infra/local, to which the tests' own conftest leads
 
+from infra.local.sockets import folder_of
 from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
 from openmultistack.ledger import Ledger
@@ -80,7 +80,8 @@ class Product:
     def stack(self, command: str) -> str:
         """Run `stack.py up|down|status` and return what it printed; fails if it fails."""
         done = subprocess.run(
-            [sys.executable, str(ROOT / "infra" / "local" / "stack.py"), command],
+            [sys.executable, "-m", "infra.local.stack", command],
+            cwd=ROOT,
             env=self.environment,
             capture_output=True,
             text=True,

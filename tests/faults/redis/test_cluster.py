@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ports import free_port
 from redis.cluster import key_slot
 
+from infra.local.ports import free_port
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, connect, read_address
 from openmultistack.ledger.keys import Keys
