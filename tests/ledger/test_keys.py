@@ -18,8 +18,8 @@ from openmultistack.domain.models import Catalogue, Instance, Quota, Resources, 
 from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Bound, Key, Waiting
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
 WAITING = Waiting(priority=10, max_queued=9, wait_ms=60_000, max_of_owner=9)
 SCRIPTS = sorted(
