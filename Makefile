@@ -23,6 +23,9 @@ ALONE := tests/clouds tests/faults/churn tests/faults/hostility tests/faults/soa
 LONGEST := tests/local tests/faults tests/gateway tests/api
 OTHERS := $(filter-out $(LONGEST) $(ALONE) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
+# Folders of scripts, some of which are named alike: mypy looks at each folder by itself.
+SCRIPTS := infra/openstack-sim infra/openstack-lab
+
 .DEFAULT_GOAL := help
 .PHONY: help venv up demo status down test long soak bench check format lock clean
 
@@ -41,16 +44,16 @@ $(VENV)/.made: requirements.lock pyproject.toml
 	@touch $@
 
 up: venv ## start everything; again at any time: start what does not run, and anew what changed
-	@$(VENV)/bin/python infra/local/stack.py up
+	@$(VENV)/bin/python -m infra.local.stack up
 
 demo: up ## up, then 45 instances over all regions, and ten destroyed
-	@$(VENV)/bin/python infra/local/demo.py
+	@$(VENV)/bin/python -m infra.local.demo
 
 status: venv ## what runs, and whether it answers
-	@$(VENV)/bin/python infra/local/stack.py status
+	@$(VENV)/bin/python -m infra.local.stack status
 
 down: venv ## end what `up` started; the data stays
-	@$(VENV)/bin/python infra/local/stack.py down
+	@$(VENV)/bin/python -m infra.local.stack down
 
 test: venv ## all tests, each with services of its own
 	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) $(LONGEST) $(OTHERS)
@@ -70,6 +73,7 @@ check: venv ## lint, formatting, types and import rules: what CI runs before the
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
+	@$(foreach it,$(SCRIPTS),MYPYPATH=$(it):$(it)/inside $(VENV)/bin/mypy $(it) &&) true
 	@$(VENV)/bin/lint-imports
 
 format: venv ## mend what ruff can mend
@@ -81,4 +85,4 @@ lock: venv ## lock the newest versions that pyproject.toml allows
 		--no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 
 clean: venv ## end every stack below this folder and forget all data
-	@$(VENV)/bin/python infra/local/stack.py clean
+	@$(VENV)/bin/python -m infra.local.stack clean

@@ -104,8 +104,9 @@ class Run:
             return [self.name, None, None, None, None, None, self.said]
         least = "> " if self.least else ""
         ratio = f"{least}{self.all_s / oms.all_s:.2f}"
-        counts = [f"{len(self.known_s)} of {self.wanted}", self.posts, self.refused]
-        return [self.name, f"{least}{self.all_s:.1f}", ratio, *counts, self.said]
+        known = f"{len(self.known_s)} of {self.wanted}"
+        all_s = f"{least}{self.all_s:.1f}"
+        return [self.name, all_s, ratio, known, self.posts, self.refused, self.said]
 
     def curve(self) -> list[tuple[float, float]]:
         """Return how many were known to be ACTIVE over time."""
@@ -194,7 +195,12 @@ def by_nodepool(home: Path, sim: stage.Sim, orders: int, each: int, within_s: fl
     try:
         nodepool = Nodepool(sim, home, slots=SLOTS)
         ready_s: list[float] = []
-        taken(sim, run, lambda: ready_s.extend(nodepool.act(orders, each, within_s)) or ())
+
+        def act() -> Sequence[float]:
+            ready_s.extend(nodepool.act(orders, each, within_s))
+            return ()
+
+        taken(sim, run, act)
         # Counted from the first order: a launcher's start is no part of a burst.
         run.known_s, run.took_s = ready_s, within_s
     except (NotFetched, TimeoutError, subprocess.SubprocessError) as error:

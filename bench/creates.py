@@ -60,13 +60,15 @@ class Bare:
         config = openstack.config.OpenStackConfig(
             config_files=[str(clouds_file)], load_envvars=False
         )
-        connection = openstack.connection.Connection(config=config.get_one(cloud, region))
-        flavor, image, network = names
+        at = config.get_one(cloud, region_name=region)
+        connection = openstack.connection.Connection(config=at)
+        flavor, image, named = names
+        network = connection.network.find_network(named, ignore_missing=False)
         self.compute: Any = connection.compute
         self._server = {
             "flavorRef": connection.compute.find_flavor(flavor, ignore_missing=False).id,
             "imageRef": connection.image.find_image(image, ignore_missing=False).id,
-            "networks": [{"uuid": connection.network.find_network(network).id}],
+            "networks": [{"uuid": network.id}],
             "metadata": {f"mark_{it}": "a value of a usual length" for it in range(9)},
         }
 

@@ -29,15 +29,7 @@ from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Principal
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
-from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.dequeuing import Serving
-from openmultistack.provision.leaving import Leaving
-from openmultistack.usecases.create import Creating
-from openmultistack.usecases.destroy import Destroying
-from openmultistack.usecases.looking import Looking
-from openmultistack.usecases.reap import Reaping
-from openmultistack.usecases.waiting_room import WaitingRoom
+from openmultistack.wiring.use_cases import Ground, UseCases
 
 LEASE_MS = 60_000
 COMMAND = CreateInstances(image="debian-12", size="m1.tiny")
@@ -74,19 +66,17 @@ class Side:
         """Reach the clouds as a clouds.yaml says, from now on."""
         regions = {it.name: (it.provider, it.region) for it in self._fleet.regions.values()}
         clouds = OpenStackClouds(clouds_file, regions, fleet=self.name, keys=lambda: KEYRING)
-        of_fleet = (self._ledger, self._fleet, self.name)
-        arriving = Arriving(self._ledger, clouds)
-        attempts = Attempts(self._ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
-        serving = Serving(*of_fleet, attempts)
-        leaving = Leaving(self._ledger, clouds, serving.serve)
-        self._destroying = Destroying(self._ledger, clouds, leaving)
-        room = WaitingRoom(64)
-        looking = Looking(self._ledger, self._fleet, lambda: self.reaping, room)
-        self._creating = Creating(*of_fleet, arriving, attempts, self._destroying, looking, room)
-        self.reaping = Reaping(
-            *of_fleet, clouds, attempts,
-            destroying=self._destroying, serving=serving, leaving=leaving,
-        )  # fmt: skip
+        use = UseCases(
+            Ground(
+                self.name,
+                ledger=lambda: self._ledger,
+                fleet=lambda: self._fleet,
+                clouds=lambda: clouds,
+                lease_ms=LEASE_MS,
+            )
+        )
+        self._destroying, self._creating = use.destroying(), use.creating()
+        self.reaping = use.reaping()
 
     def create(self) -> None:
         """Create an instance, note how long that took, and destroy it."""

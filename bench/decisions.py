@@ -29,7 +29,7 @@ from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Resources
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet, FleetFile, Region
-from openmultistack.ledger import Admitted, Attempt, Ledger, Pick, Waiting, Wish
+from openmultistack.ledger import Admitted, Attempt, Ledger, Waiting, Wish
 from openmultistack.provision.dequeuing import Serving
 from openmultistack.provision.planning import Candidates
 from openmultistack.provision.pursuing import Pursuit
@@ -82,8 +82,8 @@ class Site:
     ) -> Admitted:  # fmt: skip
         """Decide on one command, as a create does."""
         command = CreateInstances(
-            image="debian-12", size=SIZE.name, count=count, strategy=strategy, regions=regions,
-            on_full="queue" if waiting else "reject",
+            image="debian-12", size=SIZE.name, count=count, strategy=strategy,
+            regions=tuple(regions), on_full="queue" if waiting else "reject",
         )  # fmt: skip
         found, shares = self._candidates.look(command)
         number = next(self._serial)
@@ -91,7 +91,7 @@ class Site:
             Wish(
                 owner=f"owner-{number % OWNERS}", command=command, offers=found.able,
                 ids=[f"i-{number:08}-{it:03}" for it in range(count)], ttl_ms=TTL_MS,
-                pick=cast("Pick", STRATEGIES[strategy].pick), waiting=waiting, shares=shares,
+                pick=STRATEGIES[strategy].pick, waiting=waiting, shares=shares,
             )
         )  # fmt: skip
 
@@ -134,7 +134,8 @@ def cost_of(redis: "Redis", acts: int, act: Callable[[], object]) -> Cost:
     return Cost((cpu_ms(redis) - before) / acts, median(walls))
 
 
-Costs = dict[tuple[object, ...], list[Cost]]
+Case = tuple[str | int, ...]
+Costs = dict[Case, list[Cost]]
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
@@ -142,7 +143,7 @@ def middle(costs: Sequence[Cost]) -> Cost:
     return Cost(median(it.core for it in costs), median(it.wall for it in costs))
 
 
-def ratios(costs: Costs, one: tuple[object, ...], other: tuple[object, ...]) -> Cost:
+def ratios(costs: Costs, one: Case, other: Case) -> Cost:
     """Return how much more one costs than the other, as the median over rounds side by side."""
     pairs = list(zip(costs[one], costs[other], strict=False))
     return middle([Cost(a.core / b.core, a.wall / b.wall) for a, b in pairs])
@@ -239,9 +240,7 @@ def measure(asked: argparse.Namespace) -> Report:
         return _report(asked, Found(place, serve_costs(redis, asked), *evenness))
 
 
-def _row(
-    costs: Costs, names: Sequence[str | int], at: tuple[object, ...], base: tuple[object, ...]
-) -> list[str | int | float]:
+def _row(costs: Costs, names: Sequence[str | int], at: Case, base: Case) -> list[str | int | float]:
     it, ratio = middle(costs[at]), ratios(costs, at, base)
     return [
         *names,

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import stage
 from redis import Redis
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
     url: str
     act: str
-    count: int
+    each: int
     seconds: float
 
 
@@ -79,7 +79,7 @@ class Client:
 
     def calls(self) -> int:
         """Fill the fleet, each commit a round trip; free it."""
-        attempts = []
+        attempts: list[Attempt] = []
         for _ in range(REGIONS * SLOTS // self._count):
             placed = self._place()
             _commit(self._ledger, placed)
@@ -89,7 +89,7 @@ class Client:
 
     def pipelines(self) -> int:
         """Fill the fleet, the commits of a command in one pipeline; free it."""
-        attempts = []
+        attempts: list[Attempt] = []
         for _ in range(REGIONS * SLOTS // self._count):
             placed = self._place()
             with self._redis.pipeline(transaction=False) as pipe:
@@ -101,7 +101,7 @@ class Client:
 
     def plain(self) -> int:
         """Write plain hashes in pipelines."""
-        fields = {f"field_{it:02}": "a value of its own" for it in range(FIELDS)}
+        fields: Any = {f"field_{it:02}": "a value of its own" for it in range(FIELDS)}
         with self._redis.pipeline(transaction=False) as pipe:
             for _ in range(self._count):
                 pipe.hset(f"{self._fleet}:{ULID()}", mapping=fields)
@@ -150,7 +150,7 @@ def _known(it: Attempt) -> Instance:
 def work(case: Case) -> int:
     """Act again and again for the case's time; return how many instances went through."""
     with Redis.from_url(case.url, decode_responses=True) as redis:
-        client, done = Client(redis, case.count), 0
+        client, done = Client(redis, case.each), 0
         until = time.monotonic() + case.seconds
         while time.monotonic() < until:
             done += getattr(client, case.act)()

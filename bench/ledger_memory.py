@@ -73,7 +73,7 @@ class Room:
         """Return the bytes by kind of key, as Valkey estimates them."""
         found: Counter[str] = Counter()
         for key in self._redis.scan_iter(count=1000):
-            found[key.split(":")[2]] += self._redis.memory_usage(key, samples=0)
+            found[key.split(":")[2]] += self._redis.memory_usage(key, samples=0) or 0
         return found
 
     def fill(self, kind: Kind) -> list[Attempt]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -61,7 +61,7 @@ class Lot(NamedTuple):
     url: str
     fleet: str
     owner: str
-    count: int
+    number: int
     few: int
 
 
@@ -92,11 +92,11 @@ def fill(lot: Lot) -> None:
         ledger = Ledger(redis, lot.fleet, lease_ms=60_000)
         for part in range(lot.few):
             _fill(ledger, lot.owner, 1, MANY | FEW)
-            share = lot.count * (part + 1) // lot.few - lot.count * part // lot.few
+            share = lot.number * (part + 1) // lot.few - lot.number * part // lot.few
             for start in range(0, share - 1, AT_ONCE):
                 _fill(ledger, lot.owner, min(AT_ONCE, share - 1 - start), MANY)
         if not lot.few:
-            _fill(ledger, lot.owner, lot.count, {})
+            _fill(ledger, lot.owner, lot.number, {})
 
 
 def _fill(ledger: Ledger, owner: str, count: int, labels: dict[str, str]) -> None:
@@ -177,7 +177,7 @@ def walk(it: List, redis: "Redis") -> list[float]:
     took: list[float] = []
     starts = range(0, it.size, max(it.size // PARTS, PARTS * PAGE))
     for start in starts:
-        passed = redis.zrevrange(Keys(f"n{it.size}").live(OWNER), start - 1, start - 1)
+        passed: Any = redis.zrevrange(Keys(f"n{it.size}").live(OWNER), start - 1, start - 1)
         cursor = f"&cursor={passed[0]}" if start else ""
         for _ in range(min(PARTS, it.size // PAGE)):
             took_ms, found = it.page(OWNER, cursor)

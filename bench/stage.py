@@ -25,14 +25,13 @@ from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "infra" / "local"))  # a script's folder, not a package
+sys.path.insert(0, str(ROOT))  # measurements are run by their paths
 
-from layout import Stack, stack_of  # noqa: E402
-from ports import claim_block  # noqa: E402
+from infra.local.layout import Stack, stack_of  # noqa: E402
+from infra.local.ports import claim_block  # noqa: E402
 
 BIN = Path(sys.executable).parent
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
-STACK = ROOT / "infra" / "local" / "stack.py"
 HOST = "127.0.0.1"
 IMAGE, SIZE = "debian-12", "m1.tiny"
 STARTS_WITHIN_S = 60.0
@@ -84,7 +83,7 @@ class Sim:
 
 
 @contextlib.contextmanager
-def simulated(home: Path, name: str = "sim", **options: float) -> Iterator[Sim]:
+def simulated(home: Path, name: str = "sim", /, **options: float) -> Iterator[Sim]:
     """Run a simulated OpenStack; options are those of its command line."""
     clouds_file = home / f"{name}.yaml"
     command = [sys.executable, str(SIM), "--clouds-file", str(clouds_file)]
@@ -188,9 +187,8 @@ def product(
     if sim:
         environment["CLOUDS"] = str(sim.clouds_file)
         fleet_file = home / f"{name}-fleet.yaml"
-        fleet_file.write_text(
-            yaml.safe_dump({"regions": {"*": {"network": "ci-net"}}} | UNBOUND | (fleet or {}))
-        )
+        written = {"regions": {"*": {"network": "ci-net"}}, **UNBOUND, **(fleet or {})}
+        fleet_file.write_text(yaml.safe_dump(written))
         environment["FLEET"] = str(fleet_file)
     try:
         _stack("up", environment)
@@ -202,7 +200,8 @@ def product(
 
 def _stack(command: str, environment: Mapping[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, str(STACK), command],
+        [sys.executable, "-m", "infra.local.stack", command],
+        cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,

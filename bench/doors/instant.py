@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from ulid import ULID
 
@@ -45,8 +45,7 @@ class InstantParts(Parts):
 
     def clouds(self) -> Clouds:
         """Return the clouds that take every server at once."""
-        clouds: Any = InstantClouds(list(self.fleet().regions))
-        return clouds
+        return cast("Clouds", InstantClouds(list(self.fleet().regions)))
 
 
 handle = open_door("create", InstantParts)

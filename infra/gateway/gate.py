@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jwt_rules
-
+from infra.gateway import jwt_rules
 from openmultistack.auth.issuers import Issuer
 
 Json = dict[str, Any]

@@ -1,6 +1,6 @@
 """Keeps the gate in step with the issuers file and its files of keys, for as long as it runs.
 
-    python gatekeeper.py --issuers FILE --gate FILE
+    python -m infra.gateway.gatekeeper --issuers FILE --gate FILE
 
 By the rules that the functions follow, with their code (openmultistack.auth.believed): what is
 taken out or added is in force at the gateway within seconds; a bad file changes nothing, and the
@@ -12,8 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-import gate
-
+from infra.gateway import gate
 from openmultistack.auth.believed import Believed
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.logs import tell

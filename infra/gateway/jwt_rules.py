@@ -11,8 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from routes import ROUTES, Route, method_match, path_match
-
+from infra.gateway.routes import ROUTES, Route, method_match, path_match
 from openmultistack.auth.issuers import Issuer
 
 Json = dict[str, Any]
@@ -41,9 +40,8 @@ def rules(issuers: Sequence[Issuer]) -> Json:
     required = known[0] if len(known) == 1 else {"requires_any": {"requirements": known}}
     public = [{"match": _match(it)} for it in ROUTES if it.public]
     # CONNECT has no path, so that the prefix alone would let it by.
-    others = [
-        {"match": it, "requires": required} for it in ({"prefix": "/"}, {"connect_matcher": {}})
-    ]
+    everything: list[Json] = [{"prefix": "/"}, {"connect_matcher": {}}]
+    others = [{"match": it, "requires": required} for it in everything]
     return {
         "@type": _JWT,
         "providers": dict(zip(names, map(_provider, issuers), strict=True)),

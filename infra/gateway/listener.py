@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import jwt_rules
-import problems
-from clusters import address
+from infra.gateway import jwt_rules, problems
+from infra.gateway.clusters import address
 
 Json = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Envoy's configuration, rendered from the issuers file and the functions' addresses.
 
-    python render.py --issuers FILE --gate FILE --listen HOST:PORT --admin unix:PATH
+    python -m infra.gateway.render --issuers FILE --gate FILE --listen HOST:PORT --admin unix:PATH
         --function create=unix:PATH[,HOST:PORT...] --function list=... > envoy.json
 
 Who is let in is written into a file of its own, the gate (mode 0600), which Envoy reads again
@@ -19,11 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import clusters
-import gate
-import listener
-import routes
-
+from infra.gateway import clusters, gate, listener, routes
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.domain.errors import ConfigurationError
 

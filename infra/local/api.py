@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from bearer import Bearer
-from layout import Stack, StackError
 
+from infra.local.bearer import Bearer
+from infra.local.layout import Stack, StackError
 from openmultistack.auth.principal import SCOPES
 from openmultistack.fleet.config import load_fleet
 

@@ -4,9 +4,8 @@ Only a ledger that has seen a region absolves it. Where servers went on when a l
 stays in a file beside the keys: the next one may never come so far as to see them.
 """
 
-import homes
-from layout import Stack
-
+from infra.local import homes
+from infra.local.layout import Stack
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.fleet.config import load_fleet
 

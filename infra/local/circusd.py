@@ -17,7 +17,7 @@ from tornado import gen
 LOOK_EVERY_S = 0.05
 
 
-class Supervisor(Arbiter):
+class Supervisor(Arbiter):  # type: ignore[misc]  # circus has no types
     """Circus' own, whose acts do not overlap."""
 
     def manage_watchers(self) -> Any:  # noqa: ANN401  tornado's Future, or nothing to wait for

@@ -12,9 +12,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from layout import StackError, stack_at
-from watchers import BIN
-
+from infra.local.layout import StackError, stack_at
+from infra.local.watchers import BIN
 from openmultistack.cli.failures import printable
 
 COUNT, DESTROYED, CAP = 45, 10, 20
@@ -36,12 +35,12 @@ def ask(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         raise StackError(f"`oms {arguments[0]}` failed: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    return dict(json.loads(done.stdout))
 
 
 def instances(environment: dict[str, str]) -> list[dict[str, Any]]:
     """Return the demo's instances that are not DELETED."""
-    return ask(environment, "list", "--label", MARK)["instances"]
+    return list(ask(environment, "list", "--label", MARK)["instances"])
 
 
 def wait_until_left(environment: dict[str, str], left: int) -> None:

@@ -1,7 +1,8 @@
 """Envoy's own interface, on a socket that its user alone can reach: what it counts, and its end."""
 
 import httpx
-from layout import Stack
+
+from infra.local.layout import Stack
 
 
 def stats(stack: Stack, pattern: str) -> dict[str, str]:

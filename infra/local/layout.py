@@ -15,8 +15,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import yaml
-from ports import HOST
-from sockets import folder_of
+
+from infra.local.ports import HOST
+from infra.local.sockets import folder_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PORT_BASE = 20000

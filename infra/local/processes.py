@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import gateway_admin
 import psutil
-from layout import Stack
-from ports import HOST, STACK_MARK
-from watchers import GRACEFUL_S, NAME_MARK, Door
+
+from infra.local import gateway_admin
+from infra.local.layout import Stack
+from infra.local.ports import HOST, STACK_MARK
+from infra.local.watchers import GRACEFUL_S, NAME_MARK, Door
 
 SUPERVISOR, GATEWAY = "circusd", "envoy"
 STARTED_WITHIN_S = 120
@@ -107,7 +108,7 @@ def memory_mb(process: psutil.Process) -> float:
             it for it in process.children(recursive=True) if it.environ().get(NAME_MARK) == mine
         ]
         family.append(process)
-        return sum(it.memory_info().rss for it in family) / 2**20
+        return float(sum(it.memory_info().rss for it in family) / 2**20)
     return 0.0
 
 

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import processes
 import yaml
-from layout import ROOT, Stack, StackError
-from watchers import Watched, watched
+
+from infra.local import processes
+from infra.local.layout import ROOT, Stack, StackError
+from infra.local.watchers import Watched, watched
 
 # Of code: what processes are made of. The command line and its tests are no part of them.
 SUFFIXES, NOT_READ = (".py", ".lua", ".lock"), "cli"

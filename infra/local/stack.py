@@ -14,13 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-import api
-import carried
-import homes
-import processes
-import sockets
 import yaml
-from layout import (
+
+from infra.local import api, carried, homes, processes, sockets
+from infra.local.layout import (
     LAB_OFFSET,
     ROOT,
     Stack,
@@ -30,9 +27,8 @@ from layout import (
     stack_at,
     stack_to_start,
 )
-from supervise import LAB, bring_about, refuse_bad_files, refuse_taken_ports
-from watchers import watched
-
+from infra.local.supervise import LAB, bring_about, refuse_bad_files, refuse_taken_ports
+from infra.local.watchers import watched
 from openmultistack.auth.own_issuer import (
     LOCAL_AUDIENCE,
     LOCAL_ISSUER,

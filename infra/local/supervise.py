@@ -10,23 +10,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import gateway_admin
-import ports
-import processes
-import reload
-from layout import ROOT, Stack, StackError
-from ports import HOST, STACK_MARK
-from watchers import BIN, CIRCUSD, NAME_MARK, circus_configuration, upstreams, watched
-
+from infra.gateway import gate
+from infra.gateway.render import bootstrap
+from infra.local import gateway_admin, ports, processes, reload
+from infra.local.layout import ROOT, Stack, StackError
+from infra.local.ports import HOST, STACK_MARK
+from infra.local.watchers import BIN, CIRCUSD, NAME_MARK, circus_configuration, upstreams, watched
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.cli.clouds_entries import faults
 from openmultistack.clouds.keyring import read_keyring
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.fleet.config import load_fleet
-
-sys.path.insert(0, str(ROOT / "infra" / "gateway"))  # a script's folder, not a package
-import gate
-from render import bootstrap
 
 LAB = [sys.executable, str(ROOT / "infra" / "openstack-lab" / "lab.py")]
 TAKEN_OVER_WITHIN_S = 60

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import httpx
-from bearer import Bearer
 
+from infra.local.bearer import Bearer
 from openmultistack.domain.errors import ConfigurationError
 
 # Calls under way at once; more would only find every region busy.

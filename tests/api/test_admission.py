@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-Door = Signer = Books = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import Books, Door
+from tests.support.signer import Signer
+
 GOOD = {"image": "debian-12", "size": "small"}
 QUEUE = GOOD | {"on_full": "queue"}
 REGION = "dead/RegionOne"

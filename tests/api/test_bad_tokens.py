@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-Door = Signer = Books = House = Any  # conftest's own; test modules do not import one another
+from tests.api import bad_tokens
+from tests.support.doors import Books, Door
+from tests.support.signer import Signer
 
 ROOT = Path(__file__).parent.parent.parent
 # Of each function a request, its body, and what it answers a good token: there is nothing to do.
@@ -50,9 +52,9 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def kinds(load: Callable[..., ModuleType]) -> ModuleType:
+def kinds() -> ModuleType:
     """How the tokens are made."""
-    return load("api", "bad_tokens")
+    return bad_tokens
 
 
 @pytest.fixture(scope="module")

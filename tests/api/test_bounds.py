@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-Door = Books = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import Books, Door
+
 GOOD = {"image": "debian-12", "size": "small"}
 
 

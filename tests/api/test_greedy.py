@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-Signer = House = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import House
+from tests.support.signer import Signer
 
 GROWTH_MAX_MB = 8
 ENDLESS_BYTES = 400_000_000

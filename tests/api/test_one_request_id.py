@@ -16,7 +16,8 @@ import pytest
 from redis import Redis
 from ulid import ULID
 
-Door = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import Door
+
 OMS = Path(sys.executable).parent / "oms"
 DOORS = ("create", "destroy", "reap")
 WITHIN_S = 30

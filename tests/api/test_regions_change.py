@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 
+from tests.support.doors import Door
+from tests.support.places import Sim
+
 if TYPE_CHECKING:
     import httpx
 
-Door = Sim = Any  # conftest's own; test modules do not import one another
 # Of what is waited for, on a machine with other things to do.
 PATIENCE_S = 180.0
 BODY = {"image": "debian-12", "size": "m1.small"}

@@ -7,8 +7,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from openmultistack.wiring.doors import DOORS, describe, endpoints_of
+from tests.support.doors import Books, Door
 
-Door = Books = Any  # conftest's own; test modules do not import one another
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 GOOD = {"image": "debian-12", "size": "small"}
 DOCUMENT = describe()

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-Door = Signer = Books = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import Books, Door
+from tests.support.signer import Signer
+
 WITHIN_S = 30.0
 OWN = "instances:read tokens:own"
 

@@ -13,8 +13,8 @@ from jose import jwt
 
 from openmultistack.auth.own_issuer import issue_token, make_signing_key
 from openmultistack.auth.principal import SCOPES
+from tests.support.doors import Books, Door, House, Way
 
-House = Door = Way = Books = Any  # conftest's own; test modules do not import one another
 # What SECURITY.md says.
 IN_FORCE_WITHIN_S = 30.0
 # Of whatever else is waited for, on a machine with other things to do.

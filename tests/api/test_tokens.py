@@ -9,8 +9,8 @@ from jose import jwk
 from openmultistack.auth.own_issuer import make_signing_key
 from openmultistack.auth.principal import SCOPES
 from openmultistack.wiring.doors import DOORS, endpoints_of
-
-Door = Signer = Books = Any  # conftest's own; test modules do not import one another
+from tests.support.doors import Books, Door
+from tests.support.signer import Signer
 
 # Of every endpoint that wants a token: its function, a call of it, and what the token must allow.
 ENDPOINTS = [

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import stack
+
+from infra.local import stack
 
 # An escape, a bell, a new title, a line turned round, a mark without width, a line of its own.
 EVIL = "a\x1b[2J\x07\x1b]0;owned\x07\u202eb\u200dc\u2028d\x9b31me\rf\ng"

@@ -1,7 +1,5 @@
 """Clouds under one contract, a stub cloud that breaks over real sockets, and a simulated one."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,31 +14,26 @@ from openmultistack.clouds.keyring import Keys
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.models import Flavor, Image, Network, Offer
+from tests.support import rest
+from tests.support import stub as stub_of_tests
+from tests.support.places import Sim
+from tests.support.rest import LABEL, Control, Region
+from tests.support.stub import Stub
 
 FLEET = "stub-fleet"
 REGION = "stub/RegionOne"
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def stub_module() -> ModuleType:
     """Return the module of the stub."""
-    return _load("stub")
+    return stub_of_tests
 
 
 @pytest.fixture
-def stub(stub_module: ModuleType) -> Iterator[Any]:
+def stub() -> Iterator[Stub]:
     """Return a provider of our own making."""
-    running = stub_module.Stub()
+    running = Stub()
     yield running
     running.close()
 
@@ -49,7 +42,7 @@ def stub(stub_module: ModuleType) -> Iterator[Any]:
 def connect(tmp_path: Path) -> Callable[..., Any]:
     """Return what gives the stub's region, as it is when asked."""
 
-    def cloud(stub: Any, keys: Keys = lambda: KEYRING) -> Any:
+    def cloud(stub: Stub, keys: Keys = lambda: KEYRING) -> Any:
         file = tmp_path / "clouds.yaml"
         file.write_text(stub.clouds_yaml())
         clouds = OpenStackClouds(file, {REGION: ("stub", "RegionOne")}, fleet=FLEET, keys=keys)
@@ -59,7 +52,7 @@ def connect(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def signing(stub: Any, connect: Callable[[Any], Any]) -> Signing:
+def signing(stub: Stub, connect: Callable[[Any], Any]) -> Signing:
     """Return what marks of servers in the stub's region are signed with, and for."""
     place = connect(stub).place().id
     stub.requests.clear()
@@ -93,7 +86,7 @@ def order() -> ServerOrder:
 @pytest.fixture(scope="session")
 def rest_module() -> ModuleType:
     """Return the module that speaks to an OpenStack without an SDK."""
-    return _load("rest")
+    return rest
 
 
 @pytest.fixture
@@ -104,14 +97,14 @@ def http() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def control(http: httpx.Client, rest_module: ModuleType, sim: Any) -> Iterator[Any]:
+def control(http: httpx.Client, sim: Sim) -> Iterator[Control]:
     """Return the control of a simulation where nothing has happened."""
     http.post(f"{sim.url}/sim/reset").raise_for_status()
-    yield rest_module.Control(http, sim.url)
+    yield Control(http, sim.url)
     http.post(f"{sim.url}/sim/reset").raise_for_status()
 
 
 @pytest.fixture
-def region(control: Any, rest_module: ModuleType, sim: Any) -> Any:
+def region(control: Control, sim: Sim) -> Region:
     """Return a region that is as at the start."""
-    return rest_module.Region(control.http, sim.clouds_file, rest_module.LABEL)
+    return Region(control.http, sim.clouds_file, LABEL)

@@ -17,8 +17,8 @@ from openmultistack.clouds.names import name_of
 from openmultistack.clouds.openstack import servers
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.cloud_errors import CloudError, InDoubt, RateLimited
+from tests.support.stub import Stub
 
-Stub = Any  # conftest's own; test modules do not import one another
 DETAIL, BRIEF = "GET /v2.1/servers/detail", "GET /v2.1/servers"
 KEYPAIRS = "GET /v2.1/os-keypairs"
 ANYWHERE = Signing(KEYRING, "stub-fleet", "p-anywhere")

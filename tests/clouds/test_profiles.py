@@ -16,8 +16,8 @@ from openstack.config import vendors
 from openmultistack.clouds.openstack import connections, profiles
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.cloud_errors import CloudError, Unreachable
+from tests.support.stub import Stub
 
-Stub = Any  # conftest's own; test modules do not import one another
 WELL_KNOWN = "GET /.well-known/openstack/api"
 SLOW, SOUND = "slow/RegionOne", "sound/RegionOne"
 REGIONS = {SLOW: ("slow", "RegionOne"), SOUND: ("sound", "RegionOne")}

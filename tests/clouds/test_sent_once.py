@@ -10,8 +10,8 @@ from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.openstack import asking, connections
 from openmultistack.clouds.openstack.asking import listed
 from openmultistack.domain.cloud_errors import CloudError, InDoubt, Unreachable
+from tests.support.stub import Stub
 
-Stub = Any  # conftest's own; test modules do not import one another
 SERVERS, KEYPAIRS = "POST /v2.1/servers", "POST /v2.1/os-keypairs"
 MARKS = "POST /v2.1/servers/server-1/metadata"
 DETAIL = "GET /v2.1/servers/detail"

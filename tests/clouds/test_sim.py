@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-Region = Control = Any  # conftest's own; test modules do not import one another
+from tests.support.rest import Control, Region
+
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 
 

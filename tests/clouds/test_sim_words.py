@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-Region = Any  # conftest's own; test modules do not import one another
+from tests.support.rest import Region
+
 NOWHERE = "11111111-2222-3333-4444-555555555555"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 LONG = "x" * 256

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from openmultistack.ledger import UNREACHABLE
+from tests.support.product import Product
 
-Product = Any  # conftest's own; test modules do not import one another
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ports import HOST
+
+from infra.local.ports import HOST
 
 # Log in with a password: exit code 0, or the reason.
 LOG_IN = """

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-Product = Any  # conftest's own; test modules do not import one another
+from tests.support.product import Product
+
 HERE, THERE = "alpha/RegionOne", "beta/RegionOne"
 ODD = ("1e20", "-1", "0x10", "1_000", "\uff11\uff12", "inf", "nan", "1.5", "", "1" * 200, "9" * 20)
 

@@ -19,7 +19,8 @@ def test_the_demo_works_on_top_of_what_an_earlier_one_left(product, capsys):
     product.create(18, labels={"demo": "true"})
     with product.swept_by_the_clock():
         done = subprocess.run(
-            [sys.executable, str(ROOT / "infra" / "local" / "demo.py")],
+            [sys.executable, "-m", "infra.local.demo"],
+            cwd=ROOT,
             env=product.environment | {"COLUMNS": "100"},
             capture_output=True,
             text=True,

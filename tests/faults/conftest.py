@@ -1,7 +1,5 @@
 """Regions of a stub provider, and a fault proxy before them."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,45 +11,31 @@ from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.models import Flavor, Image, Network, Offer
+from tests.support import stub as stub_of_tests
+from tests.support.fault_proxy import FaultProxy
+from tests.support.stub import Stub
 
-HERE = Path(__file__).parent
 FLEET = "faulty-fleet"
 REGION = "stub/RegionOne"
 SEED = 7
 
 
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def stub_module() -> ModuleType:
     """Return the module of the stub."""
-    return _load(HERE.parent / "clouds" / "stub.py")
+    return stub_of_tests
 
 
 @pytest.fixture(scope="session")
-def fault_proxy_module() -> ModuleType:
-    """Return the module by which tests have a fault proxy."""
-    return _load(HERE / "fault_proxy.py")
-
-
-@pytest.fixture(scope="session")
-def standing_stub(stub_module: ModuleType) -> Iterator[Any]:
+def standing_stub() -> Iterator[Stub]:
     """Return a provider of our own making, for all tests."""
-    running = stub_module.Stub()
+    running = Stub()
     yield running
     running.close()
 
 
 @pytest.fixture(scope="session")
-def clouds_file(standing_stub: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clouds_file(standing_stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a clouds.yaml that leads to the stub."""
     file = tmp_path_factory.mktemp("direct") / "clouds.yaml"
     file.write_text(standing_stub.clouds_yaml())
@@ -65,24 +49,22 @@ def proxied_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def standing_proxy(
-    fault_proxy_module: ModuleType, clouds_file: Path, proxied_file: Path
-) -> Iterator[Any]:
+def standing_proxy(clouds_file: Path, proxied_file: Path) -> Iterator[FaultProxy]:
     """Return a proxy before the stub's region, for all tests."""
-    proxy = fault_proxy_module.FaultProxy.before(clouds_file, to=proxied_file, seed=SEED)
+    proxy = FaultProxy.before(clouds_file, to=proxied_file, seed=SEED)
     yield proxy
     assert proxy.close() == 0
 
 
 @pytest.fixture
-def fault_proxy(standing_proxy: Any) -> Any:
+def fault_proxy(standing_proxy: FaultProxy) -> FaultProxy:
     """Return the proxy as new: no rules, nothing counted."""
     standing_proxy.set_rules(REGION)
     return standing_proxy
 
 
 @pytest.fixture
-def stub(standing_stub: Any) -> Any:
+def stub(standing_stub: Stub) -> Stub:
     """Return the stub as new; what it counts was executed."""
     standing_stub.requests.clear()
     standing_stub.bodies.clear()
@@ -91,7 +73,7 @@ def stub(standing_stub: Any) -> Any:
 
 
 @pytest.fixture
-def connect(fault_proxy: Any, proxied_file: Path) -> Callable[[], Any]:
+def connect(fault_proxy: FaultProxy, proxied_file: Path) -> Callable[[], Any]:
     """Return what gives the region through the proxy, logged in and with nothing to discover."""
 
     def cloud() -> Any:

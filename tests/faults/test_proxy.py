@@ -5,13 +5,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
 
 import httpx
 import pytest
 
-Stub = FaultProxy = Any  # conftest's own; test modules do not import one another
+from tests.support.fault_proxy import FaultProxy
+from tests.support.stub import Stub
+
 REGION = "stub/RegionOne"
 CREATE = {"method": "POST", "path": "/servers"}
 # Enough for a machine that is very busy; nothing waits as long.
@@ -162,10 +162,8 @@ def test_a_refusal_ends_what_is_open_and_is_over_on_the_same_port(
     assert stub.requests.count("GET /v2.1/limits") == 2
 
 
-def test_a_target_that_is_gone_is_a_reset_and_counted_apart(
-    fault_proxy_module: ModuleType, nobodys_port: int
-) -> None:
-    proxy = fault_proxy_module.FaultProxy({REGION: f"http://127.0.0.1:{nobodys_port}"})
+def test_a_target_that_is_gone_is_a_reset_and_counted_apart(nobodys_port: int) -> None:
+    proxy = FaultProxy({REGION: f"http://127.0.0.1:{nobodys_port}"})
     try:
         with pytest.raises(httpx.ReadError):
             post(proxy)
@@ -174,10 +172,8 @@ def test_a_target_that_is_gone_is_a_reset_and_counted_apart(
         proxy.close()
 
 
-def test_a_fault_at_one_target_leaves_the_others_alone(
-    fault_proxy_module: ModuleType, stub: Stub
-) -> None:
-    proxy = fault_proxy_module.FaultProxy({REGION: stub.compute_url, "other": stub.compute_url})
+def test_a_fault_at_one_target_leaves_the_others_alone(stub: Stub) -> None:
+    proxy = FaultProxy({REGION: stub.compute_url, "other": stub.compute_url})
     try:
         proxy.set_rules(REGION, {"kind": "refuse"})
         assert httpx.post(proxy.urls["other"] + "/servers", verify=NO_TLS).status_code == 202
@@ -187,14 +183,14 @@ def test_a_fault_at_one_target_leaves_the_others_alone(
         assert proxy.close() == 0
 
 
-def test_it_ends_at_once_even_with_a_hang(fault_proxy_module: ModuleType, stub: Stub) -> None:
-    proxy = fault_proxy_module.FaultProxy({REGION: stub.compute_url})
+def test_it_ends_at_once_even_with_a_hang(stub: Stub) -> None:
+    proxy = FaultProxy({REGION: stub.compute_url})
     proxy.set_rules(REGION, {"kind": "hang"})
     with waiting_client(proxy):
         wait_until(lambda: proxy.counts(REGION)["open"] == 1)
         assert proxy.close() == 0
 
 
-def test_a_proxy_that_does_not_come_up_says_so(fault_proxy_module: ModuleType) -> None:
+def test_a_proxy_that_does_not_come_up_says_so() -> None:
     with pytest.raises(RuntimeError, match="did not come up"):
-        fault_proxy_module.FaultProxy({})
+        FaultProxy({})

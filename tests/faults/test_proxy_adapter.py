@@ -1,7 +1,7 @@
 """openstacksdk and our adapter through the fault proxy, led there by a clouds.yaml."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -13,8 +13,10 @@ from openmultistack.clouds import ServerOrder
 from openmultistack.clouds.openstack import connections
 from openmultistack.domain.cloud_errors import CloudError, InDoubt, Unreachable
 from openmultistack.fleet.config import load_fleet
+from tests.support.fault_proxy import FaultProxy, compute_endpoints, led_through
+from tests.support.stub import Stub
 
-Stub = FaultProxy = Rule = Any  # conftest's own; test modules do not import one another
+Rule = Mapping[str, Any]
 REGION = "stub/RegionOne"
 CREATE = {"method": "POST", "path": "/servers"}
 
@@ -136,9 +138,7 @@ def test_a_delayed_create_is_a_create(
     assert fault_proxy.counts(REGION)["done"] == {"delay": 1}
 
 
-def test_a_clouds_yaml_led_through_has_the_same_regions_and_values(
-    fault_proxy_module: ModuleType, tmp_path: Path
-) -> None:
+def test_a_clouds_yaml_led_through_has_the_same_regions_and_values(tmp_path: Path) -> None:
     before = {
         "alpha": {
             "auth": {"auth_url": "http://k"},
@@ -148,7 +148,7 @@ def test_a_clouds_yaml_led_through_has_the_same_regions_and_values(
     }
     urls = {"alpha/One": "http://p:1/v2.1", "alpha/Two": "http://p:2", "beta/One": "http://p:3"}
     file = tmp_path / "clouds.yaml"
-    file.write_text(fault_proxy_module.led_through(yaml.safe_dump({"clouds": before}), urls))
+    file.write_text(led_through(yaml.safe_dump({"clouds": before}), urls))
     assert load_fleet(file, None).regions.keys() == urls.keys()
     config = openstack.config.OpenStackConfig(config_files=[str(file)], load_envvars=False)
     for name, url in urls.items():
@@ -158,7 +158,5 @@ def test_a_clouds_yaml_led_through_has_the_same_regions_and_values(
     assert config.get_one("beta").config["verify"] is False
 
 
-def test_the_real_endpoint_comes_from_the_service_catalog(
-    fault_proxy_module: ModuleType, clouds_file: Path, stub: Stub
-) -> None:
-    assert fault_proxy_module.compute_endpoints(clouds_file) == {REGION: stub.compute_url}
+def test_the_real_endpoint_comes_from_the_service_catalog(clouds_file: Path, stub: Stub) -> None:
+    assert compute_endpoints(clouds_file) == {REGION: stub.compute_url}

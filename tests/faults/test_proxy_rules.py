@@ -1,13 +1,16 @@
 """Which requests meet a fault of the proxy, and which pass."""
 
 import ssl
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
-Stub = FaultProxy = Rule = Any  # conftest's own; test modules do not import one another
+from tests.support.fault_proxy import FaultProxy
+from tests.support.stub import Stub
+
+Rule = Mapping[str, Any]
 REGION = "stub/RegionOne"
 CREATE = {"method": "POST", "path": "/servers"}
 # Enough for a machine that is very busy; nothing waits as long.
@@ -47,11 +50,9 @@ def test_the_same_seed_and_requests_meet_the_same_faults(fault_proxy: FaultProxy
     }
 
 
-def test_another_seed_has_other_faults(
-    fault_proxy_module: ModuleType, fault_proxy: FaultProxy, stub: Stub
-) -> None:
+def test_another_seed_has_other_faults(fault_proxy: FaultProxy, stub: Stub) -> None:
     rule = CREATE | {"kind": "reset_before", "share": 0.5}
-    other = fault_proxy_module.FaultProxy({REGION: stub.compute_url}, seed=8)
+    other = FaultProxy({REGION: stub.compute_url}, seed=8)
     try:
         for proxy in (fault_proxy, other):
             proxy.set_rules(REGION, rule)

@@ -15,15 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-from ports import free_port  # of infra/local, to which the tests' own conftest leads
-from processes import listens
 
+from infra.gateway import gate
+from infra.gateway.render import bootstrap
+from infra.local.ports import free_port
+from infra.local.processes import listens
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.auth.own_issuer import issue_token, make_signing_key
 from openmultistack.wiring.doors import DOORS
@@ -187,24 +188,6 @@ def _answer(answer: http.client.HTTPResponse) -> httpx.Response:
 
 
 @pytest.fixture(scope="session")
-def bootstrap() -> Callable[..., dict[str, Any]]:
-    """The renderer, imported by path as its users do."""
-    sys.path.insert(0, str(ROOT / "infra" / "gateway"))
-    try:
-        from render import bootstrap  # noqa: PLC0415  known only now
-    finally:
-        sys.path.pop(0)
-    return bootstrap
-
-
-@pytest.fixture(scope="session")
-def gate(bootstrap: Callable[..., dict[str, Any]]) -> ModuleType:
-    """The module of the file that says who is let in."""
-    assert bootstrap  # its import leads there
-    return sys.modules["gate"]
-
-
-@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the session: two issuers' keys, and the file that lists the issuers."""
     folder = tmp_path_factory.mktemp("gateway")
@@ -253,8 +236,6 @@ def addresses(replicas: dict[str, list[Replica]]) -> dict[str, list[tuple[str, i
 
 @pytest.fixture(scope="session")
 def run_gateway(
-    bootstrap: Callable[..., dict[str, Any]],
-    gate: ModuleType,
     home: Path,
     addresses: dict[str, list[tuple[str, int]]],
     tmp_path_factory: pytest.TempPathFactory,

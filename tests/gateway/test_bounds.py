@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from infra.gateway.render import bootstrap
 from openmultistack.wiring.doors import DOORS, endpoints_of
 
 BODY_MAX_BYTES = 256 * 1024
@@ -98,7 +99,7 @@ def test_a_function_that_does_not_answer_in_time_is_said_so(run_gateway, expect_
         assert gateway.call("POST", "/v1/instances", token).status_code == 200
 
 
-def test_the_functions_have_the_time_they_need(bootstrap, tmp_path):
+def test_the_functions_have_the_time_they_need(tmp_path):
     config = bootstrap(
         gate_file=tmp_path / "gate.json",
         listen=("127.0.0.1", 1),

@@ -11,6 +11,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk
 
+from infra.gateway import gate
+from infra.gateway.render import bootstrap
 from openmultistack.auth.issuers import load_issuers
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.domain.strict import encode_base64url
@@ -21,10 +23,10 @@ FUNCTIONS = {name: [("127.0.0.1", 20100)] for name in DOORS}
 
 
 ENVOY = str(Path(sys.executable).parent / "envoy")
-RENDER = [sys.executable, str(ROOT / "infra" / "gateway" / "render.py")]
+RENDER = [sys.executable, "-m", "infra.gateway.render"]
 
 
-def render(bootstrap, *, admin="127.0.0.1", functions=None, folder=Path("/nowhere")):
+def render(*, admin="127.0.0.1", functions=None, folder=Path("/nowhere")):
     """Return the configuration for a gate in a folder."""
     return bootstrap(
         gate_file=folder / "gate.json",
@@ -34,7 +36,7 @@ def render(bootstrap, *, admin="127.0.0.1", functions=None, folder=Path("/nowher
     )
 
 
-def told(gate, issuers_file):
+def told(issuers_file):
     """Return what the gate says for an issuers file."""
     return gate.document(load_issuers(issuers_file).values())
 
@@ -45,7 +47,7 @@ def printed(folder, issuers_file, *more, of="127.0.0.1:20100"):
     command += ["--listen", "127.0.0.1:20000", "--admin", "127.0.0.1:20001", *more]
     for name in DOORS:
         command += ["--function", f"{name}={of}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def expect_taken(config, folder):
@@ -81,7 +83,7 @@ def test_envoy_takes_what_the_command_prints_and_writes(home, tmp_path, issuers)
     expect_taken(json.loads(done.stdout), tmp_path)
 
 
-def test_envoy_takes_every_kind_of_key_that_is_read(bootstrap, gate, home, tmp_path):
+def test_envoy_takes_every_kind_of_key_that_is_read(home, tmp_path):
     """One that Envoy refused would have the gateway go on with those before, or let nobody in."""
     private = [
         ("ES256", ec.generate_private_key(ec.SECP256R1()).public_key()),
@@ -95,30 +97,26 @@ def test_envoy_takes_every_kind_of_key_that_is_read(bootstrap, gate, home, tmp_p
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
     issuer |= {"jwks_file": "jwks.json", "algorithms": [alg for alg, _ in private]}
     (tmp_path / "issuers.yaml").write_text(yaml.safe_dump({"issuers": [issuer]}))
-    (tmp_path / "gate.json").write_text(told(gate, tmp_path / "issuers.yaml"))
-    expect_taken(render(bootstrap, folder=tmp_path), tmp_path)
+    (tmp_path / "gate.json").write_text(told(tmp_path / "issuers.yaml"))
+    expect_taken(render(folder=tmp_path), tmp_path)
 
 
-def test_the_same_input_gives_the_same_configuration(bootstrap, gate, home):
-    assert json.dumps(render(bootstrap)) == json.dumps(render(bootstrap))
-    assert told(gate, home / "two.yaml") == told(gate, home / "two.yaml")
-    versions = [
-        json.loads(told(gate, home / it))["version_info"] for it in ("one.yaml", "two.yaml")
-    ]
+def test_the_same_input_gives_the_same_configuration(home):
+    assert json.dumps(render()) == json.dumps(render())
+    assert told(home / "two.yaml") == told(home / "two.yaml")
+    versions = [json.loads(told(home / it))["version_info"] for it in ("one.yaml", "two.yaml")]
     assert versions[0] != versions[1]
 
 
-def test_what_envoy_does_not_know_of_changes_nothing_of_the_gate(gate, home):
+def test_what_envoy_does_not_know_of_changes_nothing_of_the_gate(home):
     """Revoked tokens, prefixes and claims are for the functions."""
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
     more = {"revoked": ["a"], "not_before": 9, "owner_prefix": "p:", "scope_claim": "roles"}
     (home / "more.yaml").write_text(yaml.safe_dump({"issuers": [issuer | more]}))
-    assert told(gate, home / "more.yaml") == told(gate, home / "one.yaml")
+    assert told(home / "more.yaml") == told(home / "one.yaml")
 
 
-def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_words(
-    gate, home, tmp_path
-):
+def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_words(home, tmp_path):
     """Every way is in tests/auth/test_issuers.py and test_keys.py: the reader is the same one."""
     issuer = yaml.safe_load((home / "one.yaml").read_text())["issuers"][0]
     file = home / "changed.yaml"
@@ -132,9 +130,9 @@ def test_what_the_functions_refuse_of_the_issuers_is_refused_here_in_the_same_wo
     ):
         file.write_text(yaml.safe_dump({"issuers": [issuer | changed]}))
         with pytest.raises(ConfigurationError, match=said):
-            told(gate, file)
+            told(file)
     with pytest.raises(ConfigurationError, match=r"issuers\.yaml: cannot be read"):
-        told(gate, tmp_path / "issuers.yaml")
+        told(tmp_path / "issuers.yaml")
 
 
 def test_what_is_wrong_is_one_sentence_of_the_command_and_leaves_the_gate(home, tmp_path):
@@ -150,17 +148,17 @@ def test_what_is_wrong_is_one_sentence_of_the_command_and_leaves_the_gate(home, 
     assert done.stderr.count("\n") == 1
 
 
-def test_the_gate_is_its_users_alone_whatever_was_there(gate, home, tmp_path):
+def test_the_gate_is_its_users_alone_whatever_was_there(home, tmp_path):
     file = tmp_path / "gate.json"
     for left in (file, tmp_path / "gate.json.new"):
         left.write_text("of before")
         left.chmod(0o644)
     umask = os.umask(0)
     try:
-        gate.put(file, told(gate, home / "one.yaml"))
+        gate.put(file, told(home / "one.yaml"))
     finally:
         os.umask(umask)
-    assert file.read_text() == told(gate, home / "one.yaml")
+    assert file.read_text() == told(home / "one.yaml")
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
 
@@ -190,12 +188,12 @@ def test_nothing_private_of_a_key_reaches_the_configuration(home, tmp_path):
         assert secret_of_it not in done.stdout
 
 
-def test_only_this_machine_reaches_the_admin_interface(bootstrap):
+def test_only_this_machine_reaches_the_admin_interface():
     with pytest.raises(ValueError, match="loopback"):
-        render(bootstrap, admin="0.0.0.0")  # noqa: S104  is refused
+        render(admin="0.0.0.0")  # noqa: S104  is refused
 
 
-def test_a_function_without_an_address_is_refused(bootstrap):
+def test_a_function_without_an_address_is_refused():
     for functions in ({}, FUNCTIONS | {"reap": []}):
         with pytest.raises(ValueError, match="reap"):
-            render(bootstrap, functions=functions)
+            render(functions=functions)

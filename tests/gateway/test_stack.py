@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra.local.layout import stack_of
+from infra.local.watchers import watched
 from openmultistack.wiring.doors import DOORS, Door
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,11 +61,6 @@ def test_a_function_on_this_machine_is_given_its_secrets_and_no_others(local_env
 @pytest.fixture(scope="module")
 def local_environments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """The environment of each function's first replica, as the local runner starts it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "infra" / "local"))
-        from layout import stack_of  # noqa: PLC0415  scripts' folder, not a package
-        from watchers import watched  # noqa: PLC0415  same
-
     stack = stack_of({"OMS_HOME": str(tmp_path_factory.mktemp("home"))})
     processes = {it.name: it.environment for it in watched(stack)}
     return {name: processes[f"{name}-1"] for name in STACK}

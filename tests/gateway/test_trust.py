@@ -15,6 +15,7 @@ from typing import Self
 import httpx
 import pytest
 
+from infra.gateway import gate
 from openmultistack.auth.own_issuer import issue_token, make_signing_key
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,9 +28,8 @@ LET_IN, REFUSED = 200, 401
 class Trust:
     """Files of two issuers, the gate that is made of them, and who keeps that."""
 
-    def __init__(self, home: Path, gate) -> None:
+    def __init__(self, home: Path) -> None:
         self.home, self.file, self.gate_file = home, home / "issuers.yaml", home / "gate.json"
-        self._gate = gate
         self._keeper: subprocess.Popen[bytes] | None = None
         self.keys = {}
         for name in ("own", "ci", "next"):
@@ -79,10 +79,10 @@ class Trust:
 
     def keep(self) -> None:
         """Start who keeps the gate."""
-        command = [sys.executable, str(ROOT / "infra" / "gateway" / "gatekeeper.py")]
+        command = [sys.executable, "-m", "infra.gateway.gatekeeper"]
         command += ["--issuers", str(self.file), "--gate", str(self.gate_file)]
         with (self.home / "log").open("ab") as out, (self.home / "err").open("ab") as err:
-            self._keeper = subprocess.Popen(command, stdout=out, stderr=err)
+            self._keeper = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
 
     def let_go(self) -> None:
         """End who keeps the gate; may be repeated."""
@@ -177,9 +177,9 @@ CHANGES = {
 
 
 @pytest.fixture
-def trust(tmp_path, gate):
+def trust(tmp_path):
     """The files; nobody keeps the gate yet, which is not there."""
-    it = Trust(tmp_path, gate)
+    it = Trust(tmp_path)
     yield it
     it.let_go()
 
@@ -273,7 +273,7 @@ def test_files_that_became_bad_while_nobody_kept_the_gate_change_nothing(kept, c
     clients.wait_for(answers(LET_IN, REFUSED))
 
 
-def test_a_gate_that_others_have_spoiled_is_put_right(kept, clients, gate):
+def test_a_gate_that_others_have_spoiled_is_put_right(kept, clients):
     """Envoy does not take it meanwhile, nor one that is not there."""
     for spoil in (
         lambda: gate.put(kept.gate_file, "{"),
@@ -302,7 +302,7 @@ def test_a_gate_that_cannot_be_written_is_told_and_written_once_it_can(kept, cli
 
 @pytest.mark.parametrize("first", ["{", '{"version_info": "1", "resources": []}'])
 def test_fail_closed_nobody_is_let_in_while_envoy_starts_and_before_it_has_a_good_gate(
-    trust, run_gateway, gate, first
+    trust, run_gateway, first
 ):
     """Not even those who would be; a good gate mends it as it runs."""
     gate.put(trust.gate_file, first)

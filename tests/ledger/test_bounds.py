@@ -1,12 +1,10 @@
 """Bounds of a region beside its quota: how many servers build at once, how many start a minute."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Instance, Resources, Status
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 NEED = Resources(instances=1, vcpus=1, ram_mb=1)
 

@@ -1,13 +1,11 @@
 """The breaker of a region, shared by all: opens on failures, rests, and probes."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Resources, Status
 from openmultistack.ledger import Attempt, Ledger
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 LEASE_MS = 60_000
 

@@ -1,13 +1,11 @@
 """destroy, renew and release: how long an instance lives, and how it ends."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Resources, Status
 from openmultistack.ledger import Attempt
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from openmultistack.domain.models import Resources, Status
 from openmultistack.ledger import Gone, Key, Waiting, ending, idempotency
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 NEED = Resources(instances=1, vcpus=2, ram_mb=2048)
 LONG, SHORT = "x" * 40_000, "#!/bin/sh"

@@ -1,13 +1,11 @@
 """hold.lua: a server with our marks that holds no slot."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.ledger import Attempt
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 NEED = Resources(instances=1, vcpus=2, ram_mb=512)
 

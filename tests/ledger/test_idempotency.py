@@ -7,8 +7,8 @@ import pytest
 
 from openmultistack.domain.models import Quota, Resources
 from openmultistack.ledger import Admitted, Key, Waiting
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 KEY = Key("digest-of-key", "digest-of-body")
 OTHER_BODY = KEY._replace(body="digest-of-another")

@@ -8,18 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ports import free_port
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from infra.local.ports import free_port
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.models import Catalogue, Instance, Quota, Resources, Status
 from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Bound, Key, Waiting
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
 WAITING = Waiting(priority=10, max_queued=9, wait_ms=60_000, max_of_owner=9)
 SCRIPTS = sorted(

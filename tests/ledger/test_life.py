@@ -6,8 +6,8 @@ import pytest
 
 from openmultistack.domain.models import Address, Status
 from openmultistack.ledger import Attempt, Seen
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 HERE = Address(address="10.0.0.5", version=4, network="private")
 

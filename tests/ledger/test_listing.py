@@ -1,14 +1,12 @@
 """page and get: owners list their own instances, whatever they are called."""
 
-from typing import Any
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openmultistack.ledger.keys import Keys
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A = "alpha/One"
 
 NASTY = [

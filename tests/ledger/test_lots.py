@@ -1,14 +1,12 @@
 """release_all and observe_all: many attempts of a region in one act count as each by itself."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Attempt, Gone, Seen
 from openmultistack.ledger.acts import AT_ONCE
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 
 

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.ledger import Attempt
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 REGIONS = ("alpha/One", "alpha/Two", "beta/One")
 OWNERS = ("alice", "alice:job")
 LABEL = {"job": "7"}

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 from openmultistack.domain.models import Instance, Quota, Resources, Status
 from openmultistack.ledger import Admitted, Attempt, Key, Queued, Served, Waiting
 from openmultistack.ledger.queue import Head, head_of, in_line
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 Need = tuple[int, int]
 REGIONS = ("alpha/One", "beta/One")
 QUOTAS = {

@@ -1,13 +1,11 @@
 """move.lua: an attempt failed, and the next one goes elsewhere."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Attempt
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

@@ -25,8 +25,8 @@ from openmultistack.domain.models import (
 from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
 from openmultistack.ledger import Attempt, Gone, Key, Ledger, Seen, Served, Stranger, Wish
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 ATTEMPT = Attempt("i-1", 1, A)
 TOKEN = KnownToken("t-1", "j", "issuer", "alice", ("instances:read",), 9**15)

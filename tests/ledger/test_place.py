@@ -1,15 +1,14 @@
 """place.lua: who is admitted, and where to."""
 
 import time
-from typing import Any
 
 import pytest
 
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Address, Resources, Status
 from openmultistack.ledger import Admitted, Attempt
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

@@ -1,14 +1,13 @@
 """The queue: who waits, for how long, and who is served first."""
 
 import random
-from typing import Any
 
 import pytest
 
 from openmultistack.domain.models import Quota, Resources, Status
 from openmultistack.ledger import Attempt, Served, Waiting
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 HOUR_MS = 3_600_000

@@ -7,8 +7,8 @@ import pytest
 
 from openmultistack.domain.models import Quota, Resources
 from openmultistack.ledger import Admitted, Key, Waiting
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
 THREADS = 8

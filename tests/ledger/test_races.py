@@ -11,16 +11,16 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis import Redis
 
 from openmultistack.ledger.keys import Keys
+from tests.support.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Desk = Any  # conftest's own; test modules do not import one another
 REGIONS = ("alpha/One", "alpha/Two", "beta/One")
 RACERS = 8
 READY_WITHIN_S = 60.0

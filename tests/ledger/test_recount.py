@@ -1,12 +1,10 @@
 """The recount: counters that are out of step are made anew from the slots, and only these."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Resources
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "beta/One", "gamma/One"
 NOTHING = ([], 0)
 WRONG = pytest.mark.parametrize("by", [5, -5])

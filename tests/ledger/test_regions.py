@@ -1,12 +1,10 @@
 """survey, report and the readings of regions."""
 
-from typing import Any
-
 import pytest
 
 from openmultistack.domain.models import Catalogue, Flavor, Resources
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 CAP = Resources(instances=20, vcpus=40, ram_mb=51200)
 FOREIGN = Resources(instances=3, vcpus=6, ram_mb=4096)

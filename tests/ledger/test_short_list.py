@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from openmultistack.domain.models import Offer, Resources
 from openmultistack.ledger.shares import BY_CHANCE, SHORT
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 MANY = [f"p{it % 3}/R{it:02}" for it in range(2 * (SHORT + BY_CHANCE))]
 PICKS = ["freest", "first", "fullest"]
 

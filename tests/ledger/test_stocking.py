@@ -7,8 +7,8 @@ import pytest
 from openmultistack.domain.models import Catalogue, Flavor, Resources
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.stocking import KINDS_KEPT
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 CAP = Resources(instances=20, vcpus=40, ram_mb=51200)
 

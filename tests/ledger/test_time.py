@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from openmultistack.ledger import Attempt, Ledger, View
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 
 

@@ -1,14 +1,12 @@
 """Tokens in the ledger: what was seen, bounded, and what is taken back until it ends."""
 
 import time
-from typing import Any
 
 import pytest
 
 from openmultistack.domain.tokens import KnownToken, token_id
 from openmultistack.ledger import tokens as module
-
-Desk = Any  # conftest's own; test modules do not import one another
+from tests.support.desk import Desk
 
 
 def token(jti: str, owner: str = "alice", lasts_s: float = 600) -> KnownToken:

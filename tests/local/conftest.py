@@ -16,7 +16,6 @@ from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
 
 ROOT = Path(__file__).parent.parent.parent
-STACK = ROOT / "infra" / "local" / "stack.py"
 COMMAND_WITHIN_S = 600
 NAMES = ("PORT_BASE", "REPLICAS", "CLOUDS", "FLEET", "REAP_EVERY_S", "LEASE_S", "OMS_FLEET")
 
@@ -39,7 +38,8 @@ class Local:
         """Run a command with these variables alone; return its exit code and what it said."""
         bare = {name: it for name, it in os.environ.items() if name not in (*NAMES, "FORCE")}
         done = subprocess.run(
-            [sys.executable, str(STACK), command, *options],
+            [sys.executable, "-m", "infra.local.stack", command, *options],
+            cwd=ROOT,
             env=bare | {"OMS_HOME": str(self.home)} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,12 +5,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import carried
-import homes
 import pytest
 import yaml
-from layout import Stack, stack_at
 
+from infra.local import carried, homes
+from infra.local.layout import Stack, stack_at
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.domain.regions import Place
 from openmultistack.ledger import Ledger

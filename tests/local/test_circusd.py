@@ -6,9 +6,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import layout
 import psutil
 import pytest
+
+from infra.local import layout
 
 SUPERVISOR = Path(layout.__file__).with_name("circusd.py")
 # One that takes a while to end.

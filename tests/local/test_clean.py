@@ -3,11 +3,12 @@
 import subprocess
 from pathlib import Path
 
-import processes
 import psutil
 import pytest
-from layout import stack_at
-from watchers import watched
+
+from infra.local import processes
+from infra.local.layout import stack_at
+from infra.local.watchers import watched
 
 
 def running(local) -> dict[str, psutil.Process]:

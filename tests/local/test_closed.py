@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from layout import Stack, stack_at
-from ports import STACK_MARK
-from sockets import PATH_MAX_BYTES, folder_of, make_folder, remove_folder
+
+from infra.local.layout import Stack, stack_at
+from infra.local.ports import STACK_MARK
+from infra.local.sockets import PATH_MAX_BYTES, folder_of, make_folder, remove_folder
 
 SOMEBODY = 65533
 # In a home, however it was reached, become somebody else; try every door and file of stdin, and

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import ports
 import psutil
 import pytest
 
+from infra.local import ports
+
 PROGRAM = """
 import sys
-from ports import claim_block, free_port
+from infra.local.ports import claim_block, free_port
 print(claim_block().base, [free_port() for _ in range(300)], flush=True)
 sys.stdin.read()
 """

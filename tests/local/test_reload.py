@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-import reload
-from layout import Stack, stack_of
 
+from infra.local import reload
+from infra.local.layout import Stack, stack_of
 from openmultistack.wiring.doors import DOORS
 
 ALL = tuple(DOORS)

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import timer
-from bearer import Bearer
 from jose import jwt
 
+from infra.local import timer
+from infra.local.bearer import Bearer
 from openmultistack.auth.own_issuer import make_signing_key
 
 TTL_S = 3600

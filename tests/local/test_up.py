@@ -8,16 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import gateway_admin
 import httpx
-import processes
 import psutil
 import pytest
 import yaml
 from jose import jwt
-from layout import stack_at
-from ports import HOST
 
+from infra.local import gateway_admin, processes
+from infra.local.layout import stack_at
+from infra.local.ports import HOST
 from openmultistack.auth.own_issuer import LOCAL_AUDIENCE, make_signing_key
 from openmultistack.auth.principal import SCOPES
 from openmultistack.wiring.doors import DOORS

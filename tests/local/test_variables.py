@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from layout import StackError, differences, remembered, stack_at, stack_to_start
+
+from infra.local.layout import StackError, differences, remembered, stack_at, stack_to_start
 
 
 @pytest.fixture

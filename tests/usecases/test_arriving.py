@@ -10,8 +10,8 @@ import pytest
 from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.provision import arriving as arriving_module
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

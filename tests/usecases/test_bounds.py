@@ -21,8 +21,8 @@ from openmultistack.domain.models import Quota, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.planning import FAILING_REGIONS_MAX
 from openmultistack.usecases.read import place_in_queue
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NO_HOST = "No valid host was found. "
 

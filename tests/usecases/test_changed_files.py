@@ -21,8 +21,9 @@ from openmultistack.provision import arriving as arriving_module
 from openmultistack.provision.leaving import Leaver
 from openmultistack.usecases import reap as reaper_module
 from openmultistack.usecases.retire import Retiring
+from tests.support.house import House
+from tests.support.sky import Sky
 
-House = Sky = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 RENAMED = "beta-prod/One"
 

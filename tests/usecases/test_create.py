@@ -20,8 +20,8 @@ from openmultistack.domain.models import Flavor, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision import arriving
 from openmultistack.provision.planning import FAILING_REGIONS_MAX
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 UNSUITED_KEY = Unsuitable("400: Keypair data is invalid", about=("key",))
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SSH_KEY = (

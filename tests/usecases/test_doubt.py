@@ -8,8 +8,8 @@ from openmultistack.domain.cloud_errors import AccountBroken, InDoubt, RateLimit
 from openmultistack.domain.errors import NoRegionWorked
 from openmultistack.domain.models import Status
 from openmultistack.provision import making as making_module
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 SILENCE = InDoubt("no answer within the time allowed")

@@ -23,8 +23,8 @@ from openmultistack.domain.errors import Invalid, NotFound
 from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases.read import list_instances
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NEED = Resources(instances=1, vcpus=2, ram_mb=2048)
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"

@@ -21,8 +21,8 @@ from openmultistack.domain.errors import (
 )
 from openmultistack.domain.models import Status
 from openmultistack.usecases import awaiting as awaiting_module
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

@@ -10,8 +10,8 @@ import pytest
 from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.provision import leaving as leaving_module
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 # As an operator or another tool of the same project may name theirs.

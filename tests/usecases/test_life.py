@@ -11,8 +11,8 @@ from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases import read
 from openmultistack.usecases.read import list_instances, owned, story
 from openmultistack.usecases.renew import renew
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

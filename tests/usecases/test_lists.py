@@ -1,6 +1,5 @@
 """A region whose list does not end is down, with a reason, after a few requests."""
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
+from tests.support.stub import Answer, Stub
 
-Stub = Any  # conftest's own; test modules do not import one another
 STUB = "stub/RegionOne"
 A = "alpha/One"
 DETAIL, KEYPAIRS = "GET /v2.1/servers/detail", "GET /v2.1/os-keypairs"
@@ -20,14 +19,7 @@ DETAIL, KEYPAIRS = "GET /v2.1/servers/detail", "GET /v2.1/os-keypairs"
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     """Return a cloud over real sockets, whose answers a test chooses."""
-    file = Path(__file__).parent.parent / "clouds" / "stub.py"
-    spec = importlib.util.spec_from_file_location("stub", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    running = module.Stub()
-    running.answer_of = module.Answer
+    running = Stub()
     yield running
     running.close()
 
@@ -55,7 +47,7 @@ def test_a_list_that_comes_round_takes_its_region_down(
         file, {STUB: ("stub", "RegionOne")}, fleet=house.name, keys=lambda: KEYRING
     )
     whole = house.changed({**house.clouds, STUB: clouds.region(STUB)})
-    made = [stub.answer_of(200, json.dumps(page(field, *ids))) for ids in pages]
+    made = [Answer(200, json.dumps(page(field, *ids))) for ids in pages]
     stub.answers[asked] = lambda: made[(stub.requests.count(asked) - 1) % len(made)]
     whole.reaping.sweep(STUB)
     whole.reaping.sweep(A)

@@ -16,8 +16,8 @@ from openmultistack.domain.cloud_errors import (
 )
 from openmultistack.domain.errors import NoRegionWorked
 from openmultistack.logs import ASKING, Asking
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 REQUEST = "0b2d4a3c-1111-4222-8333-123456789abc"
 Lines = Callable[[str], list[dict[str, Any]]]

@@ -10,8 +10,8 @@ from openmultistack.domain.cloud_errors import Unreachable
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.usecases.renew import renew
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NO_HOST = "No valid host was found. "
 ORDERS = list(itertools.permutations([A, B, C]))

@@ -27,8 +27,8 @@ from openmultistack.domain.errors import CapacityExhausted, NoRegionReady, NoReg
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.usecases import awaiting
 from openmultistack.usecases.expiring import Expiring
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 REGIONS = (A, B, C)
 # Of so few slots that most of what is forgotten has to be told apart from something else.

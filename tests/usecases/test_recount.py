@@ -7,8 +7,8 @@ import pytest
 from openmultistack.domain.errors import OwnerQuotaExceeded
 from openmultistack.domain.models import Resources
 from openmultistack.fleet.config import FleetFile
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 ALICE = FleetFile.model_validate({"owners": {"alice": {"quota": {"instances": 3}}}})
 

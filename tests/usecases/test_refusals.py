@@ -16,8 +16,8 @@ from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.errors import Invalid, NoRegionReady
 from openmultistack.domain.models import Resources
 from openmultistack.fleet.config import FleetFile
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 ONE, TWO = "p1/RegionOne", "p1/RegionTwo"
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 RSA = "ssh-rsa " + base64.b64encode(b"\x00\x00\x00\x07ssh-rsa" + bytes(64)).decode()

@@ -16,8 +16,8 @@ from openmultistack.domain.cloud_errors import (
 from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionWorked
 from openmultistack.provision import making as making_module
 from openmultistack.provision.making import SIDE_BY_SIDE
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SICK = [
     Unreachable("connection refused"),

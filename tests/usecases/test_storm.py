@@ -20,8 +20,8 @@ from openmultistack.domain.cloud_errors import (
 )
 from openmultistack.domain.errors import Problem
 from openmultistack.domain.models import Resources, Status
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 LEASE_MS = 400
 QUOTA = 6

@@ -15,8 +15,8 @@ from openmultistack.ledger import Attempt, Wish
 from openmultistack.usecases import deleting as deleting_module
 from openmultistack.usecases import expiring as expiring_module
 from openmultistack.usecases.renew import renew
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NO_HOST = "No valid host was found. "
 

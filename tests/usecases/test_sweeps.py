@@ -7,8 +7,8 @@ from typing import Any
 
 from openmultistack.domain.cloud_errors import AccountBroken, InDoubt, Unreachable
 from openmultistack.domain.models import Status
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 

@@ -19,11 +19,11 @@ from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.cloud_errors import AccountBroken
 from openmultistack.domain.models import Status
 from openmultistack.ledger import Ledger
+from tests.support.house import House
 
 if TYPE_CHECKING:
     from redis import Redis
 
-House = Any  # conftest's own; test modules do not import one another
 NAMES = ("p1/RegionOne", "p1/RegionTwo")
 SMALL = {"image": "debian-12", "size": "m1.tiny"}
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"

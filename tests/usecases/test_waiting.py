@@ -11,8 +11,8 @@ from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.dequeuing import LOTS
 from openmultistack.usecases.read import place_in_queue
 from openmultistack.usecases.renew import renew
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NO_HOST = "No valid host was found. "
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-Stack = Any  # conftest's own
+from tests.support.churning import Stack
+
 SLOTS = 60
 WITHIN_S = 400
 OWNERS = {"thirty": 30, "twenty": 20, "ten": 10}

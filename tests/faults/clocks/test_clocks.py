@@ -11,8 +11,8 @@ from openmultistack.domain.commands import CreateInstances
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Wish
 from openmultistack.provision.planning import Candidates
+from tests.support.clocks import Shifted
 
-Shifted = Any  # conftest's own
 WITHIN_S = 180
 BODY = {"image": "debian-12", "size": "m1.tiny"}
 

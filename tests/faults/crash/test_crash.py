@@ -11,8 +11,8 @@ import pytest
 from ulid import ULID
 
 from openmultistack.domain.models import Status
+from tests.support.crash import Ground
 
-Ground = Any  # conftest's own
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 HOME = "p1/RegionOne"
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from layout import stack_of  # of infra/local, to which the tests' own conftest leads
 from redis import Redis
 
+from infra.local.layout import stack_of
 from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
 from openmultistack.ledger import Ledger
@@ -54,9 +54,9 @@ class Stack:
 
     def command(self, what: str) -> None:
         """Bring it up or down; fails if that fails."""
-        script = ROOT / "infra" / "local" / "stack.py"
         done = subprocess.run(
-            [sys.executable, str(script), what],
+            [sys.executable, "-m", "infra.local.stack", what],
+            cwd=ROOT,
             env=os.environ | self._environment,
             capture_output=True,
             text=True,

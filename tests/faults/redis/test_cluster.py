@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ports import free_port
 from redis.cluster import key_slot
 
+from infra.local.ports import free_port
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, connect, read_address
 from openmultistack.ledger.keys import Keys
+from tests.support.nodes import Node
 
 A = "alpha/One"
-Node = Any  # conftest's own; test modules do not import one another
 WITHIN_S = 180.0
 SLOTS = 16384
 BOUNDS = (0, 5461, 10923, SLOTS)

@@ -11,8 +11,8 @@ import pytest
 from openmultistack.domain.errors import LedgerUnavailable, Problem
 from openmultistack.domain.models import Instance, Status
 from openmultistack.usecases import reap as reaper
+from tests.support.slow_house import House
 
-House = Any  # conftest's own; test modules do not import one another
 CLIENTS = 8
 LEASE_MS = 1500
 # How long a region stays locked when the sweep that locked it could not give the lock back.

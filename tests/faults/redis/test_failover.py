@@ -14,9 +14,9 @@ from openmultistack.domain.errors import CapacityExhausted, LedgerUnavailable
 from openmultistack.domain.models import Instance
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import Sentinels
+from tests.support.nodes import Node
+from tests.support.slow_house import House
 
-House = Any  # conftest's own; test modules do not import one another
-Node = Any
 WITHIN_S = 180.0
 SENTINEL = """
 sentinel monitor ledger 127.0.0.1 {port} 2

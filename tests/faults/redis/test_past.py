@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from openmultistack.domain.models import Instance, Resources, Status
+from tests.support.slow_house import House
 
-House = Any  # conftest's own; test modules do not import one another
-Node = Any
 A, B = "alpha/One", "beta/One"
 NO_HOST = "No valid host was found. "
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")

@@ -3,8 +3,8 @@
 from typing import Any
 
 from openmultistack.domain.models import Instance, Status
+from tests.support.slow_house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 FORGETTING = ("--appendonly", "no", "--save", "")

@@ -24,10 +24,11 @@ from clients import Api, Client, Journal
 from closing import Closing
 from history import End, violations
 from hostile import Hostile
-from ports import claim_base, claim_block
 from report import answers, text
 from stage import FLEET, HOSTILE, LEASE_S, ROOT, Stage
 from watch import Watch
+
+from infra.local.ports import claim_base, claim_block
 
 OWNERS = ("ada", "bob", "eve")
 # However slow the machine: after that many times the time, what was done has to do.

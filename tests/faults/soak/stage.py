@@ -15,14 +15,14 @@ import psutil
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # scripts' folders, not packages
-sys.path.insert(0, str(Path(__file__).parents[3] / "infra" / "local"))
-import processes
+sys.path.insert(0, str(Path(__file__).parents[3]))
 from fault_proxy import FaultProxy
-from layout import functions, stack_of
+
+from infra.local import processes
+from infra.local.layout import functions, stack_of
 
 ROOT = Path(__file__).parents[3]
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
-STACK = ROOT / "infra" / "local" / "stack.py"
 FLEET = "soak"
 # An owner who means ill, beside the usual ones.
 HOSTILE = "mallory"
@@ -80,7 +80,8 @@ class Stage:
 
     def _command(self, command: str) -> None:
         done = subprocess.run(
-            [sys.executable, str(STACK), command],
+            [sys.executable, "-m", "infra.local.stack", command],
+            cwd=ROOT,
             env=os.environ | self._environment,
             capture_output=True,
             text=True,

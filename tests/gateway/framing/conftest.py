@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from processes import listens  # of infra/local, to which the tests' own conftest leads
 
+from infra.local.processes import listens
 from openmultistack.auth.own_issuer import issue_token
 from openmultistack.wiring.doors import DOORS
 

@@ -1,7 +1,4 @@
-"""An OpenStack spoken to without an SDK, and the control of the simulated one.
-
-A plain module, loaded by path: conftest makes fixtures of it.
-"""
+"""An OpenStack spoken to without an SDK, and the control of the simulated one."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -51,16 +48,20 @@ class Region:
     def wanted(self, **more: Any) -> dict[str, Any]:
         """Return the body of a create: the smallest server, and what is said otherwise."""
         of = self.offered
-        server = {"name": "s", "flavorRef": of["m1.tiny"], "imageRef": of["debian-12"]}
-        server |= {"networks": [{"uuid": of["ci-net"]}]}
-        return {"server": {k: v for k, v in (server | more).items() if v is not ...}}
+        server: dict[str, Any] = {
+            "name": "s",
+            "flavorRef": of["m1.tiny"],
+            "imageRef": of["debian-12"],
+        }
+        networks = {"networks": [{"uuid": of["ci-net"]}]}
+        return {"server": {k: v for k, v in (server | networks | more).items() if v is not ...}}
 
     @property
     def offered(self) -> dict[str, str]:
         """Return the ids of flavors, images and networks by their names."""
         headers = {"X-Auth-Token": self.token}
         places = ("compute/flavors/detail", "image/v2/images", "network/v2.0/networks")
-        found = {}
+        found: dict[str, str] = {}
         for kind, path in (it.split("/", 1) for it in places):
             answer = self.http.get(f"{self.urls[kind]}/{path}", headers=headers).json()
             things = answer[path.split("/")[-1 if kind != "compute" else 0]]

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httpx
 from redis import Redis
@@ -34,17 +34,11 @@ from openmultistack.ledger import Ledger
 from openmultistack.ledger.reading import Readings
 from openmultistack.provision import arriving as arriving_module
 from openmultistack.provision import leaving as leaving_module
-from openmultistack.provision.arriving import Arriving
-from openmultistack.provision.attempts import Attempts
-from openmultistack.provision.dequeuing import Serving
-from openmultistack.provision.leaving import Leaving
 from openmultistack.usecases import awaiting, deleting
-from openmultistack.usecases.create import Creating
-from openmultistack.usecases.destroy import Destroying
-from openmultistack.usecases.looking import Looking
-from openmultistack.usecases.reap import Reaping
-from openmultistack.usecases.waiting_room import WaitingRoom
+from openmultistack.wiring.use_cases import Ground, UseCases
 
+# What runs as a program of its own.
+DYING = str(Path(__file__))
 LEASE_MS = 60_000
 HANGS_AFTER_S = 30
 # Nobody looks after what is being built: a step is taken only when a test has it taken, and no
@@ -115,12 +109,15 @@ class WatchedClouds:
 
     def region(self, name: str) -> Cloud:
         """Return a region's cloud."""
-        watched: Any = Watched(self._clouds.region(name), "cloud", self._fuse)
-        return watched
+        return cast("Cloud", Watched(self._clouds.region(name), "cloud", self._fuse))
 
     def names(self) -> Sequence[str]:
         """Return the regions there are."""
         return self._clouds.names()
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._clouds.close()
 
 
 class Place(NamedTuple):
@@ -163,23 +160,26 @@ class Functions:
 
     def __init__(self, place: Place, fuse: Fuse) -> None:
         fleet = load_fleet(Path(place.clouds_file), None)
-        clouds: Any = WatchedClouds(place.clouds(), fuse)
+        clouds = WatchedClouds(place.clouds(), fuse)
         ledger: Any = Watched(place.ledger(), "ledger", fuse)
-        of_fleet = (ledger, fleet, place.fleet)
-        arriving = Arriving(ledger, clouds)
-        attempts = Attempts(ledger, clouds, arriving, lease_ms=LEASE_MS, call_budget_s=0)
-        serving = Serving(*of_fleet, attempts)
+        use = UseCases(
+            Ground(
+                place.fleet,
+                ledger=lambda: ledger,
+                fleet=lambda: fleet,
+                clouds=lambda: clouds,
+                lease_ms=LEASE_MS,
+                call_budget_s=0,
+            )
+        )
         self._place = place
         self._regions = clouds.names()
-        self._leaving = Leaving(ledger, clouds, serving.serve)
-        self.destroying = Destroying(ledger, clouds, self._leaving)
-        room = WaitingRoom(64)
-        looking = Looking(ledger, fleet, lambda: self.reaping, room)
-        self.creating = Creating(*of_fleet, arriving, attempts, self.destroying, looking, room)
-        self.reaping = Reaping(
-            *of_fleet, clouds, attempts,
-            destroying=self.destroying, serving=serving, leaving=self._leaving,
-        )  # fmt: skip
+        self._leaving = use.leaving()
+        self.destroying, self.creating, self.reaping = (
+            use.destroying(),
+            use.creating(),
+            use.reaping(),
+        )
 
     def look(self) -> None:
         """Look once after what leaves any region."""

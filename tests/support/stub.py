@@ -1,7 +1,4 @@
-"""A Keystone and a Nova that answer what they are told to, over real sockets.
-
-A plain module, loaded by path: the tests of the clouds and of the functions both use it.
-"""
+"""A Keystone and a Nova that answer what they are told to, over real sockets."""
 
 import json
 import socket

@@ -1,7 +1,4 @@
-"""A fault proxy as a test has it: a process of its own, and a clouds.yaml that leads through it.
-
-A plain module, loaded by path.
-"""
+"""A fault proxy as a test has it: a process of its own, and a clouds.yaml that leads through it."""
 
 import json
 import subprocess
@@ -17,7 +14,7 @@ import yaml
 
 from openmultistack.fleet.config import load_fleet
 
-PROXY = Path(__file__).parent / "proxy.py"
+PROXY = Path(__file__).parent.parent / "faults" / "proxy.py"
 END_WITHIN_S = 60
 IDLE_WITHIN_S = 120
 
@@ -85,7 +82,8 @@ class FaultProxy:
             self._process.kill()
             return self._process.wait()
         finally:
-            self._process.stdout.close()
+            if self._process.stdout:
+                self._process.stdout.close()
 
     def _command(self, method: str, target: str, **more: Any) -> Any:
         answer = self.control.request(method, f"/faults/{target}", **more)
@@ -100,7 +98,9 @@ def compute_endpoints(clouds_file: Path) -> dict[str, str]:
     for name, region in load_fleet(clouds_file, None).regions.items():
         entry = config.get_one(region.provider, region_name=region.region)
         with openstack.connection.Connection(config=entry) as connection:
-            found[name] = connection.compute.get_endpoint().rstrip("/")
+            endpoint = connection.compute.get_endpoint()
+            assert endpoint
+            found[name] = endpoint.rstrip("/")
     return found
 
 
@@ -119,6 +119,6 @@ def led_through(clouds_yaml: str, urls: Mapping[str, str]) -> str:
 def _overridden(
     region: str | Mapping[str, Any], provider: str, urls: Mapping[str, str]
 ) -> dict[str, Any]:
-    known = {"name": region} if isinstance(region, str) else dict(region)
+    known: dict[str, Any] = {"name": region} if isinstance(region, str) else dict(region)
     own = {"compute_endpoint_override": urls[f"{provider}/{known['name']}"]}
     return known | {"values": {**(known.get("values") or {}), **own}}

@@ -1,0 +1,1 @@
+"""What runs the product on one machine, and what stands for clouds there."""

@@ -1,0 +1,1 @@
+"""The gateway: Envoy's configuration, and who keeps it told of issuers' keys."""

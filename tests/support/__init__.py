@@ -1,0 +1,1 @@
+"""What tests share: typed, and imported by its name."""
