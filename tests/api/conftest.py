@@ -296,7 +296,7 @@ def load() -> Callable[[str, str], ModuleType]:
 @pytest.fixture(scope="session")
 def answers() -> ModuleType:
     """Return how answers are checked, and looked into."""
-    return _load("http", "answers")
+    return _load("api", "answers")
 
 
 @pytest.fixture(scope="session")

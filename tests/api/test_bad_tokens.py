@@ -52,7 +52,7 @@ class Target:
 @pytest.fixture(scope="module")
 def kinds(load: Callable[..., ModuleType]) -> ModuleType:
     """How the tokens are made."""
-    return load("http", "bad_tokens")
+    return load("api", "bad_tokens")
 
 
 @pytest.fixture(scope="module")

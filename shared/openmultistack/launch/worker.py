@@ -1,8 +1,9 @@
 """Gunicorn's worker of threads, with an end to everything that a client may send, slowly or not.
 
 What gunicorn leaves open: a head is awaited without a thread, for so long and no longer; a body
-holds one of few places while it is awaited; what a function did not read is read no further than
-a body may be, and the connection ends there. Nothing here reads what a function would not.
+holds one of few places while it is awaited; what a function did not read is passed over without a
+thread or a place, no further than a body may be, and the connection ends there. When all
+connections are taken, who needs one least makes room.
 """
 
 import errno
@@ -14,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import http
+from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from openmultistack.domain.bounds import BODY_MAX_BYTES
@@ -36,14 +38,14 @@ FIELDS_MAX = 100
 # Of the request line and all headers. The gateway lets through 8 KiB of them.
 HEAD_MAX_BYTES = 16 * 1024
 HEAD_WITHIN_S = BODY_WITHIN_S = 10.0
-# When all connections are taken, one whose head has not come for so long makes room.
-HEAD_SPARED_S = 1.0
 # What is left of a body after the answer.
 REST_WITHIN_S = 2.0
 # Who was sent an answer without having been heard out may read it so long, and send so much
 # meanwhile: a connection that is closed with something unread is reset, and the answer with it.
 LEAVING_WITHIN_S = 1.0
 LEAVING_MAX_BYTES = 64 * 1024
+# What the main thread takes of one connection before it looks at the others.
+TAKEN_BYTES = 64 * 1024
 END = b"\r\n\r\n"
 
 
@@ -56,6 +58,9 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         # In the order of their timeouts, which all of a kind have from the same number of seconds.
         self._heads: dict[TConn, bytearray] = {}
         self._leaving: dict[TConn, int] = {}
+        self._rests: dict[TConn, int] = {}
+        # Who was idle longest makes room; gunicorn would keep none of those who come later.
+        self.max_keepalived = self.worker_connections
 
     # ------------------------------------------------------------ before a thread has it
 
@@ -86,10 +91,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         """Take what is there of a head; nearly always it is all."""
         head = self._heads[conn]
         if END not in head:
-            try:
-                came = connection.take(HEAD_MAX_BYTES)
-            except OSError:
-                came = b""
+            came = connection.take(HEAD_MAX_BYTES)
             if came == b"":
                 self._close(conn)
                 return
@@ -122,10 +124,13 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         return bool(super().handle_request(req, conn))
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's
-        """Read what is left of the body, if that is soon there and no more than may be."""
-        if not keepalive:
-            return False
-        conn.sock.expect(REST_WITHIN_S)
+        """Whether it can be known where the next request begins; nothing is awaited for that.
+
+        Of a body whose length was said the main thread passes over what is left (`_go_on`).
+        """
+        if not keepalive or isinstance(conn.parser.mesg.body.reader, LengthReader):
+            return keepalive and not conn.parser.mesg.body.failed
+        conn.sock.expect(0)
         until = time.monotonic() + REST_WITHIN_S
         return bool(conn.parser.finish_body(deadline=until, max_bytes=BODY_MAX_BYTES + 1))
 
@@ -144,10 +149,33 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         if not kept:
             self._leave(conn)
             return
-        begun = conn.parser.unreader.take_buffered()
-        if begun:
-            self._await_head(conn, begun)
+        reader, left = conn.parser.mesg.body.reader, 0
+        if isinstance(reader, LengthReader):
+            left, reader.length = reader.length, 0
+        self._go_on(conn, conn.parser.unreader.take_buffered(), left)
+
+    def _go_on(self, conn: TConn, begun: bytes, left: int) -> None:
+        """Await the next request, after so many bytes that are left of the last one's body."""
+        if left > len(begun):
+            conn.timeout = time.monotonic() + REST_WITHIN_S
+            self._rests[conn] = left - len(begun)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_rest, conn))
+        elif begun[left:]:
+            self._await_head(conn, begun[left:])
+        else:
+            self._keep(conn)
+
+    def _on_rest(self, conn: TConn, connection: Connection) -> None:
+        came = connection.take(min(self._rests[conn], TAKEN_BYTES))
+        if came == b"":
+            self._close(conn)
             return
+        self._rests[conn] -= len(came or b"")
+        if not self._rests[conn]:
+            self._let_go(conn)
+            self._keep(conn)
+
+    def _keep(self, conn: TConn) -> None:
         conn.set_timeout()
         if not self.alive:
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
@@ -166,10 +194,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self._close(conn)
 
     def _on_leaving(self, conn: TConn, connection: Connection) -> None:
-        try:
-            came = connection.take(LEAVING_MAX_BYTES)
-        except OSError:
-            came = b""
+        came = connection.take(TAKEN_BYTES)
         if came == b"":
             self._close(conn)
             return
@@ -180,16 +205,31 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     # ------------------------------------------------------------ by the clock
 
     def murder_pending(self) -> None:
-        """Close what has waited too long; when all connections are taken, sooner."""
+        """Close what has waited too long; when all connections are taken, one more."""
         now = time.monotonic()
-        full = self.nr_conns >= self.worker_connections
-        spared = HEAD_WITHIN_S - HEAD_SPARED_S if full else 0.0
-        for conn in [*_due(self._heads, now + spared), *_due(self._leaving, now)]:
-            self._close(conn)
+        for waiting in (self._heads, self._leaving, self._rests):
+            for conn in _due(waiting, now):
+                self._close(conn)
+        while self.nr_conns >= self.worker_connections and (least := self._find_least_needed()):
+            self._close(least)
+
+    def _find_least_needed(self) -> TConn | None:
+        """Return who makes room: was idle longest, else has its answer, else sends no head.
+
+        HTTP allows to end an idle connection at any time; but one that has spoken is idle no more.
+        """
+        while self.keepalived_conns:
+            conn = self.keepalived_conns[0]
+            if conn.sock.is_silent():
+                return self.keepalived_conns.popleft()
+            self.on_client_socket_readable(conn, conn.sock)
+        longest = (next(iter(it)) for it in (self._leaving, self._rests, self._heads) if it)
+        return next(longest, None)
 
     def _let_go(self, conn: TConn) -> None:
         self._heads.pop(conn, None)
         self._leaving.pop(conn, None)
+        self._rests.pop(conn, None)
         with suppress(KeyError, OSError, ValueError):
             self.poller.unregister(conn.sock)
 
