@@ -26,9 +26,8 @@ Signer = House = Any  # conftest's own; test modules do not import one another
 GROWTH_MAX_MB = 8
 ENDLESS_BYTES = 400_000_000
 SLOW = 64
-# What is meant is one second, and half of all answers have to keep to it. Nine of ten may take as
-# many times as long as one took right before, as machines do other things beside. A function that
-# lets itself be held up answers after ten seconds, when its own deadlines are over, or never.
+# What is meant is one second; see docs/testing.md. `TIMES_AS_LONG`: as right before. A function
+# that lets itself be held up answers after ten seconds, by its own deadlines, or never.
 ANSWERED_WITHIN_S, TIMES_AS_LONG, NEVER_LATER_S = 1.0, 5, 5.0
 # Of open files the function may have twice as many as of connections.
 CONNECTIONS, CROWD, COMING_PER_S = 256, 300, 150
