@@ -434,6 +434,28 @@ def test_key_pairs_that_no_key_of_ours_proves_are_named_when_no_server_tells_of_
     assert not [what for _, what in said() if "key pairs" in what]
 
 
+def test_key_pairs_of_before_are_named_when_no_server_tells_of_them(said, clouds):
+    """Which of them a sweep will delete the ledger knows, and doctor has none."""
+    cloud = clouds["alpha/One"]
+    cloud.fleet = "default"
+    left, used = (f"oms-default-{ONE.instance_id}-{attempt}" for attempt in (1, 2))
+    cloud.keypairs = {"laptop", left, used}
+    cloud.servers = {"s-1": marked("s-1", marks=ONE._replace(attempt=2), signed_by="new")}
+    (told,) = [what for where, what in said() if "key pairs" in what and where == "alpha/One"]
+    assert told.startswith("key pairs of no server, named as before")
+    assert f"(1): {left}; " in told
+
+
+def test_a_clock_that_is_off_is_told_by_how_much(said, clouds):
+    clouds["alpha/Two"].servers = {
+        "s-1": marked("s-1", claim=Claim(ONE, "unverified", off_ms=2 * 3_600_000)),
+        "s-2": marked("s-2", claim=Claim(ONE, "unverified")),
+    }
+    (told,) = [what for where, what in said() if "clock" in what and where == "alpha/Two"]
+    assert told.startswith("marks signed up to 120 minutes before or after their servers were made")
+    assert ": s-1; that cloud's clock is off by so much" in told
+
+
 def test_a_file_of_keys_that_is_no_good_is_to_mend_and_never_shown(said, tmp_path):
     (tmp_path / "marks.keys").write_text("k1:SECRET")
     found = said()

@@ -223,6 +223,7 @@ def test_marks_that_name_no_server_are_of_one_that_was_made_as_they_were_signed(
     found = identity_of(metadata, "", by(), server_id="s-1", made_at=made_at)
     assert (found.marks == ONE) is proven
     assert (found.claim is not None and found.claim.how == "unverified") is not proven
+    assert (found.claim is not None and found.claim.off_ms > HOUR_MS) is not proven
 
 
 def test_how_far_marks_are_from_their_server_is_told() -> None:

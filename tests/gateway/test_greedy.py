@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import psutil
@@ -18,8 +18,8 @@ import pytest
 ENDLESS_BYTES = 400_000_000
 GROWTH_MAX_MB = 8
 SLOW = 64
-# What is meant is one second; this machine does other things beside.
-ANSWERED_WITHIN_S, ANSWERED_MOSTLY_WITHIN_S = 5.0, 1.0
+# What is meant is one second; see docs/testing.md. `TIMES_AS_LONG`: as right before.
+ANSWERED_WITHIN_S, TIMES_AS_LONG, NEVER_LATER_S = 1.0, 5, 5.0
 PATIENCE_S = 60
 PIECE = b"x" * 65_536
 POST = b"POST /v1/instances HTTP/1.1\r\nHost: a\r\n"
@@ -101,7 +101,7 @@ def test_a_body_without_end_is_not_taken(watched: Watched, framing: str, *, know
     assert answers[0].startswith(b"HTTP/1.1 413 " if known else b"HTTP/1.1 401 ")
     assert sent < 20_000_000
     assert grown < GROWTH_MAX_MB
-    assert watched.took_s() < ANSWERED_WITHIN_S
+    assert watched.took_s() < NEVER_LATER_S
 
 
 @pytest.mark.parametrize("part", ["headers", "body", "chunks", "answer"])
@@ -114,6 +114,7 @@ def test_slow_clients_hold_up_nobody(watched: Watched, part: str) -> None:
         "chunks": (post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
         "answer": (post + b"Do: large=1000000\r\nContent-Length: 0\r\n\r\n", b""),
     }[part]
+    calm = max(watched.took_s() for _ in range(10))
     stop, started = threading.Event(), threading.Semaphore(0)
 
     def trickle() -> None:
@@ -139,8 +140,13 @@ def test_slow_clients_hold_up_nobody(watched: Watched, part: str) -> None:
         stop.set()
         for it in threads:
             it.join()
-    print(f"{part}: median {median(took):.3f} s, most {max(took):.3f} s, {grown:.1f} MB grown")
-    assert max(took) < ANSWERED_WITHIN_S
-    assert median(took) < ANSWERED_MOSTLY_WITHIN_S
+    nine_of_ten = quantiles(took, n=10)[-1]
+    print(
+        f"{part}: calm {calm:.3f} s; median {median(took):.3f} s, nine of ten {nine_of_ten:.3f} s,"
+        f" most {max(took):.3f} s, {grown:.1f} MB grown"
+    )
+    assert median(took) < ANSWERED_WITHIN_S
+    assert nine_of_ten < max(ANSWERED_WITHIN_S, TIMES_AS_LONG * calm)
+    assert max(took) < NEVER_LATER_S
     # What a function answered the gateway holds for those who asked, and may.
     assert part == "answer" or grown < GROWTH_MAX_MB

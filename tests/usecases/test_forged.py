@@ -521,6 +521,8 @@ def test_somebody_elses_key_pair_is_not_deleted_by_its_name(house: House, made: 
         name_of(signing(house, A, THEIRS), attempted),
         name_of(signing(house, B), attempted),
         f"oms-{house.name}-i-{ULID()}-1",
+        # As before names were signed, of an attempt that never was.
+        f"oms-{house.name}-{made.id}-2",
     }
     house.clouds[A].keypairs |= theirs
     plant(house, A, unsigned(house, f"i-{ULID()}", oms_keypair="laptop"))

@@ -26,6 +26,7 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
         ids = [it.id for it in survey.servers if it.claim and it.claim.how == kind]
         if ids:
             yield Finding(region, f"{kind} servers: {_some(ids)}; {said}", note=True)
+    yield from _made_at_another_time(region, survey)
     attempts = Counter(it.marks.attempted for it in survey.servers if it.marks)
     for attempted, count in attempts.items():
         if count > 1:
@@ -34,10 +35,22 @@ def strangers(region: str, survey: Survey) -> Iterator[Finding]:
             yield Finding(region, f"the same marks on {_some(ids)}; {said}", note=True)
 
 
+def _made_at_another_time(region: str, survey: Survey) -> Iterator[Finding]:
+    """Tell of servers whose marks are good, were they not signed long before or after them."""
+    off = {it.id: it.claim.off_ms for it in survey.servers if it.claim and it.claim.off_ms}
+    if off:
+        minutes = round(max(off.values()) / 60_000)
+        said = f"marks signed up to {minutes} minutes before or after their servers were made"
+        mend = "that cloud's clock is off by so much (or ours is): have both set, else servers"
+        mend += " whose create got no answer are not found again; or somebody copied the marks"
+        yield Finding(region, f"{said}: {_some(list(off))}; {mend}", note=True)
+
+
 def left_keypairs(region: str, survey: Survey) -> Iterator[Finding]:
     """Tell of key pairs that no server tells of, and that no sweep deletes: they may be anybody's.
 
-    So are left those of a key that was lost, and those of an endpoint that moved.
+    So are left those of a key that was lost, those of an endpoint that moved, and those of before
+    names were signed, if the ledger knows no instance with a key pair of that id.
     """
     servers = survey.servers
     there = {it.named for it in servers} | {it.marks.attempted for it in servers if it.marks}
@@ -48,6 +61,11 @@ def left_keypairs(region: str, survey: Survey) -> Iterator[Finding]:
             f"key pairs of no server, with names of ours that no key of ours proves ({len(names)})"
         )
         yield Finding(region, f"{said}: {_some(names)}; delete them by hand", note=True)
+    plain = [it.name for it in survey.keypairs if not it.verified and it.attempted not in there]
+    if plain:
+        said = f"key pairs of no server, named as before names were signed ({len(plain)})"
+        mend = "a sweep deletes those of instances that it knows; delete the others by hand"
+        yield Finding(region, f"{said}: {_some(plain)}; {mend}", note=True)
 
 
 def carried(keyring: Keyring, surveys: Iterable[Survey], *, whole: bool) -> Iterator[Finding]:

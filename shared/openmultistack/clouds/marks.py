@@ -109,6 +109,8 @@ def identity_of(
     off_ms = _off_ms(claim, server_id, made_at) if claim and proven else LAST_MS
     if claim and off_ms <= MADE_WITHIN_MS:
         return Identity(claim.marks, claim.key_id, None, its, by, off_ms)
+    if claim and off_ms < LAST_MS:
+        claim = claim._replace(off_ms=off_ms)
     return Identity(claim=claim, named=its, named_by=by)
 
 

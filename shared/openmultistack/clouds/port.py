@@ -55,6 +55,9 @@ class Claim(NamedTuple):
     signed_at_ms: int = 0
     # The server's id; '': it was not made yet.
     signed_for: str = ""
+    # All of it is signed as it should be, so long (ms) before or after the server was made: it is
+    # a copy, or clocks differ; 0: that is not what is wrong with it.
+    off_ms: int = 0
 
 
 class ServerOrder(NamedTuple):

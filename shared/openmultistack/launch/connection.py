@@ -69,7 +69,10 @@ class Connection(socket.socket):
         """Change nothing, as above."""
 
     def expect(self, within_s: float) -> None:
-        """Have all that is received from now on come within so many seconds together."""
+        """Have all that is received from now on come within so many seconds together.
+
+        0: what is not there yet is not awaited, which takes no place from those who wait.
+        """
         self.began = time.monotonic()
         self._until = self.began + within_s
         self._is_answered = False
@@ -81,11 +84,23 @@ class Connection(socket.socket):
             self.shutdown(socket.SHUT_RDWR if self._is_answered else socket.SHUT_RD)
 
     def take(self, size: int) -> bytes | None:
-        """Return what is there, b"" at the end; None if nothing is there yet."""
+        """Return what is there, b"" at the end, however it came; None if nothing is there yet."""
         try:
             return super().recv(size)
         except BlockingIOError:
             return None
+        except OSError:
+            return b""
+
+    def is_silent(self) -> bool:
+        """Return whether nothing has come that was not read, the end neither."""
+        try:
+            super().recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Return what comes next.
@@ -99,6 +114,8 @@ class Connection(socket.socket):
             try:
                 return super().recv(bufsize, flags)
             except BlockingIOError:
+                if time.monotonic() >= self._until:
+                    raise _too_slow() from None
                 self._places.wait(self, select.POLLIN, self._until)
 
     def sendall(self, data: bytes, flags: int = 0, /) -> None:  # type: ignore[override]

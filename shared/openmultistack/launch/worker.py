@@ -1,8 +1,9 @@
 """Gunicorn's worker of threads, with an end to everything that a client may send, slowly or not.
 
 What gunicorn leaves open: a head is awaited without a thread, for so long and no longer; a body
-holds one of few places while it is awaited; what a function did not read is read no further than
-a body may be, and the connection ends there. Nothing here reads what a function would not.
+holds one of few places while it is awaited; what a function did not read is passed over, no further
+than a body may be (`waiting`), and the connection ends there. Nothing here reads what a function
+would not.
 """
 
 import errno
@@ -14,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import http
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.http.body import LengthReader
+from gunicorn.workers.gthread import TConn
 
 from openmultistack.domain.bounds import BODY_MAX_BYTES
 from openmultistack.launch.connection import Connection, Places
@@ -26,6 +28,7 @@ from openmultistack.launch.refusing import (
     demand_one_reading,
     refusal_of,
 )
+from openmultistack.launch.waiting import REST_WITHIN_S, WaitingWorker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -36,26 +39,15 @@ FIELDS_MAX = 100
 # Of the request line and all headers. The gateway lets through 8 KiB of them.
 HEAD_MAX_BYTES = 16 * 1024
 HEAD_WITHIN_S = BODY_WITHIN_S = 10.0
-# When all connections are taken, one whose head has not come for so long makes room.
-HEAD_SPARED_S = 1.0
-# What is left of a body after the answer.
-REST_WITHIN_S = 2.0
-# Who was sent an answer without having been heard out may read it so long, and send so much
-# meanwhile: a connection that is closed with something unread is reset, and the answer with it.
-LEAVING_WITHIN_S = 1.0
-LEAVING_MAX_BYTES = 64 * 1024
 END = b"\r\n\r\n"
 
 
-class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class BoundedWorker(WaitingWorker):
     """The main thread collects heads and says goodbye; threads have whole heads only."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  gunicorn's
         super().__init__(*arguments, **more)
         self._places = Places(max(1, self.cfg.threads // 4))
-        # In the order of their timeouts, which all of a kind have from the same number of seconds.
-        self._heads: dict[TConn, bytearray] = {}
-        self._leaving: dict[TConn, int] = {}
 
     # ------------------------------------------------------------ before a thread has it
 
@@ -77,34 +69,31 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def _await_head(self, conn: TConn, begun: bytes) -> None:
         conn.timeout = time.monotonic() + HEAD_WITHIN_S
-        self._heads[conn] = bytearray(begun)
+        self.heads[conn] = bytearray(begun)
         self._on_head(conn, conn.sock)
-        if conn in self._heads:
+        if conn in self.heads:
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_head, conn))
 
     def _on_head(self, conn: TConn, connection: Connection) -> None:
         """Take what is there of a head; nearly always it is all."""
-        head = self._heads[conn]
+        head = self.heads[conn]
         if END not in head:
-            try:
-                came = connection.take(HEAD_MAX_BYTES)
-            except OSError:
-                came = b""
+            came = connection.take(HEAD_MAX_BYTES)
             if came == b"":
-                self._close(conn)
+                self.close_now(conn)
                 return
             head += came or b""
         if END in head:
             self._begin(conn)
         elif len(head) > HEAD_MAX_BYTES or b"\r\n" not in head[: FIELD_MAX_BYTES + 2] < head:
             _refuse(connection, HEADERS_TOO_LARGE)
-            self._let_go(conn)
-            self._leave(conn)
+            self.let_go(conn)
+            self.leave(conn)
 
     def _begin(self, conn: TConn) -> None:
         """Give a connection whose head is there to a thread."""
-        head = bytes(self._heads[conn])
-        self._let_go(conn)
+        head = bytes(self.heads[conn])
+        self.let_go(conn)
         if conn.parser is None:
             conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
         conn.parser.unreader.unread(head)
@@ -122,10 +111,13 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         return bool(super().handle_request(req, conn))
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's
-        """Read what is left of the body, if that is soon there and no more than may be."""
-        if not keepalive:
-            return False
-        conn.sock.expect(REST_WITHIN_S)
+        """Whether it can be known where the next request begins; nothing is awaited for that.
+
+        Of a body whose length was said the main thread passes over what is left (`_go_on`).
+        """
+        if not keepalive or isinstance(conn.parser.mesg.body.reader, LengthReader):
+            return keepalive and not conn.parser.mesg.body.failed
+        conn.sock.expect(0)
         until = time.monotonic() + REST_WITHIN_S
         return bool(conn.parser.finish_body(deadline=until, max_bytes=BODY_MAX_BYTES + 1))
 
@@ -142,61 +134,21 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         """Keep a connection for its next request, or let its client read the answer and go."""
         kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
         if not kept:
-            self._leave(conn)
+            self.leave(conn)
             return
-        begun = conn.parser.unreader.take_buffered()
-        if begun:
-            self._await_head(conn, begun)
-            return
-        conn.set_timeout()
-        if not self.alive:
-            conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
-        self.keepalived_conns.append(conn)
-        later = partial(self.on_client_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, later)
+        reader, left = conn.parser.mesg.body.reader, 0
+        if isinstance(reader, LengthReader):
+            left, reader.length = reader.length, 0
+        self._go_on(conn, conn.parser.unreader.take_buffered(), left)
 
-    def _leave(self, conn: TConn) -> None:
-        """Send nothing more; the main thread waits for nobody here."""
-        conn.timeout = time.monotonic() + LEAVING_WITHIN_S
-        self._leaving[conn] = 0
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_leaving, conn))
-        except (OSError, ValueError):
-            self._close(conn)
-
-    def _on_leaving(self, conn: TConn, connection: Connection) -> None:
-        try:
-            came = connection.take(LEAVING_MAX_BYTES)
-        except OSError:
-            came = b""
-        if came == b"":
-            self._close(conn)
-            return
-        self._leaving[conn] += len(came or b"")
-        if self._leaving[conn] > LEAVING_MAX_BYTES:
-            self.poller.unregister(connection)
-
-    # ------------------------------------------------------------ by the clock
-
-    def murder_pending(self) -> None:
-        """Close what has waited too long; when all connections are taken, sooner."""
-        now = time.monotonic()
-        full = self.nr_conns >= self.worker_connections
-        spared = HEAD_WITHIN_S - HEAD_SPARED_S if full else 0.0
-        for conn in [*_due(self._heads, now + spared), *_due(self._leaving, now)]:
-            self._close(conn)
-
-    def _let_go(self, conn: TConn) -> None:
-        self._heads.pop(conn, None)
-        self._leaving.pop(conn, None)
-        with suppress(KeyError, OSError, ValueError):
-            self.poller.unregister(conn.sock)
-
-    def _close(self, conn: TConn) -> None:
-        self._let_go(conn)
-        self.nr_conns -= 1
-        conn.close()
+    def _go_on(self, conn: TConn, begun: bytes, left: int) -> None:
+        """Await the next request, after so many bytes that are left of the last one's body."""
+        if left > len(begun):
+            self.pass_over(conn, left - len(begun))
+        elif begun[left:]:
+            self._await_head(conn, begun[left:])
+        else:
+            self.keep(conn)
 
 
 def _accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
@@ -207,16 +159,6 @@ def _accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
         if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
             raise
         return None
-
-
-def _due(waiting: dict[TConn, Any], now: float) -> list[TConn]:
-    """Return those whose time is up, of connections in the order of their timeouts."""
-    due: list[TConn] = []
-    for conn in waiting:
-        if conn.timeout > now:
-            break
-        due.append(conn)
-    return due
 
 
 def _refuse(client: Connection, refusal: Refusal) -> None:

@@ -53,15 +53,19 @@ class Marking:
                 found[it.id] = Stranger("copy", *it.marks.attempted)
         if found != view.strangers:
             self._swept.ledger.note_strangers(self._swept.region, found)
-        self._tell(found, view.strangers)
+        off_s = {it.id: it.claim.off_ms // 1000 for it in recognized.servers if it.claim}
+        self._tell(
+            {it: told for it, told in found.items() if view.strangers.get(it) != told}, off_s
+        )
         counts = Counter(it.kind for it in found.values())
         return MarksSeen(counts, all_signed=not recognized.unsigned)
 
-    def _tell(self, found: Mapping[str, Stranger], before: Mapping[str, Stranger]) -> None:
-        for server_id, it in found.items():
-            if before.get(server_id) != it:
-                what = {"what": it.kind, "instance": it.instance_id, "attempt": it.attempt}
-                tell("stranger", "warning", region=self._swept.region, server=server_id, **what)
+    def _tell(self, new: Mapping[str, Stranger], off_s: Mapping[str, int]) -> None:
+        for server_id, it in new.items():
+            what = {"what": it.kind, "instance": it.instance_id, "attempt": it.attempt}
+            if off_s.get(server_id):
+                what["off_s"] = off_s[server_id]
+            tell("stranger", "warning", region=self._swept.region, server=server_id, **what)
 
     def sign(self, servers: Sequence[Server]) -> None:
         """Sign the marks of servers that are known; Nova takes none of those that are built.
@@ -72,6 +76,11 @@ class Marking:
         if not self._adopt_unverified:
             some = random.sample(some, min(len(some), SIGNED_MAX))
         for it in some:
+            if it.claim and it.claim.off_ms:
+                why = "its clock and ours differ, or these are the marks of another server"
+                off_s = round(it.claim.off_ms / 1000)
+                what = {"region": self._swept.region, "server": it.id, "off_s": off_s, "why": why}
+                tell("clock", "warning", **what)
             if it.marks:
                 with self._swept.one_of_many():
                     self._swept.cloud.mark(it.id, it.marks, whole=True)
@@ -96,7 +105,9 @@ class Marking:
 def _is_ours(keypair: Keypair, view: View) -> bool:
     """Whether a keypair was made by us; anybody may give one a name that is not signed."""
     instance = view.instances.get(keypair.attempted.instance_id)
-    return keypair.verified or (instance is not None and instance.has_keypair)
+    if keypair.verified or instance is None:
+        return keypair.verified
+    return instance.has_keypair and keypair.attempted.attempt <= instance.attempt
 
 
 def instances_told_of(survey: Survey) -> set[str]:
