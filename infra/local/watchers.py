@@ -76,6 +76,9 @@ def _functions(stack: Stack) -> list[Watched]:
             "OMS_ISSUERS_FILE": str(stack.issuers_file),
             "OMS_LEASE_S": str(stack.lease_s),
             "THREADS": function.threads,
+            # Nobody here calls by a name that takes time to forget.
+            "OMS_GRANTED_S": str(DOORS[function.name].graceful_s),
+            "OMS_LAME_DUCK_S": "0",
         }
         reads = {"code": (ROOT / function.source, *LIBRARY), "issuers.yaml": (stack.issuers_file,)}
         if stack.fleet_file and "fleet" in function.secrets:
@@ -91,7 +94,6 @@ def _functions(stack: Stack) -> list[Watched]:
             at = stack.socket(name)
             command = [sys.executable, "-m", "openmultistack.launch", "--bind", f"unix:{at}"]
             command += ["--source", str(ROOT / function.source)]
-            command += ["--graceful-s", str(DOORS[function.name].graceful_s)]
             found.append(Watched(name, command, at, environment, reads))
     return found
 

@@ -41,7 +41,7 @@ def launched(
     command += ["--bind", f"unix:{path}"] if unix else []
     environment = os.environ | {
         "FUNCTION_SOURCE": str(source), "PORT": str(port), "THREADS": "4", "HOME": "/nowhere",
-        "FORWARDED_ALLOW_IPS": "*",
+        "FORWARDED_ALLOW_IPS": "*", "OMS_LAME_DUCK_S": "0",
     }  # fmt: skip
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

@@ -93,7 +93,7 @@ class Replica:
                 command,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"NAME": name, "THREADS": "16"},
+                env=os.environ | {"NAME": name, "THREADS": "16", "OMS_LAME_DUCK_S": "0"},
                 start_new_session=True,
             )
 

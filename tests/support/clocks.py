@@ -78,7 +78,7 @@ class Shifted:
         command = [sys.executable, "-m", "openmultistack.launch", "--source"]
         command += [str(ROOT / "functions" / f"{function}.py")]
         command += ["--bind", f"127.0.0.1:{self.ports[name]}"]
-        environment = self._environment | {"FAKETIME": f"{off_s:+d}s"}
+        environment = self._environment | {"FAKETIME": f"{off_s:+d}s", "OMS_LAME_DUCK_S": "0"}
         return subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log)
 
     def wait(self) -> None:

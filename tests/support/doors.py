@@ -194,6 +194,7 @@ class House:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "THREADS": "8",
+            "OMS_LAME_DUCK_S": "0",
             "OMS_FLEET": self.fleet,
             "OMS_REDIS_URL": redis_url,
             "OMS_ISSUERS_FILE": str(signer.issuers_file),

@@ -3,12 +3,15 @@
     python -m openmultistack.launch [--source FILE] [--target NAME] [--bind unix:PATH|HOST:PORT]
 
 What is not said comes from the environment, as functions-framework has it: FUNCTION_SOURCE,
-FUNCTION_TARGET, PORT, THREADS, WORKERS. The app is functions-framework's own; the server under it
-is gunicorn with the bounds that functions-framework leaves open.
+FUNCTION_TARGET, PORT, THREADS, WORKERS; and OMS_GRANTED_S, OMS_LAME_DUCK_S: what is in flight at
+SIGTERM has the first to end, and so long of it new requests are still taken. The app is
+functions-framework's own; the server under it is gunicorn with the bounds that functions-framework
+leaves open.
 """
 
 import argparse
 import os
+import re
 import resource
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,25 +21,29 @@ import functions_framework
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from openmultistack.domain.bounds import THREADS
+from openmultistack.domain.bounds import GRANTED_S, LAME_DUCK_S, THREADS
+from openmultistack.launch.lame_duck import LameDuck
 from openmultistack.launch.worker import FIELD_MAX_BYTES, FIELDS_MAX, BoundedWorker
 
 CONNECTIONS_MAX = 1000
 # A proxy that reuses a connection must not lose a race: those of the platforms let go of one that
 # is idle for 90 s.
 KEEPALIVE_S = 95
-# What is in flight at SIGTERM may go on so long: a create may take 120 s at the gateway.
-GRACEFUL_S = 130
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  gunicorn's own file, without a name
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn with our settings, which no file and no command line changes."""
 
-    def __init__(self, app: Flask, options: Mapping[str, object]) -> None:
+    def __init__(self, app: Flask, options: Mapping[str, object], lame_duck_s: int) -> None:
         self._app = app
         self._options = options
+        self._lame_duck_s = lame_duck_s
         super().__init__()
+
+    def run(self) -> None:
+        """Serve until told to end."""
+        LameDuck(self, self._lame_duck_s).run()
 
     def load_config(self) -> None:
         """Take over the settings."""
@@ -100,10 +107,18 @@ def main() -> None:
     parser.add_argument("--source", default=environment.get("FUNCTION_SOURCE") or "main.py")
     parser.add_argument("--target", default=environment.get("FUNCTION_TARGET") or "handle")
     parser.add_argument("--bind", default=f"0.0.0.0:{environment.get('PORT') or 8080}")
-    parser.add_argument("--graceful-s", type=int, default=GRACEFUL_S)
     told = parser.parse_args()
+    granted_s = _seconds(environment, "OMS_GRANTED_S", GRANTED_S)
+    lame_duck_s = min(_seconds(environment, "OMS_LAME_DUCK_S", LAME_DUCK_S), granted_s - 1)
     app = make_app(told.source, told.target)
-    Server(app, options(told.bind, told.graceful_s, environment)).run()
+    Server(app, options(told.bind, granted_s - lame_duck_s, environment), lame_duck_s).run()
+
+
+def _seconds(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable) or str(default)
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise SystemExit(f"refused to start: environment: {variable}: expected seconds, up to 9999")
+    return int(text)
 
 
 if __name__ == "__main__":

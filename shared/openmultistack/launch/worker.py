@@ -8,6 +8,7 @@ would not.
 
 import errno
 import selectors
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -19,7 +20,9 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn
 
 from openmultistack.domain.bounds import BODY_MAX_BYTES
+from openmultistack.ending import ENDING
 from openmultistack.launch.connection import Connection, Places
+from openmultistack.launch.lame_duck import END_IS_NEAR
 from openmultistack.launch.refusing import (
     HEADERS_TOO_LARGE,
     INTERNAL,
@@ -48,6 +51,17 @@ class BoundedWorker(WaitingWorker):
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  gunicorn's
         super().__init__(*arguments, **more)
         self._places = Places(max(1, self.cfg.threads // 4))
+
+    def init_signals(self) -> None:
+        """Listen to the master as well, which says beforehand that the end is near."""
+        super().init_signals()
+        signal.signal(END_IS_NEAR, lambda *_: ENDING.set())
+        signal.siginterrupt(END_IS_NEAR, False)  # noqa: FBT003  the only form
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  gunicorn's
+        """Take nothing new, and end when all is answered."""
+        ENDING.set()
+        super().handle_exit(sig, frame)
 
     # ------------------------------------------------------------ before a thread has it
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 
 from openmultistack.domain.models import Instance, Status
+from openmultistack.ending import ENDING
 from openmultistack.ledger import Attempt, Key, Ledger
 from openmultistack.provision.arriving import Arriving
 from openmultistack.usecases.waiting_room import WaitingRoom
 
-# For a client that waits the ledger is read this often, and this long at most.
+# For a client that waits the ledger is read this often.
 WAIT_POLL_S = 0.5
-WAIT_MAX_S = 60
 # How long a repeated command waits for the one that came first to know its servers. If that one
 # has died, a sweep makes what is missing.
 REPEAT_WAIT_S = 10.0
@@ -35,7 +35,8 @@ class Awaiting:
                 unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
                 if not ids or not unproven or time.monotonic() >= until:
                     break
-                time.sleep(REPEAT_POLL_S)
+                if ENDING.wait(REPEAT_POLL_S):
+                    break
         if not ids or not self._ledger.promise(owner, key, ids):
             return None
         return instances
@@ -46,7 +47,7 @@ class Awaiting:
         At once where as many wait as may: waiting is a client's wish (RFC 7240), no promise.
         """
         with self._room.place(owner) as may_sleep:
-            until = time.monotonic() + (min(wait_s, WAIT_MAX_S) if may_sleep else 0)
+            until = time.monotonic() + (wait_s if may_sleep else 0)
             # Those of a repeated command may be somebody else's, who has died.
             self._arriving.follow(_under_way(instances))
             while True:
@@ -54,7 +55,8 @@ class Awaiting:
                 left_s = until - time.monotonic()
                 if left_s <= 0 or not any(it.status in _COMING for it in instances):
                     return instances
-                time.sleep(min(WAIT_POLL_S, left_s))
+                if ENDING.wait(min(WAIT_POLL_S, left_s)):
+                    until = 0  # one more look, and the answer that it would get anyway
 
 
 _COMING = (Status.QUEUED, Status.BUILD)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ulid import ULID
 
+from openmultistack.domain.bounds import WAIT_MAX_S
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import (
     CapacityExhausted,
@@ -57,6 +58,7 @@ class Creating:
         destroying: Destroying,
         looking: Looking,
         room: WaitingRoom,
+        wait_max_s: float = WAIT_MAX_S,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
@@ -65,6 +67,7 @@ class Creating:
         self._awaiting = Awaiting(ledger, arriving, room)
         self._abandoning = Abandoning(ledger, destroying)
         self._looking = looking
+        self._wait_max_s = wait_max_s
         self._candidates = Candidates(ledger, fleet)
 
     def create(
@@ -82,6 +85,7 @@ class Creating:
             NoRegionWorked: nothing is kept; says what each region said.
             InstancesEnded: what was made under the key has all ended.
         """
+        began = time.monotonic()
         try:
             placed = self._create(caller, command, key)
         except (Invalid, NoRegionReady, CapacityExhausted) as refusal:
@@ -92,7 +96,9 @@ class Creating:
                 raise
             placed = self._create(caller, command, key)
         if wait_s:
-            kept = self._awaiting.wait(caller.owner, placed.instances, wait_s)
+            # All of the request has to be over within what the platform grants.
+            left_s = self._wait_max_s - (time.monotonic() - began)
+            kept = self._awaiting.wait(caller.owner, placed.instances, min(wait_s, left_s))
             placed = placed._replace(instances=kept)
         return placed
 

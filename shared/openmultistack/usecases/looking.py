@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
+from openmultistack.ending import wait_for
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
 from openmultistack.logs import in_context
@@ -56,7 +57,7 @@ class Looking:
             with self._room.place(owner) as may_sleep:
                 until = time.monotonic() + (self._within_s if wait and may_sleep else 0)
                 for it in untried:
-                    looks[it].wait(max(0, until - time.monotonic()))
+                    wait_for(looks[it], until - time.monotonic())
         return len(self._unseen(regions)) < len(regions)
 
     def why_unseen(self, regions: Collection[str]) -> dict[str, str]:

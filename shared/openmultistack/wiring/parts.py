@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openmultistack.domain.bounds import WAIT_MAX_S
 from openmultistack.domain.errors import ConfigurationError
 from openmultistack.wiring.lean_imports import lean_imports
 from openmultistack.wiring.made_once import Kept, made_once
@@ -41,6 +42,7 @@ class Parts(Kept):
                 clouds=self.clouds,
                 lease_ms=settings.lease_s * 1000,
                 threads=settings.threads,
+                wait_max_s=min(WAIT_MAX_S, settings.granted_s),
                 certain=lambda: self.region_source().certain(),
             )
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmultistack.domain.bounds import THREADS
+from openmultistack.domain.bounds import GRANTED_S, THREADS
 from openmultistack.domain.errors import ConfigurationError
 
 LEASE_S = range(45, 3601)
@@ -31,6 +31,9 @@ class Settings(NamedTuple):
     threads: int = THREADS
     # Whether a schedule without a token may have the regions swept.
     tick: bool = False
+    # How long the platform lets a request take; what is in flight when the process is told to end
+    # has as long.
+    granted_s: int = GRANTED_S
 
 
 def _fleet(text: str) -> str:
@@ -48,6 +51,12 @@ def _redis_url(text: str) -> str:
 def _lease_s(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) not in LEASE_S:
         raise ValueError(f"expected seconds, from {LEASE_S[0]} to {LEASE_S[-1]}")
+    return int(text)
+
+
+def _granted_s(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise ValueError("expected seconds, from 1 to 9999")
     return int(text)
 
 
@@ -74,6 +83,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "lease_s": ("OMS_LEASE_S", _lease_s),
     "threads": ("THREADS", _threads),
     "tick": ("OMS_TICK", _tick),
+    "granted_s": ("OMS_GRANTED_S", _granted_s),
 }
 
 

@@ -6,7 +6,7 @@ one of them does not pay for the others. What goes by the fleet is made anew whe
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from openmultistack.domain.bounds import THREADS
+from openmultistack.domain.bounds import THREADS, WAIT_MAX_S
 from openmultistack.wiring.made_once import Kept, made_of, made_once
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Ground(NamedTuple):
     call_budget_s: float = CREATE_CALL_BUDGET_S
     # How many requests a process serves at once.
     threads: int = THREADS
+    # How long one that waits for its instances may take.
+    wait_max_s: float = WAIT_MAX_S
     # The fleet of this very moment; None if nobody knows it. If nothing is said it never changes.
     certain: "Callable[[], Fleet | None] | None" = None
 
@@ -131,6 +133,7 @@ class UseCases(Kept):
             self.destroying(),
             self.looking(),
             self.room(),
+            self.on.wait_max_s,
         )
 
     @made_of(_fleet)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from openmultistack.api.calls import Call, Endpoint, Reply
 from openmultistack.auth.guards import public
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.ending import ENDING, wait_for
 from openmultistack.logs import in_context, tell
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ TICK_WITHIN_S = 20.0
 
 
 def say_alive() -> Endpoint:
-    """`GET /_/health`: the process answers."""
-    return Endpoint("GET", "/_/health", public, lambda _: _OK, is_routed=False, is_logged=False)
+    """`GET /_/health`: the process answers, and is not about to end."""
+
+    def run(_: Call) -> Reply:
+        return Reply(503, {"status": "ending"}) if ENDING.is_set() else _OK
+
+    return Endpoint("GET", "/_/health", public, run, is_routed=False, is_logged=False)
 
 
 def say_ready(ledger: "Callable[[], Ledger]") -> Endpoint:
@@ -108,7 +113,7 @@ class _Ticking:
         over = threading.Event()
         (run,) = in_context([lambda: self._run(over)])
         threading.Thread(target=run, name="tick", daemon=True).start()
-        return over.wait(TICK_WITHIN_S)
+        return wait_for(over, TICK_WITHIN_S)
 
     def _run(self, over: threading.Event) -> None:
         try:
