@@ -11,6 +11,7 @@ from ulid import ULID
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import InstancesEnded, Invalid
 from openmultistack.domain.models import Instance, Offer, Principal, Status
+from openmultistack.domain.pace import Pace
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import nearest
@@ -50,12 +51,13 @@ class Creating:
         attempts: Attempts,
         destroying: Destroying,
         room: WaitingRoom,
+        pace: Pace,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._attempts = attempts
-        self._awaiting = Awaiting(ledger, arriving, room)
+        self._awaiting = Awaiting(ledger, arriving, room, pace)
         self._abandoning = Abandoning(ledger, destroying)
         self._candidates = Candidates(ledger, fleet)
 
