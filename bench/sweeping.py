@@ -27,11 +27,10 @@ from sweeping_sky import DAY_S, INSTANCES, Sky, offer_all
 
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
+from openmultistack.domain.pace import PACE
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import CONNECTIONS_MAX
-from openmultistack.usecases.deleting import GONE_POLL_S
-from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE
 from openmultistack.wiring.use_cases import Ground, UseCases
 
 A_PROVIDER = 10
@@ -220,13 +219,13 @@ def _report(asked: argparse.Namespace, reapers: Sequence[Reaper]) -> Report:
             connections. *Nothing changed*: the sweep after that{quickest}. *10 % changed*: in every
             region two of these: a server was destroyed behind its back, a build became ACTIVE, an
             instance expired. Of what expired the sweep sees the end: the cloud takes 0.1 s for it,
-            the sweep looks after {GONE_POLL_S:g} s. *Adopting* (fleets of at most {OF_TARGET}
+            the sweep looks after {PACE.gone_poll_s:g} s. *Adopting* (fleets of at most {OF_TARGET}
             regions): the ledger is empty but for what the regions offer.
 
             CPU is that of the sweeping process. Round trips are what it sent to the ledger (a
             script or a pipeline is one). *Simulation busy*: its processor time divided by the wall;
             near 1 it would be what is measured, and far below 1 it is not, though it takes its
-            share of the machine's cores. A process sweeps {SWEEPS_SIDE_BY_SIDE} regions at a time:
+            share of the machine's cores. A process sweeps {PACE.sweeps_at_once} regions at a time:
             fewer take as long as the slowest one, which is why few regions cost more each.
             """,
         tables=[Table(heads, [_row(it, kind) for kind in KINDS for it in found[kind]])],

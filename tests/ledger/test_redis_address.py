@@ -5,8 +5,8 @@ import traceback
 import pytest
 
 from openmultistack.domain.errors import ConfigurationError
+from openmultistack.domain.pace import PACE
 from openmultistack.ledger import connect, read_address
-from openmultistack.usecases.reap import SWEEPS_SIDE_BY_SIDE
 
 SECRET = "hunter2"
 
@@ -88,6 +88,6 @@ def test_sweeps_side_by_side_do_not_run_out_of_connections_unless_the_url_says_s
         return int(connect(read_address(url)).connection_pool.max_connections)
 
     # A sweep has one, the thread that keeps its lock another, and who looks after leavers a third.
-    assert bound("redis://127.0.0.1:1/0") >= 3 * SWEEPS_SIDE_BY_SIDE
-    assert bound("redis+sentinel://127.0.0.1:1/main") >= 3 * SWEEPS_SIDE_BY_SIDE
+    assert bound("redis://127.0.0.1:1/0") >= 3 * PACE.sweeps_at_once
+    assert bound("redis+sentinel://127.0.0.1:1/main") >= 3 * PACE.sweeps_at_once
     assert bound("redis://127.0.0.1:1/0?max_connections=7") == 7

@@ -29,12 +29,10 @@ from openmultistack.clouds.marks import claim_of
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Instance, Principal
+from openmultistack.domain.pace import PACE
 from openmultistack.fleet.config import load_fleet
 from openmultistack.ledger import Ledger
 from openmultistack.ledger.reading import Readings
-from openmultistack.provision import arriving as arriving_module
-from openmultistack.provision import leaving as leaving_module
-from openmultistack.usecases import awaiting, deleting
 from openmultistack.wiring.use_cases import Ground, UseCases
 
 # What runs as a program of its own.
@@ -43,8 +41,13 @@ LEASE_MS = 60_000
 HANGS_AFTER_S = 30
 # Nobody looks after what is being built: a step is taken only when a test has it taken, and no
 # thread runs beside one that dies. Of what leaves the same: its thread's first look never comes.
-arriving_module.FOLLOWED_MAX = 0
-leaving_module.POLL_S = 24 * 3600.0
+# Nobody stays to see servers gone.
+STILL = PACE._replace(
+    building=PACE.building._replace(at_most=0),
+    leaving=PACE.leaving._replace(poll_s=24 * 3600.0),
+    gone_within_s=0.0,
+    repeat_wait_s=0.2,
+)
 # What only looks changes nothing: a death after it is the death after the step before.
 LOOKS = {name for name in dir(Readings) if not name.startswith("_")} | {
     "made_under", "sweeping", "show", "find", "present", "survey", "catalogue", "region", "names",
@@ -170,6 +173,7 @@ class Functions:
                 clouds=lambda: clouds,
                 lease_ms=LEASE_MS,
                 call_budget_s=0,
+                pace=STILL,
             )
         )
         self._place = place
@@ -207,7 +211,6 @@ def main() -> None:
     """Run one use case, as far as it gets."""
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True, file=sys.stderr)
     told = json.load(sys.stdin)
-    deleting.GONE_WITHIN_S, awaiting.REPEAT_WAIT_S = 0.0, 0.2
     fuse = Fuse(told["when"], Step(*told["at"]) if told["at"] else None)
     functions = Functions(Place(**told["ground"]), fuse)
     getattr(functions, told["act"])(**told["given"])

@@ -19,6 +19,7 @@ from openmultistack.domain.models import (
     Quota,
     Resources,
 )
+from openmultistack.domain.pace import PACE, Pace
 from openmultistack.domain.regions import RegionState
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import Ledger, Slot
@@ -27,6 +28,16 @@ from openmultistack.usecases.vouch import Vouching
 from openmultistack.wiring.use_cases import Ground, UseCases
 from tests.support.past import Past
 from tests.support.sky import A, Sky
+
+# Nobody stays to see servers come and go: fakes let time pass only when told to.
+QUIET = PACE._replace(
+    building=PACE.building._replace(at_most=0),
+    leaving=PACE.leaving._replace(at_most=0),
+    gone_within_s=0.0,
+    looks_s=(0.0,),
+)
+# A region gets one create after another.
+ONE_BY_ONE = QUIET._replace(creates_at_once=1)
 
 
 class House:
@@ -39,11 +50,13 @@ class House:
         *,
         lease_ms: int = 60_000,
         call_budget_s: float = 0,
+        pace: Pace = QUIET,
         file: FleetFile | None = None,
         fleet_name: str | None = None,
         clouds: Mapping[str, Sky] | None = None,
     ) -> None:
         self.redis = redis
+        self.pace = pace
         self.name = fleet_name or f"t-{ULID()}"
         self.clouds = dict(clouds or {name: Sky(name, room) for name, room in regions.items()})
         for cloud in self.clouds.values():
@@ -65,6 +78,7 @@ class House:
                 clouds=lambda: fakes,
                 lease_ms=lease_ms,
                 call_budget_s=call_budget_s,
+                pace=pace,
             )
         )
         self.arriving, self.serving, self.leaving = use.arriving(), use.serving(), use.leaving()
@@ -75,7 +89,7 @@ class House:
     def vouching(self) -> Vouching:
         """Return what operators do about servers that nothing proves."""
         fakes = FakeClouds(dict(self.clouds))
-        return Vouching(self.ledger, self.fleet, fakes, self.reaping)
+        return Vouching(self.ledger, self.fleet, fakes, self.reaping, self.pace)
 
     def another(self, **more: Any) -> "House":
         """Return the same fleet as another process has it: what they share is ledger and clouds."""
@@ -83,6 +97,7 @@ class House:
             "fleet_name": self.name,
             "clouds": self.clouds,
             "file": self.fleet.file,
+            "pace": self.pace,
         }
         return House(self.redis, dict.fromkeys(self.clouds, 0), **shared | more)
 
@@ -91,7 +106,8 @@ class House:
         rules = {name: {"enabled": False} for name in disabled}
         file = FleetFile.model_validate({"regions": rules})
         regions = dict.fromkeys(clouds, 0)
-        return House(self.redis, regions, fleet_name=self.name, clouds=clouds, file=file)
+        shared: dict[str, Any] = {"fleet_name": self.name, "clouds": clouds, "pace": self.pace}
+        return House(self.redis, regions, file=file, **shared)
 
     # ------------------------------------------------------------ acts
 

@@ -18,6 +18,7 @@ from openmultistack.domain.models import (
     Resources,
     Status,
 )
+from openmultistack.domain.pace import PACE, Pace
 from openmultistack.fleet.config import Fleet, FleetFile, Region
 from openmultistack.ledger import (
     Ledger,
@@ -25,11 +26,14 @@ from openmultistack.ledger import (
     read_address,
 )
 from openmultistack.wiring.use_cases import Ground, UseCases
+from tests.support.house import QUIET
 
 A, B = "alpha/One", "beta/One"
 # Long enough for eight clients to be in the midst of creates whenever something happens.
 CLOUD_TAKES_S = 0.02
 VCPUS, RAM_MB = 2, 2048
+
+PACE_HERE = QUIET._replace(looks_s=PACE.looks_s)
 
 
 class Sky(FakeCloud):
@@ -82,6 +86,7 @@ class House:
         *,
         lease_ms: int = 60_000,
         instances: int = 8,
+        pace: Pace = PACE_HERE,
         clouds: dict[str, Sky] | None = None,
     ) -> None:
         self.redis = connect(read_address(url))
@@ -97,6 +102,7 @@ class House:
                 clouds=lambda: fakes,
                 lease_ms=lease_ms,
                 call_budget_s=0,
+                pace=pace,
             )
         )
         self.arriving, self.destroying = use.arriving(), use.destroying()

@@ -6,9 +6,6 @@ from typing import Any
 import pytest
 from redis import Connection, ConnectionPool, Redis
 
-from openmultistack.provision import arriving, leaving
-from openmultistack.provision import making as making_module
-from openmultistack.usecases import deleting
 from tests.support.house import House
 from tests.support.sky import A, B, C
 
@@ -68,12 +65,3 @@ def make_house(redis: "Redis[str]") -> Callable[..., House]:
 def house(make_house: Callable[..., House]) -> House:
     """Return three regions of two providers, with four places in each."""
     return make_house()
-
-
-@pytest.fixture(autouse=True)
-def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody stays to see servers gone: fakes let time pass only when told to."""
-    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
-    monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)
-    monkeypatch.setattr(making_module, "LOOKS_S", (0.0,))

@@ -9,25 +9,28 @@ import pytest
 
 from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
-from openmultistack.provision import arriving as arriving_module
+from openmultistack.domain.pace import PACE
 from tests.support.house import House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
 
+def looking(house: House, **otherwise: Any) -> House:
+    """Return the same fleet where one looks after what is being built, in some way."""
+    building = PACE.building._replace(**otherwise)
+    return house.another(pace=house.pace._replace(building=building))
+
+
 @pytest.fixture
-def followed(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def followed(house: House) -> House:
     """Return a house that looks after what is being built."""
-    monkeypatch.setattr(arriving_module, "FOLLOWED_MAX", 2000)
-    monkeypatch.setattr(arriving_module, "POLL_S", 0.05)
-    return house
+    return looking(house, poll_s=0.05)
 
 
 @pytest.fixture
-def still(followed: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def still(house: House) -> House:
     """Return a house that looks only when it is told to."""
-    monkeypatch.setattr(arriving_module, "POLL_S", 60.0)
-    return followed
+    return looking(house, poll_s=60.0)
 
 
 def soon(holds: Callable[[], Any], within_s: float = 60) -> bool:
@@ -117,10 +120,8 @@ def test_what_was_destroyed_while_it_was_built_stays_on_its_way_out(still: House
     assert still.get(made).status == Status.DELETED
 
 
-def test_it_is_given_up_after_a_time_and_left_to_the_sweep(
-    followed: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arriving_module, "FOLLOW_S", 0.2)
+def test_it_is_given_up_after_a_time_and_left_to_the_sweep(house: House) -> None:
+    followed = looking(house, poll_s=0.05, follow_s=0.2)
     made = followed.one()
     assert soon(lambda: not followed.arriving._followed)  # noqa: SLF001
     followed.settle()
@@ -129,8 +130,8 @@ def test_it_is_given_up_after_a_time_and_left_to_the_sweep(
     assert followed.get(made).status == Status.ACTIVE
 
 
-def test_so_many_are_followed_at_most(still: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving_module, "FOLLOWED_MAX", 2)
+def test_so_many_are_followed_at_most(house: House) -> None:
+    still = looking(house, poll_s=60.0, at_most=2)
     made = still.create(5)
     still.settle()
     look(still)
@@ -142,23 +143,19 @@ def test_so_many_are_followed_at_most(still: House, monkeypatch: pytest.MonkeyPa
     assert [still.get(it).status for it in made] == states
 
 
-def test_who_repeats_a_command_and_waits_sees_what_a_dead_one_had_made(
-    make_house: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_repeats_a_command_and_waits_sees_what_a_dead_one_had_made(make_house: Any) -> None:
     dead = make_house()
     made = dead.create(2, key="k")
-    monkeypatch.setattr(arriving_module, "FOLLOWED_MAX", 2000)
-    monkeypatch.setattr(arriving_module, "POLL_S", 0.05)
     dead.settle()
-    repeated = dead.another().create(2, key="k", wait_s=10)
+    repeated = looking(dead, poll_s=0.05).create(2, key="k", wait_s=10)
     assert [it.id for it in repeated] == [it.id for it in made]
     assert {it.status for it in repeated} == {Status.ACTIVE}
 
 
 def test_what_never_comes_is_looked_for_less_and_less_often(
-    followed: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving_module, "POLL_S", 0.005)
+    followed = looking(house, poll_s=0.005)
     lists = count_calls(followed, monkeypatch, "active")
     followed.one()
     threading.Event().wait(1.5)

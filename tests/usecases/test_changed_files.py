@@ -15,17 +15,17 @@ from openmultistack.domain.errors import (
     ProviderRemoved,
 )
 from openmultistack.domain.models import Instance, Status
+from openmultistack.domain.pace import PACE
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Attempt
-from openmultistack.provision import arriving as arriving_module
 from openmultistack.provision.leaving import Leaver
-from openmultistack.usecases import reap as reaper_module
 from openmultistack.usecases.retire import Retiring
-from tests.support.house import House
+from tests.support.house import QUIET, House
 from tests.support.sky import Sky
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 RENAMED = "beta-prod/One"
+ONE_SWEEP = QUIET._replace(sweeps_at_once=1)
 
 
 def of(house: House, **names: str) -> Mapping[str, Sky]:
@@ -208,10 +208,10 @@ def test_a_create_fails_whose_name_was_exchanged_meanwhile(house: House) -> None
 
 @pytest.mark.parametrize("order", list(permutations([A, B, C])))
 def test_exchanged_names_are_all_known_after_one_run_in_whatever_order_it_sweeps(
-    house: House, running: list[Instance], order: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    house: House, running: list[Instance], order: tuple[str, ...]
 ) -> None:
     """One that is swept while another still has its name is swept again at the end."""
-    monkeypatch.setattr(reaper_module, "SWEEPS_SIDE_BY_SIDE", 1)
+    house = house.another(pace=ONE_SWEEP)
     clouds = {A: house.clouds[B], B: house.clouds[C], C: house.clouds[A]}
     after = house.changed({name: clouds[name] for name in order})
     swept = after.reaping.reap()["regions"]
@@ -246,11 +246,9 @@ def test_what_is_wanted_no_more_goes_in_its_own_cloud_only(house: House) -> None
     house.assert_idle()
 
 
-def test_what_is_looked_after_is_written_down_for_its_own_place_only(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arriving_module, "FOLLOWED_MAX", 2000)
-    monkeypatch.setattr(arriving_module, "POLL_S", 60.0)
+def test_what_is_looked_after_is_written_down_for_its_own_place_only(house: House) -> None:
+    building = PACE.building._replace(poll_s=60.0)
+    house = house.another(pace=QUIET._replace(building=building))
     made = house.one(regions=[A])
     house.clouds[C].servers["twin"] = house.server(made)._replace(id="twin")
     after = exchange(house)
@@ -297,10 +295,10 @@ def test_two_names_for_one_project_are_one_place(
 
 
 def test_a_run_that_empties_a_place_leaves_it_its_name(
-    house: House, running: list[Instance], monkeypatch: pytest.MonkeyPatch
+    house: House, running: list[Instance]
 ) -> None:
     """The earlier line may have it from the next run on; until then both are told of."""
-    monkeypatch.setattr(reaper_module, "SWEEPS_SIDE_BY_SIDE", 1)
+    house = house.another(pace=ONE_SWEEP)
     after = house.changed(dict.fromkeys(("twin/One", A), house.clouds[A]) | house.clouds)
     reap(after)
     after.destroying.destroy_ids("alice", [it.id for it in running])

@@ -1,6 +1,7 @@
 """Create: where instances go, and what follows from what the clouds say."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,10 +18,10 @@ from openmultistack.domain.cloud_errors import (
 )
 from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionReady, NoRegionWorked
 from openmultistack.domain.models import Flavor, Resources, Status
+from openmultistack.domain.pace import PACE
 from openmultistack.fleet.config import FleetFile
-from openmultistack.provision import arriving
 from openmultistack.provision.planning import FAILING_REGIONS_MAX
-from tests.support.house import House
+from tests.support.house import QUIET, House
 
 UNSUITED_KEY = Unsuitable("400: Keypair data is invalid", about=("key",))
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -121,8 +122,8 @@ def test_bounded_creates_of_one_command_in_each_region(
     assert 1 < most <= 5
 
 
-def test_waiting_returns_when_all_are_active(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 2000)
+def test_waiting_returns_when_all_are_active(make_house: Callable[..., House]) -> None:
+    house = make_house(pace=QUIET._replace(building=PACE.building))
     for cloud in house.clouds.values():
         cloud.prompt = True
     made = house.create(3, wait_s=10)

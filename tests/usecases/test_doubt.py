@@ -7,8 +7,7 @@ import pytest
 from openmultistack.domain.cloud_errors import AccountBroken, InDoubt, RateLimited, Unreachable
 from openmultistack.domain.errors import NoRegionWorked
 from openmultistack.domain.models import Status
-from openmultistack.provision import making as making_module
-from tests.support.house import House
+from tests.support.house import ONE_BY_ONE, QUIET, House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
@@ -55,10 +54,8 @@ def test_all_of_a_large_command_are_found(house: House) -> None:
     house.assert_agreement()
 
 
-def test_what_shows_up_at_the_second_look_is_kept_as_well(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(making_module, "LOOKS_S", (0.0, 0.05))
+def test_what_shows_up_at_the_second_look_is_kept_as_well(make_house: Any) -> None:
+    house = make_house(pace=QUIET._replace(looks_s=(0.0, 0.05)))
     cloud = house.clouds[A]
     cloud.answers, find = "late", cloud.find
 
@@ -190,10 +187,9 @@ def test_an_acceptance_between_doubts_counts_them_anew(house: House) -> None:
      RateLimited("429", retry_after_s=9)],
 )  # fmt: skip
 def test_a_region_that_does_not_answer_the_look_gets_nothing_more_of_the_command(
-    make_house: Any, monkeypatch: pytest.MonkeyPatch, error: Any
+    make_house: Any, error: Any
 ) -> None:
-    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
-    house = make_house({A: 4, B: 8})
+    house = make_house({A: 4, B: 8}, pace=ONE_BY_ONE)
     house.clouds[A].answers = "lost"
     house.clouds[A].fails(error, "find")
     made = house.create(8)

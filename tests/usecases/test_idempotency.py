@@ -20,10 +20,11 @@ from openmultistack.domain.errors import (
     NoRegionWorked,
 )
 from openmultistack.domain.models import Status
-from openmultistack.usecases import awaiting as awaiting_module
-from tests.support.house import House
+from tests.support.house import QUIET, House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
+# Who repeats a command does not wait long for the first.
+IMPATIENT = QUIET._replace(repeat_wait_s=0.1)
 
 
 class Killed(BaseException):
@@ -197,10 +198,10 @@ def test_when_the_first_is_given_up_while_a_duplicate_waits_the_duplicate_places
 
 
 def test_what_a_duplicate_was_told_of_is_kept_when_the_first_fails(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    make_house: Any,
 ) -> None:
     """The duplicate waits no longer than it may, and has had its answer by then."""
-    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
+    house = make_house(pace=IMPATIENT)
     cloud, told = house.clouds[A], []
 
     def meanwhile(_: object) -> None:
@@ -227,10 +228,9 @@ def test_a_repeat_shows_nothing_of_what_a_partial_command_left_out(make_house: A
 
 
 def test_what_a_duplicate_was_told_of_is_not_left_out_of_a_partial_command(
-    make_house: Any, monkeypatch: pytest.MonkeyPatch
+    make_house: Any,
 ) -> None:
-    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
-    house, told = make_house({A: 1, B: 1}), []
+    house, told = make_house({A: 1, B: 1}, pace=IMPATIENT), []
     made = iter([False, True])
 
     def meanwhile(_: object) -> None:
@@ -250,9 +250,9 @@ def test_what_a_duplicate_was_told_of_is_not_left_out_of_a_partial_command(
 
 
 def test_who_repeats_after_a_crash_gets_the_same_and_a_sweep_makes_them(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    make_house: Any,
 ) -> None:
-    monkeypatch.setattr(awaiting_module, "REPEAT_WAIT_S", 0.1)
+    house = make_house(pace=IMPATIENT)
     lost = killed_after_place(house, 3, key="k")
     assert ids(house.create(3, key="k")) == lost
     assert house.servers() == 0

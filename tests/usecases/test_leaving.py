@@ -9,7 +9,7 @@ import pytest
 
 from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
-from openmultistack.provision import leaving as leaving_module
+from openmultistack.domain.pace import PACE
 from tests.support.house import House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -18,19 +18,22 @@ SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcF
 OTHERS = ["laptop", "oms-laptop", "oms-another-i-" + "0" * 26 + "-1"]
 
 
+def looking(house: House, **otherwise: Any) -> House:
+    """Return the same fleet where one looks after what leaves, in some way."""
+    leaving = PACE.leaving._replace(**otherwise)
+    return house.another(pace=house.pace._replace(leaving=leaving))
+
+
 @pytest.fixture
-def followed(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def followed(house: House) -> House:
     """Return a house that looks after what leaves, when a test has it look."""
-    monkeypatch.setattr(leaving_module, "FOLLOWED_MAX", 2000)
-    monkeypatch.setattr(leaving_module, "POLL_S", 0.05)
-    return house
+    return looking(house, poll_s=0.05)
 
 
 @pytest.fixture
-def still(followed: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def still(house: House) -> House:
     """Return a house that looks only when it is told to."""
-    monkeypatch.setattr(leaving_module, "POLL_S", 60.0)
-    return followed
+    return looking(house, poll_s=60.0)
 
 
 def soon(holds: Callable[[], Any], within_s: float = 60) -> bool:
@@ -93,8 +96,8 @@ def nothing_left(house: House) -> None:
     assert soon(lambda: not house.leaving._followed)  # noqa: SLF001
 
 
-def test_who_waits_gets_the_slot_with_the_same_look(make_house: Any, still: House) -> None:
-    house = make_house({A: 1})
+def test_who_waits_gets_the_slot_with_the_same_look(make_house: Any) -> None:
+    house = looking(make_house({A: 1}), poll_s=60.0)
     first = house.active(owner="bob")
     (waiting,) = house.create(1, on_full="queue")
     house.destroy(first)
@@ -102,7 +105,6 @@ def test_who_waits_gets_the_slot_with_the_same_look(make_house: Any, still: Hous
     house.look()
     assert (house.get(waiting).status, house.get(waiting).region) == (Status.BUILD, A)
     house.assert_agreement()
-    assert still.servers() == 0
 
 
 @pytest.mark.parametrize(
@@ -143,10 +145,8 @@ def test_what_a_sweep_deletes_is_followed_as_well(still: House) -> None:
     assert still.get(made).status == Status.BUILD
 
 
-def test_no_more_are_followed_than_may_be_and_the_sweep_has_the_rest(
-    still: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leaving_module, "FOLLOWED_MAX", 2)
+def test_no_more_are_followed_than_may_be_and_the_sweep_has_the_rest(house: House) -> None:
+    still = looking(house, poll_s=60.0, at_most=2)
     made = still.create(4)
     for it in made:
         still.destroy(it)
@@ -158,10 +158,8 @@ def test_no_more_are_followed_than_may_be_and_the_sweep_has_the_rest(
     still.assert_idle()
 
 
-def test_what_never_goes_is_left_to_the_sweep_after_a_while(
-    followed: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leaving_module, "FOLLOW_S", 0.2)
+def test_what_never_goes_is_left_to_the_sweep_after_a_while(house: House) -> None:
+    followed = looking(house, poll_s=0.05, follow_s=0.2)
     before = set(threads())
     made = followed.active()
     followed.destroy(made)

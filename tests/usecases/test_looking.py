@@ -10,6 +10,7 @@ import pytest
 from openmultistack.domain.cloud_errors import AccountBroken
 from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionReady
 from openmultistack.domain.models import Catalogue, Status
+from openmultistack.domain.pace import PACE
 from openmultistack.usecases.looking import Looking
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
@@ -107,7 +108,13 @@ def test_a_cloud_that_hangs_holds_a_create_up_for_a_bounded_time_and_others_not_
     house = make_house({A: 4, B: 4}, swept=False)
     answers = threading.Event()
     house.clouds[A].fault = lambda _: hang(answers)
-    impatient = Looking(house.ledger, house.fleet, lambda: house.reaping, house.room, within_s=0.2)
+    impatient = Looking(
+        house.ledger,
+        house.fleet,
+        lambda: house.reaping,
+        house.room,
+        PACE._replace(look_within_s=0.2),
+    )
     try:
         assert impatient.look([A, B], "alice")
         assert house.one().region == B

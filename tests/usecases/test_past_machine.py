@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,9 +24,8 @@ from openmultistack.clouds import Attempted, Server
 from openmultistack.domain.cloud_errors import Unreachable
 from openmultistack.domain.errors import CapacityExhausted, NoRegionReady, NoRegionWorked, QueueFull
 from openmultistack.domain.models import Instance, Resources, Status
-from openmultistack.usecases import awaiting
 from openmultistack.usecases.expiring import Expiring
-from tests.support.house import House
+from tests.support.house import QUIET, House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 REGIONS = (A, B, C)
@@ -183,7 +181,9 @@ class Rollbacks(RuleBasedStateMachine):
             self.reap()
 
     def reap(self) -> None:
-        expiring = Expiring(self.house.ledger, self.house.fleet, self.house.destroying)
+        expiring = Expiring(
+            self.house.ledger, self.house.fleet, self.house.destroying, self.house.pace
+        )
         expiring.end_due()  # one region after another: it is repeatable
         for region in REGIONS:
             self.sweep(region)
@@ -376,13 +376,13 @@ class Rollbacks(RuleBasedStateMachine):
 
 
 def test_rolled_back_to_any_moment_nothing_that_lives_is_deleted(
-    make_house: Callable[..., House], redis: Any, monkeypatch: pytest.MonkeyPatch
+    make_house: Callable[..., House], redis: Any
 ) -> None:
-    monkeypatch.setattr(awaiting, "REPEAT_WAIT_S", 0.0)
+    pace = QUIET._replace(repeat_wait_s=0.0)
 
     def make(*given: Any) -> House:
         redis.flushdb()
-        return make_house(*given)
+        return make_house(*given, pace=pace)
 
     machine = type("RollbacksOfThisHouse", (Rollbacks,), {"make": staticmethod(make)})
     run_state_machine_as_test(

@@ -14,9 +14,8 @@ from openmultistack.domain.cloud_errors import (
     Unreachable,
 )
 from openmultistack.domain.errors import CapacityExhausted, Invalid, NoRegionWorked
-from openmultistack.provision import making as making_module
-from openmultistack.provision.making import SIDE_BY_SIDE
-from tests.support.house import House
+from openmultistack.domain.pace import PACE
+from tests.support.house import ONE_BY_ONE, House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 SICK = [
@@ -38,7 +37,7 @@ def wide(make_house: Any) -> House:
 def test_a_sick_region_gets_at_most_as_many_calls_as_go_side_by_side(
     wide: House, error: Any
 ) -> None:
-    together = threading.Barrier(SIDE_BY_SIDE)
+    together = threading.Barrier(PACE.creates_at_once)
 
     def fault(call: str) -> Any:
         return error if call == "create" else None
@@ -50,17 +49,14 @@ def test_a_sick_region_gets_at_most_as_many_calls_as_go_side_by_side(
     wide.clouds[A].meanwhile = meanwhile
     made = wide.create(12, strategy="priority")
     assert [it.region for it in made] == [B] * 12
-    assert wide.clouds[A].calls.count("create") == SIDE_BY_SIDE
+    assert wide.clouds[A].calls.count("create") == PACE.creates_at_once
     wide.clouds[A].fails(None)
     wide.assert_agreement()
 
 
 @pytest.mark.parametrize("error", SICK, ids=lambda it: type(it).__name__)
-def test_nothing_is_sent_to_a_region_once_its_answer_is_known(
-    wide: House, monkeypatch: pytest.MonkeyPatch, error: Any
-) -> None:
-    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
-    house = wide.another()
+def test_nothing_is_sent_to_a_region_once_its_answer_is_known(wide: House, error: Any) -> None:
+    house = wide.another(pace=ONE_BY_ONE)
     house.clouds[A].fails(error, "create")
     assert len(house.create(12, strategy="priority")) == 12
     assert house.clouds[A].calls.count("create") == 1
@@ -69,10 +65,9 @@ def test_nothing_is_sent_to_a_region_once_its_answer_is_known(
 
 @pytest.mark.parametrize("error", SICK, ids=lambda it: type(it).__name__)
 def test_what_nobody_takes_is_sent_once_to_each_and_all_slots_come_back(
-    make_house: Any, monkeypatch: pytest.MonkeyPatch, error: Any
+    make_house: Any, error: Any
 ) -> None:
-    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
-    house = make_house({A: 12, B: 12})
+    house = make_house({A: 12, B: 12}, pace=ONE_BY_ONE)
     for cloud in house.clouds.values():
         cloud.fails(error, "create")
     with pytest.raises((NoRegionWorked, CapacityExhausted, Invalid)):
@@ -81,11 +76,8 @@ def test_what_nobody_takes_is_sent_once_to_each_and_all_slots_come_back(
     house.assert_idle()
 
 
-def test_a_doubt_says_nothing_of_the_siblings(
-    make_house: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(making_module, "SIDE_BY_SIDE", 1)
-    house = make_house({A: 4, B: 4})
+def test_a_doubt_says_nothing_of_the_siblings(make_house: Any) -> None:
+    house = make_house({A: 4, B: 4}, pace=ONE_BY_ONE)
     answers = iter([InDoubt("no answer")])
     house.clouds[A].fault = lambda call: next(answers, None) if call == "create" else None
     made = house.create(4, strategy="priority")

@@ -12,10 +12,8 @@ from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Instance, Offer, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish
-from openmultistack.usecases import deleting as deleting_module
-from openmultistack.usecases import expiring as expiring_module
 from openmultistack.usecases.renew import renew
-from tests.support.house import House
+from tests.support.house import QUIET, House
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 NO_HOST = "No valid host was found. "
@@ -348,10 +346,8 @@ def test_strangers_are_asked_for_together_and_only_the_missing_one_by_one(house:
 # ---------------------------------------------------------------- time
 
 
-def test_an_expired_instance_is_gone_with_the_sweep(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deleting_module, "GONE_WITHIN_S", 3.0)
+def test_an_expired_instance_is_gone_with_the_sweep(make_house: Any) -> None:
+    house = make_house(pace=QUIET._replace(gone_within_s=3.0))
     made, other = house.active(ttl=1), house.active(ttl=3600)
     wait(1.1)
     for cloud in house.clouds.values():
@@ -364,10 +360,8 @@ def test_an_expired_instance_is_gone_with_the_sweep(
     house.assert_agreement()
 
 
-def test_what_does_not_go_in_time_is_left_to_the_next_sweep(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deleting_module, "GONE_WITHIN_S", 0.5)
+def test_what_does_not_go_in_time_is_left_to_the_next_sweep(make_house: Any) -> None:
+    house = make_house(pace=QUIET._replace(gone_within_s=0.5))
     made = house.active(ttl=1)
     wait(1.1)
     began = time.monotonic()
@@ -380,9 +374,9 @@ def test_what_does_not_go_in_time_is_left_to_the_next_sweep(
 
 
 def test_all_that_is_due_ends_in_one_run_however_many_are_read_at_a_time(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    make_house: Any,
 ) -> None:
-    monkeypatch.setattr(expiring_module, "DUE_AT_ONCE", 2)
+    house = make_house(pace=QUIET._replace(due_at_once=2))
     made = house.create(5, ttl=1)
     wait(1.1)
     assert house.reaping.reap()["expired"] == 5
@@ -390,7 +384,7 @@ def test_all_that_is_due_ends_in_one_run_however_many_are_read_at_a_time(
     house.come_to_rest()
     for it in made:
         house.redis.zadd(house.keys.due, {it.id: 1})  # a day later
-    monkeypatch.setattr(expiring_module, "DUE_LOTS", 2)
+    house = house.another(pace=QUIET._replace(due_at_once=2, due_lots=2))
     assert [house.reaping.reap()["forgotten"] for _ in range(3)] == [4, 1, 0]
 
 

@@ -10,9 +10,8 @@ OWNER_CHARS = 200
 # How many requests a process serves at once, if `THREADS` says nothing else: they wait nearly all
 # the time, for clouds and the ledger.
 THREADS = 64
-# How long a client may wait for its instances, and how long a platform lets a request, or what is
-# in flight when it ends the process, go on if `OMS_GRANTED_S` says nothing else.
-WAIT_MAX_S = 60
+# How long a platform lets a request, or what is in flight when it ends the process, go on, if
+# `OMS_GRANTED_S` says nothing else.
 GRANTED_S = 25
 # Of that so long new requests are still taken: whoever sends them hears of the end with a delay.
 LAME_DUCK_S = 5

@@ -12,14 +12,10 @@ from collections.abc import Callable, Mapping
 from openmultistack.clouds import Clouds
 from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.pace import Watch
 from openmultistack.ledger import Attempt, Ledger, Seen
 from openmultistack.provision.reaching import reach
 from openmultistack.provision.watchers import Watchers
-
-POLL_S = 1.0
-# Longer than most clouds take for it; and a bound on what one process looks after.
-FOLLOW_S = 120.0
-FOLLOWED_MAX = 2000
 
 
 class Arriving:
@@ -29,10 +25,12 @@ class Arriving:
         self,
         ledger: Ledger,
         clouds: Clouds,
+        pace: Watch,
         without_address: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._ledger = ledger
         self._clouds = clouds
+        self._pace = pace
         # Whether a region shows no addresses: the others' servers are there once they have one.
         self._without_address = without_address
         # Of each attempt its server, and until when it is looked for.
@@ -42,9 +40,9 @@ class Arriving:
 
     def follow(self, servers: Mapping[Attempt, str]) -> None:
         """Look after these attempts' servers from now on, beside whatever the caller does."""
-        until = time.monotonic() + FOLLOW_S
+        until = time.monotonic() + self._pace.follow_s
         with self._lock:
-            room = max(0, FOLLOWED_MAX - len(self._followed))
+            room = max(0, self._pace.at_most - len(self._followed))
             new = [it for it in servers if it not in self._followed][:room]
             self._followed |= {it: (servers[it], until) for it in new}
             self._watchers.watch(it.region for it in new)
@@ -54,7 +52,7 @@ class Arriving:
         while True:
             # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
             # What takes long to build, or never comes, is looked for less and less often.
-            time.sleep(max(POLL_S, 4 * took_s, age_s / 10))
+            time.sleep(max(self._pace.poll_s, 4 * took_s, age_s / 10))
             began = time.monotonic()
             self.look(region)
             with self._lock:
@@ -64,7 +62,7 @@ class Arriving:
                 if not left_s:
                     self._watchers.let_go(region)
                     return
-            took_s, age_s = now - began, FOLLOW_S - max(left_s)
+            took_s, age_s = now - began, self._pace.follow_s - max(left_s)
 
     def look(self, region: str) -> None:
         """Look once after a region's: those that are ACTIVE go into the ledger."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from openmultistack.clouds import Clouds
+from openmultistack.domain.pace import Pace
 from openmultistack.ledger import Ledger
 from openmultistack.logs import in_context
 from openmultistack.provision.arriving import Arriving
@@ -27,9 +28,11 @@ class Attempts:
         *,
         lease_ms: int,
         call_budget_s: float,
+        pace: Pace,
     ) -> None:
         start_within_s = lease_ms / 1000 - call_budget_s
-        self._regions = Regions(ledger, clouds, Gates(), start_within_s)
+        gates = Gates(pace.creates_at_once)
+        self._regions = Regions(ledger, clouds, gates, start_within_s, pace.looks_s)
         self._arriving = arriving
 
     def pursue_all(self, pursuits: Sequence[Pursuit]) -> list[Ending]:

@@ -14,15 +14,11 @@ from openmultistack.clouds import Clouds
 from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.models import Instance
+from openmultistack.domain.pace import Watch
 from openmultistack.ledger import Attempt, Gone, Ledger
 from openmultistack.logs import ask_anew
 from openmultistack.provision.reaching import reach
 from openmultistack.provision.watchers import Watchers
-
-POLL_S = 0.5
-# Longer than clouds take for it; and a bound on what one process looks after.
-FOLLOW_S = 60.0
-FOLLOWED_MAX = 2000
 
 
 class Leaver(NamedTuple):
@@ -40,9 +36,12 @@ class Leaving:
     Regions do not wait for one another: neither for a slow one, nor while one is served.
     """
 
-    def __init__(self, ledger: Ledger, clouds: Clouds, serve: Callable[[str], object]) -> None:
+    def __init__(
+        self, ledger: Ledger, clouds: Clouds, pace: Watch, serve: Callable[[str], object]
+    ) -> None:
         self._ledger = ledger
         self._clouds = clouds
+        self._pace = pace
         self._serve = serve
         self._followed: dict[Attempt, tuple[Leaver, float]] = {}
         self._lock = threading.Lock()
@@ -50,9 +49,9 @@ class Leaving:
 
     def follow(self, leavers: Sequence[Leaver]) -> None:
         """Look after these from now on, beside whatever the caller does."""
-        until = time.monotonic() + FOLLOW_S
+        until = time.monotonic() + self._pace.follow_s
         with self._lock:
-            room = FOLLOWED_MAX - len(self._followed)
+            room = self._pace.at_most - len(self._followed)
             self._followed |= {it.attempt: (it, until) for it in leavers[:room]}
             self._watchers.watch(it.region for it in self._followed)
 
@@ -60,7 +59,7 @@ class Leaving:
         took_s = 0.0
         while True:
             # A cloud that is slow to answer is busy enough: this is a fifth of its time at most.
-            time.sleep(max(POLL_S, 4 * took_s))
+            time.sleep(max(self._pace.poll_s, 4 * took_s))
             ask_anew()
             took_s = self.look(region)
             with self._lock:

@@ -25,9 +25,6 @@ from openmultistack.provision.order import server_order
 from openmultistack.provision.planning import Wanted
 from openmultistack.provision.restocking import Restocking
 
-# After a lost answer the server is looked for at once, and once more a moment later.
-LOOKS_S = (0.0, 1.0)
-
 
 class HeldSlot(NamedTuple):
     """A slot that an attempt holds.
@@ -46,20 +43,16 @@ class HeldSlot(NamedTuple):
         return self.attempt._replace(region=self.place)
 
 
-# Creates under way at once in one region, from one process: a burst of ours must not look like
-# an attack, and clouds of this field slow down rather than speed up beyond a few.
-SIDE_BY_SIDE = 5
-
-
 class Gates:
     """Bounds what one process has under way in each region; safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
         self._made: dict[str, BoundedSemaphore] = {}
 
     def of(self, region: str) -> BoundedSemaphore:
         """Return a region's gate."""
-        return self._made.setdefault(region, BoundedSemaphore(SIDE_BY_SIDE))
+        return self._made.setdefault(region, BoundedSemaphore(self._at_once))
 
 
 class Regions(NamedTuple):
@@ -70,6 +63,8 @@ class Regions(NamedTuple):
     gates: Gates
     # What is sent later than that might be answered when its lease is over and its slot freed.
     start_within_s: float
+    # When a server whose answer was lost is looked for: pauses, one after another.
+    looks_s: tuple[float, ...]
 
 
 class Learned(NamedTuple):
@@ -83,7 +78,7 @@ class Making:
     """Has the server of one instance made, in one region after another."""
 
     def __init__(self, regions: Regions, learned: Learned, wanted: Wanted) -> None:
-        self._ledger, self._clouds, self._gates, self._start_within_s = regions
+        self._ledger, self._clouds, self._gates, self._start_within_s, self._looks_s = regions
         self._answered, self._restocking = learned
         self._wanted = wanted
         # What the order means by now, where that changed; regions whose catalogue was read anew,
@@ -175,7 +170,7 @@ class Making:
 
         A region that does not even answer this is left alone by the rest of the command.
         """
-        for pause_s in LOOKS_S:
+        for pause_s in self._looks_s:
             time.sleep(pause_s)
             try:
                 found = cloud.find(marks)

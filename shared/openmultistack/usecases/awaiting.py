@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from openmultistack.domain.models import Instance, Status
+from openmultistack.domain.pace import Pace
 from openmultistack.ending import ENDING
 from openmultistack.ledger import Attempt, Key, Ledger
 from openmultistack.provision.arriving import Arriving
@@ -11,31 +12,28 @@ from openmultistack.usecases.waiting_room import WaitingRoom
 
 # For a client that waits the ledger is read this often.
 WAIT_POLL_S = 0.5
-# How long a repeated command waits for the one that came first to know its servers. If that one
-# has died, a sweep makes what is missing.
-REPEAT_WAIT_S = 10.0
-REPEAT_POLL_S = 0.1
 
 
 class Awaiting:
     """Waits for instances, on behalf of their owner."""
 
-    def __init__(self, ledger: Ledger, arriving: Arriving, room: WaitingRoom) -> None:
+    def __init__(self, ledger: Ledger, arriving: Arriving, room: WaitingRoom, pace: Pace) -> None:
         self._ledger = ledger
+        self._pace = pace
         self._arriving = arriving
         self._room = room
 
     def made_before(self, owner: str, key: Key) -> Sequence[Instance] | None:
         """Return what a key stands for, when its servers are known; None if it was given up."""
         with self._room.place(owner) as may_sleep:
-            until = time.monotonic() + (REPEAT_WAIT_S if may_sleep else 0)
+            until = time.monotonic() + (self._pace.repeat_wait_s if may_sleep else 0)
             while True:
                 ids = self._ledger.made_under(owner, key)
                 instances = self._ledger.get(ids)
                 unproven = any(it.status == Status.BUILD and not it.server_id for it in instances)
                 if not ids or not unproven or time.monotonic() >= until:
                     break
-                if ENDING.wait(REPEAT_POLL_S):
+                if ENDING.wait(self._pace.repeat_poll_s):
                     break
         if not ids or not self._ledger.promise(owner, key, ids):
             return None

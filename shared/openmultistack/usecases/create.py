@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from ulid import ULID
 
-from openmultistack.domain.bounds import WAIT_MAX_S
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import (
     CapacityExhausted,
@@ -17,6 +16,7 @@ from openmultistack.domain.errors import (
     NoRegionReady,
 )
 from openmultistack.domain.models import Instance, Offer, Principal, Status
+from openmultistack.domain.pace import Pace
 from openmultistack.domain.placement import STRATEGIES
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import NOT_LOOKED_AT, nearest
@@ -58,16 +58,16 @@ class Creating:
         destroying: Destroying,
         looking: Looking,
         room: WaitingRoom,
-        wait_max_s: float = WAIT_MAX_S,
+        pace: Pace,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._fleet_name = fleet_name
         self._attempts = attempts
-        self._awaiting = Awaiting(ledger, arriving, room)
+        self._awaiting = Awaiting(ledger, arriving, room, pace)
         self._abandoning = Abandoning(ledger, destroying)
         self._looking = looking
-        self._wait_max_s = wait_max_s
+        self._wait_max_s = pace.wait_max_s
         self._candidates = Candidates(ledger, fleet)
 
     def create(

@@ -6,22 +6,20 @@ from functools import partial
 from openmultistack.clouds import Attempted, Server
 from openmultistack.domain.cloud_errors import CloudError
 from openmultistack.domain.models import Instance
+from openmultistack.domain.pace import Pace
 from openmultistack.ledger import Slot
 from openmultistack.logs import tell_deletion
 from openmultistack.provision.leaving import Leaver, Leaving
 from openmultistack.usecases.judging import Case
 from openmultistack.usecases.swept import Swept
 
-# How long a sweep stays to see its own deletions come true, so that slots come back with it.
-GONE_WITHIN_S = 3.0
-GONE_POLL_S = 0.4
-
 
 class Deleting:
     """Deletes servers of one region, in one sweep of it."""
 
-    def __init__(self, swept: Swept, leaving: Leaving) -> None:
+    def __init__(self, swept: Swept, leaving: Leaving, pace: Pace) -> None:
         self._swept = swept
+        self._pace = pace
         self._leaving = leaving
         self._leavers: list[Leaver] = []
 
@@ -73,10 +71,10 @@ class Deleting:
 
     def see_them_gone(self) -> None:
         """Stay a moment, so that slots of servers deleted by this sweep come back with it."""
-        until = time.monotonic() + GONE_WITHIN_S
+        until = time.monotonic() + self._pace.gone_within_s
         waiting = self._leavers
         while waiting and time.monotonic() < until:
-            time.sleep(GONE_POLL_S)
+            time.sleep(self._pace.gone_poll_s)
             gone = self._leaving.release(self._swept.region, waiting)
             self._swept.done["released"] += len(gone)
             waiting = [it for it in waiting if it not in gone]

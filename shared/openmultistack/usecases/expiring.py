@@ -4,28 +4,27 @@ from collections.abc import Sequence
 
 from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.models import Instance, Status
+from openmultistack.domain.pace import Pace
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
 from openmultistack.logs import tell
 from openmultistack.usecases.destroy import Destroying
 
-# What is due is read so many at a time, and so many times at most.
-DUE_AT_ONCE, DUE_LOTS = 500, 20
-
 
 class Expiring:
     """Ends what is due; safe to repeat and to race."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, destroying: Destroying) -> None:
+    def __init__(self, ledger: Ledger, fleet: Fleet, destroying: Destroying, pace: Pace) -> None:
         self._ledger = ledger
+        self._pace = pace
         self._fleet = fleet
         self._destroying = destroying
 
     def end_due(self) -> tuple[int, int]:
         """End what is due; return how many instances expired, and how many were forgotten."""
         expired = forgotten = 0
-        for _ in range(DUE_LOTS):
-            ids = self._ledger.due(DUE_AT_ONCE)
+        for _ in range(self._pace.due_lots):
+            ids = self._ledger.due(self._pace.due_at_once)
             due = self._ledger.get(ids)
             self._ledger.put_off(set(ids) - {it.id for it in due})
             ended = [it for it in due if it.status == Status.DELETED]
@@ -33,7 +32,7 @@ class Expiring:
             if ended:
                 self._ledger.forget(ended)
             expired, forgotten = expired + len(due) - len(ended), forgotten + len(ended)
-            if len(ids) < DUE_AT_ONCE:
+            if len(ids) < self._pace.due_at_once:
                 break
         return expired, forgotten
 

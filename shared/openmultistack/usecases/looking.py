@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
+from openmultistack.domain.pace import Pace
 from openmultistack.ending import wait_for
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
@@ -18,11 +19,6 @@ from openmultistack.usecases.waiting_room import WaitingRoom
 
 if TYPE_CHECKING:  # a create needs them rarely
     from openmultistack.usecases.reap import Reaping
-
-# A create waits so long for the first look at regions; the looks go on behind its answer.
-LOOK_WITHIN_S = 15.0
-# A region whose first look failed is looked at again no sooner, and nobody waits for that.
-LOOK_AGAIN_MS = 30_000
 
 
 class Looking:
@@ -34,13 +30,13 @@ class Looking:
         fleet: Fleet,
         reaping: "Callable[[], Reaping]",
         room: WaitingRoom,
-        within_s: float = LOOK_WITHIN_S,
+        pace: Pace,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._reaping = reaping
         self._room = room
-        self._within_s = within_s
+        self._pace = pace
         self._lock = threading.Lock()
         # Looks under way, by region.
         self._looks: dict[str, threading.Event] = {}
@@ -55,7 +51,7 @@ class Looking:
             untried = self._untried(unseen)
             looks = {it: self._start(it, untried) for it in unseen}
             with self._room.place(owner) as may_sleep:
-                until = time.monotonic() + (self._within_s if wait and may_sleep else 0)
+                until = time.monotonic() + (self._pace.look_within_s if wait and may_sleep else 0)
                 for it in untried:
                     wait_for(looks[it], until - time.monotonic())
         return len(self._unseen(regions)) < len(regions)
@@ -91,10 +87,10 @@ class Looking:
             """Whether somebody else has looked, while this one waited for the region's lock."""
             if first:
                 return region not in self._untried([region])
-            return not self._ledger.turn(f"look {region}", for_ms=LOOK_AGAIN_MS)
+            return not self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
 
         try:
-            self._reaping().sweep(region, wait_s=self._within_s, unless=is_done)
+            self._reaping().sweep(region, wait_s=self._pace.look_within_s, unless=is_done)
         finally:
             with self._lock:
                 del self._looks[region]

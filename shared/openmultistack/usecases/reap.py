@@ -11,6 +11,7 @@ from typing import Any
 from openmultistack.clouds import Clouds
 from openmultistack.domain.cloud_errors import CloudError, NotConfigured, RateLimited
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.pace import Pace
 from openmultistack.domain.regions import repeating
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
@@ -23,10 +24,6 @@ from openmultistack.usecases.expiring import Expiring
 from openmultistack.usecases.retire import Retiring
 from openmultistack.usecases.sweep import Sweep
 
-# A sweep that takes longer gives its lock up; the next one goes on from what is there.
-SWEEP_BUDGET_S = 120.0
-# They wait for their clouds nearly all the time; some wait for one that hangs.
-SWEEPS_SIDE_BY_SIDE = 64
 # Less than the minute in which a timer reaps; what is counted wrongly is so for good else.
 RECOUNT_EVERY_MS = 50_000
 _OUR_FAULT = "a fault of our own; the log of `reap` has it"
@@ -47,6 +44,7 @@ class Reaping:
         destroying: Destroying,
         serving: Serving,
         leaving: Leaving,
+        pace: Pace,
         certain: Callable[[], Fleet | None] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -54,7 +52,8 @@ class Reaping:
         self._fleet_name = fleet_name
         self._clouds = clouds
         self._attempts = attempts
-        self._expiring = Expiring(ledger, fleet, destroying)
+        self._pace = pace
+        self._expiring = Expiring(ledger, fleet, destroying, pace)
         self._serving = serving
         self._leaving = leaving
         self._retiring = Retiring(ledger, fleet, certain)
@@ -67,7 +66,8 @@ class Reaping:
         self._recount()
         expired, forgotten = self._expiring.end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
-        with ThreadPoolExecutor(max_workers=min(SWEEPS_SIDE_BY_SIDE, len(names) or 1)) as pool:
+        at_once = min(self._pace.sweeps_at_once, len(names) or 1)
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
             if now:
                 # All before the first sweep: many may share a login that is refused once more.
                 forgive = in_context([partial(self._forgive, name) for name in names])
@@ -136,6 +136,7 @@ class Reaping:
                 fleet_name=self._fleet_name,
                 clouds=self._clouds,
                 leaving=self._leaving,
+                pace=self._pace,
                 adopt_unverified=adopt_unverified,
             )
             done = sweep.done
@@ -159,7 +160,8 @@ class Reaping:
         self, region: str, sweep: Sweep, wait_s: float, unless: Callable[[], bool]
     ) -> tuple[str, str | None]:
         """Sweep a region, then do out of its lock what followed from that."""
-        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S, wait_s=wait_s) as locked:
+        budget_s = self._pace.sweep_budget_s
+        with self._ledger.sweeping(region, budget_s=budget_s, wait_s=wait_s) as locked:
             mine = locked and not unless()
             outcome, error = self._run(region, sweep) if mine else ("busy", None)
         if mine:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from openmultistack.clouds import Clouds, Server, Survey
+from openmultistack.domain.pace import Pace
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger, Slot, View
 from openmultistack.provision.leaving import Leaving
@@ -34,6 +35,7 @@ class Sweep:
         fleet_name: str,
         clouds: Clouds,
         leaving: Leaving,
+        pace: Pace,
         adopt_unverified: bool = False,
     ) -> None:
         done: Counter[str] = Counter()
@@ -44,7 +46,7 @@ class Sweep:
         self._marking = Marking(swept, adopt_unverified=adopt_unverified)
         self._adopting = Adopting(swept)
         self._yielding = Yielding(region, ledger, clouds)
-        self._deleting = Deleting(swept, leaving)
+        self._deleting = Deleting(swept, leaving, pace)
         self._doing = Doing(swept, self._deleting)
         self.done = done
         # Another name of the same place, by which it is swept.

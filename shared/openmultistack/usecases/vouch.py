@@ -5,12 +5,13 @@ from typing import Any
 
 from openmultistack.clouds import Clouds
 from openmultistack.domain.errors import Invalid, LedgerUnavailable, NotFound
+from openmultistack.domain.pace import Pace
 from openmultistack.fleet.config import Fleet
 from openmultistack.fleet.offers import regions_matching
 from openmultistack.ledger import Ledger, Stranger
 from openmultistack.logs import tell_deletion
 from openmultistack.provision.reaching import reach
-from openmultistack.usecases.reap import SWEEP_BUDGET_S, Reaping
+from openmultistack.usecases.reap import Reaping
 
 _IS_NO_COPY = (
     "server {} is {}, not a copy: adopt it (`oms adopt --unverified`), or delete it with its"
@@ -21,11 +22,14 @@ _IS_NO_COPY = (
 class Vouching:
     """Adopts what an operator vouches for, and ends copies."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, clouds: Clouds, reaping: Reaping) -> None:
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, clouds: Clouds, reaping: Reaping, pace: Pace
+    ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._clouds = clouds
         self._reaping = reaping
+        self._pace = pace
 
     def adopt(self, patterns: Sequence[str]) -> list[dict[str, Any]]:
         """Sweep regions, and adopt servers there whose marks nothing proves; safe to repeat.
@@ -59,7 +63,7 @@ class Vouching:
 
     def _end(self, server_id: str, region: str, it: Stranger) -> dict[str, Any]:
         """Delete a copy, under its region's lock: no sweep takes it for anything else meanwhile."""
-        with self._ledger.sweeping(region, budget_s=SWEEP_BUDGET_S) as mine:
+        with self._ledger.sweeping(region, budget_s=self._pace.sweep_budget_s) as mine:
             if not mine:
                 raise LedgerUnavailable(f"{region} is being swept; try again soon")
             view = self._ledger.view(region, [it.instance_id])

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openmultistack.domain.bounds import WAIT_MAX_S
 from openmultistack.domain.errors import ConfigurationError
+from openmultistack.domain.pace import PACE
 from openmultistack.wiring.lean_imports import lean_imports
 from openmultistack.wiring.made_once import Kept, made_once
 from openmultistack.wiring.use_cases import Ground, UseCases
@@ -42,7 +42,7 @@ class Parts(Kept):
                 clouds=self.clouds,
                 lease_ms=settings.lease_s * 1000,
                 threads=settings.threads,
-                wait_max_s=min(WAIT_MAX_S, settings.granted_s),
+                pace=PACE._replace(wait_max_s=min(PACE.wait_max_s, settings.granted_s)),
                 certain=lambda: self.region_source().certain(),
             )
         )

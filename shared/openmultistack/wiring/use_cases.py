@@ -6,7 +6,8 @@ one of them does not pay for the others. What goes by the fleet is made anew whe
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from openmultistack.domain.bounds import THREADS, WAIT_MAX_S
+from openmultistack.domain.bounds import THREADS
+from openmultistack.domain.pace import PACE, Pace
 from openmultistack.wiring.made_once import Kept, made_of, made_once
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Ground(NamedTuple):
     call_budget_s: float = CREATE_CALL_BUDGET_S
     # How many requests a process serves at once.
     threads: int = THREADS
-    # How long one that waits for its instances may take.
-    wait_max_s: float = WAIT_MAX_S
+    # How long and how often a process looks on, and how much it does at once.
+    pace: Pace = PACE
     # The fleet of this very moment; None if nobody knows it. If nothing is said it never changes.
     certain: "Callable[[], Fleet | None] | None" = None
 
@@ -70,7 +71,7 @@ class UseCases(Kept):
         def shows_no_address(region: str) -> bool:
             return self.on.fleet().shows_no_address(region)
 
-        return Arriving(self.on.ledger(), self.on.clouds(), shows_no_address)
+        return Arriving(self.on.ledger(), self.on.clouds(), self.on.pace.building, shows_no_address)
 
     @made_once
     def attempts(self) -> "Attempts":
@@ -83,6 +84,7 @@ class UseCases(Kept):
             self.arriving(),
             lease_ms=self.on.lease_ms,
             call_budget_s=self.on.call_budget_s,
+            pace=self.on.pace,
         )
 
     @made_of(_fleet)
@@ -103,7 +105,7 @@ class UseCases(Kept):
         def serve(region: str) -> object:
             return self.serving().serve(region)
 
-        return Leaving(self.on.ledger(), self.on.clouds(), serve)
+        return Leaving(self.on.ledger(), self.on.clouds(), self.on.pace.leaving, serve)
 
     @made_once
     def destroying(self) -> "Destroying":
@@ -133,7 +135,7 @@ class UseCases(Kept):
             self.destroying(),
             self.looking(),
             self.room(),
-            self.on.wait_max_s,
+            self.on.pace,
         )
 
     @made_of(_fleet)
@@ -141,7 +143,8 @@ class UseCases(Kept):
         """Return what looks at regions that nobody has looked at."""
         from openmultistack.usecases.looking import Looking
 
-        return Looking(self.on.ledger(), self.on.fleet(), self.reaping, self.room())
+        on = self.on
+        return Looking(on.ledger(), on.fleet(), self.reaping, self.room(), on.pace)
 
     @made_of(_fleet)
     def reaping(self) -> "Reaping":
@@ -157,6 +160,7 @@ class UseCases(Kept):
             destroying=self.destroying(),
             serving=self.serving(),
             leaving=self.leaving(),
+            pace=self.on.pace,
             certain=self.on.certain,
         )
 
@@ -172,4 +176,6 @@ class UseCases(Kept):
         """Return the use case of operators who adopt what nothing proves, and end copies."""
         from openmultistack.usecases.vouch import Vouching
 
-        return Vouching(self.on.ledger(), self.on.fleet(), self.on.clouds(), self.reaping())
+        return Vouching(
+            self.on.ledger(), self.on.fleet(), self.on.clouds(), self.reaping(), self.on.pace
+        )

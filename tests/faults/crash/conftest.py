@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from openmultistack.usecases import awaiting, deleting
 from tests.support.crash import Ground
 
 
@@ -17,12 +16,8 @@ def imported(zygote: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def ground(
-    sim: Any, valkey_port: int, imported: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ground]:
+def ground(sim: Any, valkey_port: int, imported: Any) -> Iterator[Ground]:
     """A fleet of its own on the shared simulated OpenStack; what is left is taken away."""
-    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(awaiting, "REPEAT_WAIT_S", 0.2)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()
     yield Ground(sim, valkey_port, imported)
     httpx.post(f"{sim.url}/sim/reset").raise_for_status()

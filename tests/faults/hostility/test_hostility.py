@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from openmultistack.ledger.keys import Keys
+from tests.support.besieged import Stack
 
-Stack = Any  # conftest's own; test modules do not import one another
 FLEET, EVIL, OTHER = "besieged", "mallory", "ada"
 ATTACK_S, PATIENCE_S = 10.0, 120.0
 # So many that three slow ones, as this machine has without any attack, are not the p90.

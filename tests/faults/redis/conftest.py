@@ -25,8 +25,6 @@ from openmultistack.ledger import (
     Waiting,
     Wish,
 )
-from openmultistack.provision import arriving, leaving
-from openmultistack.usecases import deleting
 from tests.support.nodes import Node
 from tests.support.slow_house import A, B, House, catalogue_of
 
@@ -179,11 +177,3 @@ def new_house() -> Iterator[Callable[..., House]]:
     yield make
     for house in houses:
         house.redis.close()
-
-
-@pytest.fixture(autouse=True)
-def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps do not stay to see servers gone: fakes let time pass only when told to."""
-    monkeypatch.setattr(deleting, "GONE_WITHIN_S", 0.0)
-    monkeypatch.setattr(arriving, "FOLLOWED_MAX", 0)
-    monkeypatch.setattr(leaving, "FOLLOWED_MAX", 0)

@@ -10,13 +10,14 @@ import pytest
 
 from openmultistack.domain.errors import LedgerUnavailable, Problem
 from openmultistack.domain.models import Instance, Status
-from openmultistack.usecases import reap as reaper
-from tests.support.slow_house import House
+from tests.support.slow_house import PACE_HERE, House
 
 CLIENTS = 8
 LEASE_MS = 1500
 # How long a region stays locked when the sweep that locked it could not give the lock back.
 SWEEP_BUDGET_S = 1.5
+# Locks of sweeps that Redis' fault cut short end within the test.
+SHORT_LOCKS = PACE_HERE._replace(sweep_budget_s=SWEEP_BUDGET_S)
 PAUSE_S = 10.0
 # Who waits in vain for 5 s is refused; a sweep then has a lock to give back, in vain as well.
 LONGEST_S = 25.0
@@ -82,12 +83,6 @@ class Crowd:
             time.sleep(0.01)
 
 
-@pytest.fixture(autouse=True)
-def short_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let locks of sweeps that Redis' fault cut short end within the test."""
-    monkeypatch.setattr(reaper, "SWEEP_BUDGET_S", SWEEP_BUDGET_S)
-
-
 def assert_at_rest(house: House, crowd: Crowd) -> None:
     """After lease, lock and two sweeps ledger and clouds agree, and what was promised is there."""
     assert crowd.wrong == []
@@ -106,7 +101,7 @@ def test_a_pause_within_creates_makes_none_too_many_and_loses_none(
     new_node: Any, new_house: Any
 ) -> None:
     node = new_node("--save", "")
-    house = new_house(node.url, lease_ms=LEASE_MS, instances=200)
+    house = new_house(node.url, lease_ms=LEASE_MS, instances=200, pace=SHORT_LOCKS)
     with Crowd(house) as crowd:
         crowd.goes_on()
         node.signal(signal.SIGSTOP)
@@ -127,7 +122,7 @@ def test_no_loss_what_is_flushed_within_creates_comes_back(
     new_node: Any, new_house: Any, command: str
 ) -> None:
     node = new_node("--save", "")
-    house = new_house(node.url, lease_ms=LEASE_MS, instances=30)
+    house = new_house(node.url, lease_ms=LEASE_MS, instances=30, pace=SHORT_LOCKS)
     with Crowd(house) as crowd:
         for _ in range(3):
             crowd.goes_on()

@@ -16,10 +16,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # scripts' folders, not packages
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from fault_proxy import FaultProxy
-
 from infra.local import processes
 from infra.local.layout import functions, stack_of
+from tests.support.fault_proxy import FaultProxy
 
 ROOT = Path(__file__).parents[3]
 SIM = ROOT / "infra" / "openstack-sim" / "sim.py"
