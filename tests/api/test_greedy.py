@@ -76,9 +76,12 @@ class Function:
             return read_all(it)
 
     def memory_mb(self) -> float:
-        """Return what its processes have in memory, their own and together."""
+        """Return what its processes have in memory, what they share counted for each.
+
+        Not what is theirs alone: a worker's collection of garbage parts pages that it shared.
+        """
         family = [self.process.pid, *(p.pid for p in psutil.Process(self.process.pid).children())]
-        return sum(psutil.Process(pid).memory_full_info().uss for pid in family) / 2**20
+        return sum(psutil.Process(pid).memory_info().rss for pid in family) / 2**20
 
     def took_s(self) -> float:
         """Return how long a small request takes now; it is refused in order."""

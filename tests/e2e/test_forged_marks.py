@@ -10,6 +10,8 @@ from tests.support.product import Product
 HERE, THERE = "alpha/RegionOne", "beta/RegionOne"
 ODD = ("1e20", "-1", "0x10", "1_000", "\uff11\uff12", "inf", "nan", "1.5", "", "1" * 200, "9" * 20)
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP me"
+
 
 class Stranger:
     """Somebody else with a login there."""
@@ -151,3 +153,43 @@ def test_marks_that_somebody_saved_bring_nothing_back(
     region = product.regions()[HERE]
     assert (region["held"], region["foreign"], region["strangers"]) == (0, 1, {"copy": 1})
     assert product.servers(HERE)[saved].status == "ACTIVE"
+
+
+def test_a_key_pair_of_somebody_else_outlives_an_instance(product: Product) -> None:
+    """Its own goes with it; one whose name differs in one character of the signature stays."""
+    (made,) = product.create(owner="ada", regions=[HERE], ssh_public_key=KEY)
+    product.until_active([made["id"]], owner="ada")
+    server_id = product.show(made["id"], "ada")["server_id"]
+    own = str(product.servers(HERE)[server_id].name)
+    theirs = {"laptop", own[:-1] + ("B" if own.endswith("A") else "A")}
+    compute = product.cloud(HERE).compute
+    for name in theirs:
+        compute.create_keypair(name=name, public_key=KEY)
+    try:
+        product.call("DELETE", f"/instances/{made['id']}", owner="ada")
+        product.until(lambda: server_id not in product.servers(HERE))
+        for _ in range(2):
+            product.sweep()
+        assert {it.name for it in compute.keypairs()} & {own, *theirs} == theirs
+    finally:
+        for name in theirs:
+            compute.delete_keypair(name)
+
+
+def test_marks_under_anothers_idempotency_key_answer_no_command(
+    product: Product, stranger: Stranger
+) -> None:
+    """With the ledger lost the key is known by the marks of its own instance alone."""
+    order = {"count": 1, "image": "debian-12", "size": "tiny", "regions": [HERE]}
+    more: dict[str, Any] = {"owner": "ada", "headers": {"Idempotency-Key": "nightly"}}
+    (made,) = product.call("POST", "/instances", json=order, **more).json()["instances"]
+    product.until_active([made["id"]], owner="ada")
+    own = product.servers(HERE)[product.show(made["id"], "ada")["server_id"]]
+    fields = own.metadata["oms_marks"].split(" ")
+    written = " ".join([*fields[:2], "i-" + "0" * 26, *fields[3:]])
+    stranger.make(HERE, "x", own.metadata | {"oms_marks": written})
+    product.forget()
+    for _ in range(2):
+        product.sweep()
+    again = product.call("POST", "/instances", json=order, **more).json()["instances"]
+    assert [it["id"] for it in again] == [made["id"]]

@@ -39,7 +39,8 @@ class Watched:
         self._before = self._memory()
 
     def _memory(self) -> dict[int, float]:
-        return {it.pid: it.memory_full_info().uss / 2**20 for it in self._processes}
+        # Not what is theirs alone: a worker's collection of garbage parts pages that it shared.
+        return {it.pid: it.memory_info().rss / 2**20 for it in self._processes}
 
     def grown_mb(self) -> float:
         """Return by how much the process has grown that has grown most."""
