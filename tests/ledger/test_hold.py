@@ -31,7 +31,7 @@ def test_a_server_that_the_ledger_does_not_know_is_adopted_from_its_marks(desk: 
     assert desk.ledger.hold(found(), NEED)
     assert desk.get("i-000901") == found(promised=True, had={(1, A): "srv-1"})
     slot = desk.slots(A)["i-000901", 1]
-    assert (slot.vcpus, slot.ram_mb, slot.server_id, slot.lease_until_ms) == (2, 512, "srv-1", None)
+    assert (slot.need, slot.server_id, slot.lease_until_ms) == (NEED, "srv-1", None)
     assert desk.held(A) == [1]
     assert desk.members(desk.keys.live("bob")) == ["i-000901"]
     assert desk.members(desk.keys.labelled("bob", "job", "7")) == ["i-000901"]

@@ -1,6 +1,5 @@
 """The books always balance: the real scripts against a simple model, in any order of acts."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from openmultistack.domain.models import Instance, Resources, Status
+from openmultistack.domain.resources import AMOUNTS, LEAST
 from openmultistack.ledger import Attempt
 from tests.support.desk import Desk
 
@@ -22,19 +22,19 @@ REGIONS = ("alpha/One", "alpha/Two", "beta/One")
 OWNERS = ("alice", "alice:job")
 LABEL = {"job": "7"}
 
-Need = tuple[int, int]
-Triple = tuple[int, int, int]
-needs = st.tuples(st.integers(1, 3), st.integers(1, 4))
+# Each resource there is; of what not every server takes some take none.
+needs = st.builds(Resources, st.just(1), *(st.integers(getattr(LEAST, it), 4) for it in AMOUNTS))
 picks = st.sampled_from(["freest", "first", "fullest"])
 orders = st.permutations(REGIONS).flatmap(lambda it: st.integers(0, 3).map(lambda n: it[:n]))
 anyone = st.integers(0, 10**6)
-triples = st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 12))
+counts = st.builds(Resources, st.integers(0, 5), *(st.integers(0, 12) for _ in AMOUNTS))
+USUAL = Resources(4, *(9 for _ in AMOUNTS))
 
 
 class Held(NamedTuple):
     """A slot in the model."""
 
-    need: Need
+    need: Resources
     leased: bool
     building: bool
 
@@ -44,33 +44,28 @@ class Place:
 
     def __init__(self) -> None:
         self.up = self.full = False
-        self.cap: Triple = (0, 0, 0)
-        self.foreign: Triple = (0, 0, 0)
+        self.cap = self.foreign = Resources()
         self.slots: dict[tuple[str, int], Held] = {}
         # By how much held + foreign may be over the cap, as the cloud itself showed it.
-        self.excused: Triple = (0, 0, 0)
+        self.excused = Resources()
 
-    def held(self) -> Triple:
+    def held(self) -> Resources:
         """Return what the slots sum up to."""
-        needs = [slot.need for slot in self.slots.values()]
-        return len(needs), sum(need[0] for need in needs), sum(need[1] for need in needs)
+        return sum((slot.need for slot in self.slots.values()), Resources())
 
-    def over(self) -> Triple:
+    def over(self) -> Resources:
         """Return by how much held + foreign is over the cap."""
-        triples = zip(self.held(), self.foreign, self.cap, strict=True)
-        over = [max(0, held + foreign - cap) for held, foreign, cap in triples]
-        return over[0], over[1], over[2]
+        taken = zip(self.held() + self.foreign, self.cap, strict=True)
+        return Resources(*(max(0, held - cap) for held, cap in taken))
 
-    def room(self, need: Need) -> tuple[int, int]:
+    def room(self, need: Resources) -> tuple[int, int]:
         """Return how many more of this need fit, and how many would in all."""
         if not self.up or self.full:
             return 0, 1
-        each = (1, *need)
-        counts = zip(self.cap, self.foreign, self.held(), each, strict=True)
-        free = min(math.floor((cap - other - held) / one) for cap, other, held, one in counts)
-        return max(0, free), max(
-            1, min(cap // one for cap, one in zip(self.cap, each, strict=True))
-        )
+        taken = zip(self.cap, self.held() + self.foreign, need, strict=True)
+        free = min((cap - held) // one for cap, held, one in taken if one)
+        caps = zip(self.cap, need, strict=True)
+        return max(0, free), max(1, min(cap // one for cap, one in caps if one))
 
 
 class Life:
@@ -116,17 +111,15 @@ class Books(RuleBasedStateMachine):
         # Instances whose slot was given up though they were ACTIVE, or over.
         self.stranded: set[str] = set()
         for name in REGIONS:
-            self.survey(name, (4, 7, 9), (0, 0, 0))
+            self.survey(name, USUAL, Resources())
 
     # ------------------------------------------------------------ regions
 
-    @rule(region=st.sampled_from(REGIONS), cap=triples, foreign=triples)
-    def survey(self, region: str, cap: Triple, foreign: Triple) -> None:
+    @rule(region=st.sampled_from(REGIONS), cap=counts, foreign=counts)
+    def survey(self, region: str, cap: Resources, foreign: Resources) -> None:
         place = self.places[region]
-        cap, foreign = (*cap,), (foreign[0] // 2, foreign[1] // 2, foreign[2] // 2)
-        self.desk.ledger.survey(
-            region, cap=resources(cap), foreign=resources(foreign), catalogue=None
-        )
+        foreign = Resources(*(it // 2 for it in foreign))
+        self.desk.ledger.survey(region, cap=cap, foreign=foreign, catalogue=None)
         place.up, place.full, place.cap, place.foreign = True, False, cap, foreign
         place.excused = place.over()
 
@@ -143,7 +136,7 @@ class Books(RuleBasedStateMachine):
         owner=st.sampled_from(OWNERS), again=st.booleans(),
     )  # fmt: skip
     def place(
-        self, *, count: int, order: Sequence[str], need: Need, pick: str, partial: bool,
+        self, *, count: int, order: Sequence[str], need: Resources, pick: str, partial: bool,
         owner: str, again: bool,
     ) -> None:  # fmt: skip
         ids = self.desk.new_ids(count)
@@ -156,7 +149,7 @@ class Books(RuleBasedStateMachine):
                 assert chosen is not None
                 rooms[chosen][0] -= 1
                 expected.append(Attempt(instance_id, 1, order[chosen]))
-        offers = [self.desk.offer(region, *need) for region in order]
+        offers = [self.desk.offer(region, *need[1:]) for region in order]
         for _ in range(1 + (again and bool(expected))):
             admitted = self.desk.place(
                 *offers, ids=ids, pick=pick, partial=partial, owner=owner, labels=LABEL
@@ -170,7 +163,9 @@ class Books(RuleBasedStateMachine):
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone, keep=st.booleans(), order=orders, need=needs, pick=picks)
-    def move(self, *, which: int, keep: bool, order: Sequence[str], need: Need, pick: str) -> None:
+    def move(
+        self, *, which: int, keep: bool, order: Sequence[str], need: Resources, pick: str
+    ) -> None:
         attempt, life, current = self.known(which)
         failed = self.places[attempt.region].slots
         slot = attempt.instance_id, attempt.number
@@ -180,7 +175,7 @@ class Books(RuleBasedStateMachine):
             else:
                 del failed[slot]
         rooms = [list(self.places[region].room(need)) for region in order]
-        offers, owner = [self.desk.offer(it, *need) for it in order], self.owner(attempt)
+        offers, owner = [self.desk.offer(it, *need[1:]) for it in order], self.owner(attempt)
         moved = self.desk.move(attempt, *offers, keep=keep, pick=pick, owner=owner)
         if not (life and current and life.status == "BUILD"):
             assert moved.outcome == "ended"
@@ -294,16 +289,16 @@ class Books(RuleBasedStateMachine):
         which=anyone, need=needs, newer=st.none() | st.sampled_from(REGIONS),
         building=st.booleans(), more=st.integers(0, 1),
     )  # fmt: skip
-    def hold(self, *, which: int, need: Need, newer: str | None, building: bool, more: int) -> None:
+    def hold(
+        self, *, which: int, need: Resources, newer: str | None, building: bool, more: int
+    ) -> None:
         """A server is found, of whatever attempt; maybe of the same number elsewhere."""
         attempt, life, _ = self.known(which)
         if newer:
             tried = [it.number for it in self.attempts if it.instance_id == attempt.instance_id]
             attempt = Attempt(attempt.instance_id, max(tried) + more, newer)
         owner = self.owner(attempt)
-        adopted = self.desk.ledger.hold(
-            found(attempt, owner), resources((1, *need)), building=building
-        )
+        adopted = self.desk.ledger.hold(found(attempt, owner), need, building=building)
         place = self.places[attempt.region]
         if (attempt.instance_id, attempt.number) not in place.slots:
             self.take(attempt, need, leased=False, building=building)
@@ -330,7 +325,7 @@ class Books(RuleBasedStateMachine):
         return self.owners[attempt.instance_id]
 
     def take(
-        self, attempt: Attempt, need: Need, *, leased: bool = True, building: bool = True
+        self, attempt: Attempt, need: Resources, *, leased: bool = True, building: bool = True
     ) -> None:
         slot = attempt.instance_id, attempt.number
         self.places[attempt.region].slots[slot] = Held(need, leased, building)
@@ -350,22 +345,19 @@ class Books(RuleBasedStateMachine):
     def a_counter_is_the_sum_over_its_slots_and_the_slots_are_the_expected_ones(self) -> None:
         for state in self.desk.ledger.regions(REGIONS):
             slots, place = self.desk.slots(state.region), self.places[state.region]
-            shown = {it: ((s.vcpus, s.ram_mb), s.lease_until_ms is not None)
-                     for it, s in slots.items()}  # fmt: skip
+            shown = {it: (s.need, s.lease_until_ms is not None) for it, s in slots.items()}
             assert shown == {it: (held.need, held.leased) for it, held in place.slots.items()}
             building = sum(held.building for held in place.slots.values())
             assert state.building == self.desk.building(state.region) == building
-            assert state.held == resources(place.held())
-            sums = (len(slots), sum(s.vcpus for s in slots.values()),
-                    sum(s.ram_mb for s in slots.values()))  # fmt: skip
-            assert state.held == resources(sums)
+            assert state.held == place.held()
+            assert state.held == sum((it.need for it in slots.values()), Resources())
 
     @invariant()
     def what_owners_use_is_the_sum_over_their_slots(self) -> None:
         used = dict.fromkeys(OWNERS, Resources())
         for place in self.places.values():
             for (instance_id, _), held in place.slots.items():
-                used[self.owners[instance_id]] += resources((1, *held.need))
+                used[self.owners[instance_id]] += held.need
         assert self.desk.ledger.usage(OWNERS) == used
 
     @invariant()
@@ -402,11 +394,6 @@ class Books(RuleBasedStateMachine):
             if life.status in ("BUILD", "ACTIVE"):
                 assert slotted or instance_id in self.stranded
             assert slotted or instance_id in self.due
-
-
-def resources(triple: Triple) -> Resources:
-    """Return instances, vcpus and ram_mb."""
-    return Resources(instances=triple[0], vcpus=triple[1], ram_mb=triple[2])
 
 
 def server_of(attempt: Attempt) -> str:

@@ -21,22 +21,24 @@ from hypothesis.stateful import (
 )
 
 from openmultistack.domain.models import Instance, Quota, Resources, Status
+from openmultistack.domain.resources import AMOUNTS, LEAST
 from openmultistack.ledger import Admitted, Attempt, Key, Queued, Served, Waiting
 from openmultistack.ledger.queue import Head, head_of, in_line
 from tests.support.desk import Desk
 
-Need = tuple[int, int]
 REGIONS = ("alpha/One", "beta/One")
 QUOTAS = {
     "alice": Quota(instances=3, creates_per_minute=9),
-    "bob": Quota(vcpus=5, ram_mb=9),
+    "bob": Quota(**dict.fromkeys(AMOUNTS, 7)),
     "carol/ci": Quota(),
 }
 OWNERS = tuple(QUOTAS)
 QUEUE_MAX = 4
 MEANINGS = ("down", "full", "stale", "doubt", "doubt", "paused", "")
 CLOCKS = ("open_until_ms", "paused_until_ms", "probe_until_ms", "starts_at_ms")
-needs = st.tuples(st.integers(1, 3), st.integers(1, 4))
+# Each resource there is; of what not every server takes some take none.
+needs = st.builds(Resources, st.just(1), *(st.integers(getattr(LEAST, it), 4) for it in AMOUNTS))
+caps = st.builds(Resources, st.integers(0, 4), *(st.integers(0, 12) for _ in AMOUNTS))
 orders = st.permutations(REGIONS).flatmap(lambda it: st.integers(0, 2).map(lambda n: it[:n]))
 bounds = st.none() | st.integers(0, 3)
 anyone = st.integers(0, 10**6)
@@ -90,28 +92,21 @@ class Rules(RuleBasedStateMachine):
         self.attempts: list[Attempt] = []
         self.keys: dict[tuple[str, str], tuple[str, list[str]]] = {}
         for name in REGIONS:
-            self.survey(name, (4, 6, 9), None, None)
+            self.survey(name, Resources(4, *(8 for _ in AMOUNTS)), None, None)
 
     # ------------------------------------------------------------ regions
 
-    @rule(
-        region=regions,
-        cap=st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 12)),
-        building=bounds,
-        starts=st.none() | st.integers(1, 30),
-    )
-    def survey(
-        self, region: str, cap: tuple[int, int, int], building: int | None, starts: int | None
-    ) -> None:
+    @rule(region=regions, cap=caps, building=bounds, starts=st.none() | st.integers(1, 30))
+    def survey(self, region: str, cap: Resources, building: int | None, starts: int | None) -> None:
+        foreign = Resources(0, *(1 for _ in AMOUNTS))
         self.desk.ledger.survey(
-            region, cap=Resources(instances=cap[0], vcpus=cap[1], ram_mb=cap[2]),
-            foreign=Resources(vcpus=1), catalogue=None, max_building=building,
+            region, cap=cap, foreign=foreign, catalogue=None, max_building=building,
             starts_per_minute=starts,
         )  # fmt: skip
 
     @rule(region=regions)
     def grow(self, region: str) -> None:
-        self.survey(region, (6, 12, 18), None, None)
+        self.survey(region, Resources(6, *(16 for _ in AMOUNTS)), None, None)
 
     @rule(region=regions)
     def half_open(self, region: str) -> None:
@@ -167,11 +162,12 @@ class Rules(RuleBasedStateMachine):
         body=st.sampled_from(["b1", "b1", "b2"]),
     )  # fmt: skip
     def place(
-        self, *, owner: str, count: int, order: Sequence[str], need: Need, key: str | None,
+        self, *, owner: str, count: int, order: Sequence[str], need: Resources,
+        key: str | None,
         body: str, waits: bool, **more: object,
     ) -> None:  # fmt: skip
         ids = self.desk.new_ids(count)
-        offers = [self.desk.offer(region, *need) for region in order]
+        offers = [self.desk.offer(region, *need[1:]) for region in order]
         before = self.books()
         admitted = self.desk.place(
             *offers, ids=ids, owner=owner, quota=QUOTAS[owner],
@@ -210,10 +206,11 @@ class Rules(RuleBasedStateMachine):
             self.keys[owner, key] = body, ids
 
     @rule(region=regions, need=needs)
-    def serve(self, region: str, need: Need) -> None:
+    def serve(self, region: str, need: Resources) -> None:
         before = self.books()
         order = self.desk.waiting()
-        waiting = [Served(it, self.desk.offer(region, *need)) for it in self.desk.ledger.get(order)]
+        offer = self.desk.offer(region, *need[1:])
+        waiting = [Served(it, offer) for it in self.desk.ledger.get(order)]
         attempts, more = self.desk.ledger.serve(region, waiting)
         after = self.taken_rightly(before)
         served = [it.instance_id for it in attempts]
@@ -222,21 +219,23 @@ class Rules(RuleBasedStateMachine):
         assert not (more and before.takes_nothing(region))
         self.attempts += attempts
         for instance_id in set(order) - set(served):
-            blocked = not more or need != (1, 1) or self.at_quota(after, instance_id, need)
+            blocked = not more or need != LEAST or self.at_quota(after, instance_id, need)
             assert blocked, "one that fits was passed over"
 
-    def at_quota(self, books: Books, instance_id: str, need: Need) -> bool:
+    def at_quota(self, books: Books, instance_id: str, need: Resources) -> bool:
         """Return whether an owner may have no more of a need."""
         owner = self.owners[instance_id]
-        one = Resources(instances=1, vcpus=need[0], ram_mb=need[1])
-        return not within(books.usage[owner] + one, QUOTAS[owner])
+        used = books.usage[owner]
+        return not within(used, used + need, QUOTAS[owner])
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone, keep=st.booleans(), wait=st.booleans(), order=orders, need=needs)
-    def move(self, *, which: int, keep: bool, wait: bool, order: Sequence[str], need: Need) -> None:
+    def move(
+        self, *, which: int, keep: bool, wait: bool, order: Sequence[str], need: Resources
+    ) -> None:
         attempt = self.one(which)
         queues = self.desk.redis.hexists(self.desk.keys.record(attempt.instance_id), "queue")
-        offers = [self.desk.offer(region, *need) for region in order]
+        offers = [self.desk.offer(region, *need[1:]) for region in order]
         before = self.books()
         moved = self.desk.move(
             attempt, *offers, keep=keep, wait=wait and queues,
@@ -300,14 +299,12 @@ class Rules(RuleBasedStateMachine):
 
     @precondition(lambda self: self.attempts)
     @rule(which=anyone, region=regions, need=needs, building=st.booleans())
-    def hold(self, *, which: int, region: str, need: Need, building: bool) -> None:
+    def hold(self, *, which: int, region: str, need: Resources, building: bool) -> None:
         """A newer attempt's server is found than the ledger knows of, as after a failover."""
         instance_id = self.one(which).instance_id
         number = 1 + max(it.number for it in self.attempts if it.instance_id == instance_id)
         attempt = Attempt(instance_id, number, region)
-        need_of = Resources(instances=1, vcpus=need[0], ram_mb=need[1])
-        found = self.found(attempt)
-        self.desk.ledger.hold(found, need_of, building=building)
+        self.desk.ledger.hold(self.found(attempt), need, building=building)
         self.attempts.append(attempt)
 
     def found(self, attempt: Attempt) -> Instance:
@@ -381,13 +378,13 @@ class Rules(RuleBasedStateMachine):
         for region in REGIONS:
             taken = len(set(after.slots[region]) - set(before.slots[region]))
             if taken:
-                never_over(after, region)
+                never_over(before, after, region)
                 assert not before.takes_nothing(region), region
             if before.number(region, "failures") >= 3:
                 assert taken <= 1, "half open, one probe is let through"
         for owner, quota in QUOTAS.items():
-            if of_quota and after.usage[owner] != before.usage[owner]:
-                assert within(after.usage[owner], quota), owner
+            if of_quota:
+                assert within(before.usage[owner], after.usage[owner], quota), owner
         return after
 
     # ------------------------------------------------------------ what always holds
@@ -398,8 +395,8 @@ class Rules(RuleBasedStateMachine):
         for region in REGIONS:
             slots = books.slots[region].values()
             held = books.held(region)
-            assert books.number(region, "held_vcpus") == held.vcpus
-            assert books.number(region, "held_ram_mb") == held.ram_mb
+            for what in AMOUNTS:
+                assert books.number(region, f"held_{what}") == getattr(held, what)
             assert books.number(region, "building") == sum("building" in it for it in slots)
         everywhere = [it for slots in books.slots.values() for it in slots.values()]
         for owner in OWNERS:
@@ -473,30 +470,33 @@ class Rules(RuleBasedStateMachine):
 
 def total(slots: Sequence[Mapping[str, Any]] | Any) -> Resources:
     """Return what slots sum up to."""
-    each = [Resources(instances=1, vcpus=it["vcpus"], ram_mb=it["ram_mb"]) for it in slots]
-    return sum(each, Resources())
+    return sum((Resources(1, *(it.get(what, 0) for what in AMOUNTS)) for it in slots), Resources())
 
 
-def within(used: Resources, quota: Quota) -> bool:
-    """Return whether a usage is within a quota."""
-    bounded = {what: it for what, it in quota.bounds().items() if what in Resources._fields}
-    return all(getattr(used, what) <= bound for what, bound in bounded.items())
+def within(before: Resources, used: Resources, quota: Quota) -> bool:
+    """Return whether what of a usage grew is within a quota."""
+    bounds = quota.bounds()
+    grown = {what for what in Resources._fields if getattr(used, what) > getattr(before, what)}
+    return all(getattr(used, it) <= bounds[it] for it in grown & bounds.keys())
 
 
 def share_of(books: Books, region: str) -> int:
     """Return the share of a region that its caps and slots give."""
-    held = books.held(region)
     shares = []
-    for what, count in held._asdict().items():
+    for what, count in books.held(region)._asdict().items():
+        if not getattr(LEAST, what):
+            continue
         foreign, cap = (books.number(region, f"{kind}_{what}") for kind in ("foreign", "cap"))
         shares.append((cap - foreign - count) / cap if cap else 0)
     return 1 + int(min(shares) * (128 * 128 - 2)) if min(shares) > 0 else 0
 
 
-def never_over(books: Books, region: str) -> None:
-    """Check that a region is within its cap and its bounds."""
-    held = books.held(region)
-    for what, count in held._asdict().items():
+def never_over(before: Books, books: Books, region: str) -> None:
+    """Check that what a region holds more than before is within its cap and its bounds."""
+    was = before.held(region)
+    for what, count in books.held(region)._asdict().items():
+        if count <= getattr(was, what):
+            continue
         foreign, cap = (books.number(region, f"{kind}_{what}") for kind in ("foreign", "cap"))
         assert count + foreign <= cap, (region, what)
     if "max_building" in books.regions[region]:

@@ -24,7 +24,7 @@ def test_a_failed_attempt_frees_its_slot_and_takes_one_elsewhere(desk: Desk) -> 
     assert (instance.attempt, instance.region, instance.status) == (2, B, Status.BUILD)
     assert (instance.flavor, instance.image) == (f"flavor-{B}", f"image-{B}")
     slot = desk.slots(B)[first.instance_id, 2]
-    assert (slot.vcpus, slot.ram_mb, slot.server_id) == (2, 200, None)
+    assert (slot.need.vcpus, slot.need.ram_mb, slot.server_id) == (2, 200, None)
     assert slot.lease_until_ms == slot.since_ms + 60_000
     assert desk.events(first) == ["placed", "failed", "placed"]
 

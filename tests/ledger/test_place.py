@@ -215,7 +215,7 @@ def test_what_is_placed_is_an_instance_in_build_with_a_slot_under_a_lease(desk: 
     assert instance.expires_at_ms == instance.created_at_ms + 5000
     assert '"user_data":"#!/bin/sh"' in (instance.order or "")
     slot = desk.slots(A)[attempt.instance_id, 1]
-    assert (slot.vcpus, slot.ram_mb, slot.server_id) == (2, 512, None)
+    assert (slot.need.vcpus, slot.need.ram_mb, slot.server_id) == (2, 512, None)
     assert slot.since_ms == instance.created_at_ms
     assert slot.lease_until_ms == slot.since_ms + 60_000
 

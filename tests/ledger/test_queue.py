@@ -141,7 +141,7 @@ def test_who_is_served_is_an_instance_in_build_like_any_other(desk: Desk) -> Non
     assert (instance.flavor, instance.image) == (f"flavor-{A}", f"image-{A}")
     assert before + HOUR_MS <= instance.expires_at_ms <= desk.ledger.now_ms() + HOUR_MS
     assert desk.redis.zscore(desk.keys.due, waits) == instance.expires_at_ms
-    assert (slot.owner, slot.vcpus, slot.ram_mb) == ("alice", 2, 512)
+    assert (slot.owner, slot.need.vcpus, slot.need.ram_mb) == ("alice", 2, 512)
     assert slot.lease_until_ms == slot.since_ms + 60_000
     assert desk.events(attempt) == ["queued", "placed"]
     assert desk.ledger.commit(attempt, "srv")

@@ -10,6 +10,7 @@ from redis import Redis
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 from openmultistack.domain.regions import RegionState
+from openmultistack.domain.resources import AMOUNTS, LEAST
 from openmultistack.ledger import Admitted, Attempt, Ledger, Moved, Served, Waiting, Wish
 from openmultistack.ledger.keys import Keys
 
@@ -17,6 +18,17 @@ FLEET = "test"
 LEASE_MS = 60_000
 TTL_MS = 3_600_000
 WAITING = Waiting(priority=10, max_queued=100, wait_ms=600_000, max_of_owner=100)
+
+
+class Needing(Offer):
+    """An offer whose servers take whatever a test says, of each resource there is."""
+
+    taken = LEAST
+
+    @property
+    def need(self) -> Resources:
+        """What one server of it takes of the region."""
+        return self.taken
 
 
 class Desk:
@@ -29,22 +41,24 @@ class Desk:
         self.fleet = FLEET
         self._serial = itertools.count(1)
 
-    def open(
-        self, *regions: str, instances: int = 20, vcpus: int = 999, ram_mb: int = 999, **more: Any
-    ) -> None:
-        """Let regions be up with these caps, with nothing foreign."""
-        cap = Resources(instances=instances, vcpus=vcpus, ram_mb=ram_mb)
+    def open(self, *regions: str, instances: int = 20, **more: Any) -> None:
+        """Let regions be up with these caps (999 of what is not named), with nothing foreign."""
+        cap = Resources(instances, *(more.pop(it, 999) for it in AMOUNTS))
         for region in regions:
             self.ledger.survey(region, cap=cap, foreign=Resources(), catalogue=None, **more)
 
-    def offer(self, region: str, vcpus: int = 1, ram_mb: int = 1) -> Offer:
-        """Return what a region would give."""
-        return Offer(
+    def offer(self, region: str, *amounts: int) -> Offer:
+        """Return what a region would give, which takes these amounts; the least of the others."""
+        need = Resources(1, *amounts, *LEAST[1 + len(amounts) :])
+        name, vcpus, ram_mb = f"flavor-{region}", need.vcpus, need.ram_mb
+        made = Needing(
             region=region,
-            flavor=Flavor(id="f", name=f"flavor-{region}", vcpus=vcpus, ram_mb=ram_mb, disk_gb=1),
+            flavor=Flavor(id="f", name=name, vcpus=vcpus, ram_mb=ram_mb, disk_gb=1),
             image=Image(id="i", name=f"image-{region}"),
             network=Network(id="n", name="n"),
         )
+        made.taken = need
+        return made
 
     def offers(self, regions: Sequence[str | Offer]) -> list[Offer]:
         """Return offers, of the smallest need where only a name is given."""
@@ -172,5 +186,4 @@ class Desk:
 
 
 def _sum(slots: Iterable[Any]) -> Resources:
-    held = [Resources(instances=1, vcpus=slot.vcpus, ram_mb=slot.ram_mb) for slot in slots]
-    return sum(held, Resources())
+    return sum((slot.need for slot in slots), Resources())

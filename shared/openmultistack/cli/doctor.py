@@ -22,6 +22,7 @@ from openmultistack.domain.cloud_errors import AccountBroken, CloudError, NoSuch
 from openmultistack.domain.errors import FAULTS_SHOWN, ConfigurationError
 from openmultistack.domain.models import Catalogue, Image, is_public
 from openmultistack.domain.regions import Place, repeating
+from openmultistack.domain.resources import AMOUNTS, say
 from openmultistack.fleet.config import Fleet, Region, load_fleet
 from openmultistack.fleet.offers import CannotServe, find_flavor, find_image, find_network
 
@@ -183,7 +184,7 @@ def _region(
     yield Finding(
         region.name,
         f"login works: {len(survey.servers)} of {_limit(quota.instances)} instances there,"
-        f" {_limit(quota.vcpus)} vCPUs and {_limit(quota.ram_mb)} MB allowed",
+        f" {say(quota, AMOUNTS, _limit)} allowed",
     )
     if not fleet.file.images and not fleet.file.sizes:
         offers = f"images: {len(catalogue.images)}, flavors: {len(catalogue.flavors)}"

@@ -53,8 +53,6 @@ _BY_SLUG = {
 # The gateway's status when no function took the request: nothing was done.
 _NOBODY = 503
 _WORDS = {
-    "vcpus": "vCPUs",
-    "ram_mb": "MB of RAM",
     "creates_per_minute": "creates a minute",
     "commands_per_minute": "commands a minute",
 }
@@ -119,10 +117,10 @@ def _words(regions: Json, problem: Json) -> Iterator[tuple[str, str]]:
 
 def _quota(quota: Json, used: Json) -> str:
     """Return what an owner may have, and how much of it they have."""
+    from openmultistack.domain.resources import word_of  # noqa: PLC0415  starts faster without
+
     parts = [
-        f"{used[what]} of {most} {_WORDS.get(what, what)}"
-        if what in used
-        else f"{most} {_WORDS.get(what, what)}"
+        f"{f'{used[what]} of ' if what in used else ''}{most} {_WORDS.get(what) or word_of(what)}"
         for what, most in quota.items()
     ]
     return f"the quota: {', '.join(parts)}"

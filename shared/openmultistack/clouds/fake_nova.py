@@ -69,7 +69,7 @@ class FakeNova:
         ):
             raise CatalogueStale("400: flavor, image or network could not be found")
         self._refuse_unsuitable(order)
-        used = sum((it.need for it in self.servers.values()), _need(order))
+        used = sum((it.need for it in self.servers.values()), order.offer.need)
         if any(getattr(used, what) > getattr(self.quota, what) for what in Resources._fields):
             raise RegionFull("403: Quota exceeded")
 
@@ -93,7 +93,7 @@ class FakeNova:
             status=Status.BUILD,
             flavor=order.offer.flavor.name,
             image=order.offer.image.id,
-            need=_need(order),
+            need=order.offer.need,
             marks=order.marks if self.fleet in (None, order.marks.fleet) else None,
             created_at=f"{number:012}",
             named=order.marks.attempted,
@@ -140,8 +140,3 @@ class FakeNova:
                 id=server_id, status=Status.ACTIVE, flavor="", image="", need=need
             )
             return server_id
-
-
-def _need(order: ServerOrder) -> Resources:
-    flavor = order.offer.flavor
-    return Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)

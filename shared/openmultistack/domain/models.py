@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from operator import add
 from typing import Literal, NamedTuple
 
+from openmultistack.domain.bounds import UNLIMITED
+
 
 class Status(StrEnum):
     """Where an instance is in its life."""
@@ -45,6 +47,11 @@ class Quota(NamedTuple):
         """Return what is bounded, by name."""
         return {what: bound for what, bound in self._asdict().items() if bound is not None}
 
+    def allows(self, need: "Resources") -> bool:
+        """Return whether an owner who holds nothing may have this."""
+        bounds = self.bounds()
+        return all(one <= bounds.get(what, one) for what, one in need._asdict().items())
+
 
 AddressKind = Literal["fixed", "floating"]
 
@@ -77,6 +84,11 @@ class Resources(NamedTuple):
     def __add__(self, other: "Resources") -> "Resources":  # type: ignore[override]
         return Resources(*map(add, self, other))
 
+    def fits(self, need: "Resources") -> int:
+        """Return how many of a need there is room for; what it takes nothing of does not bind."""
+        both = zip(self, need, strict=True)
+        return min((have // one for have, one in both if one), default=UNLIMITED)
+
 
 class Flavor(NamedTuple):
     """A flavor of one region."""
@@ -86,6 +98,11 @@ class Flavor(NamedTuple):
     vcpus: int
     ram_mb: int
     disk_gb: int
+
+    @property
+    def need(self) -> Resources:
+        """What one server of it takes."""
+        return Resources(instances=1, vcpus=self.vcpus, ram_mb=self.ram_mb)
 
 
 class Image(NamedTuple):
@@ -129,6 +146,16 @@ class Offer(NamedTuple):
     image: Image
     network: Network
     security_groups: tuple[str, ...] = ()
+
+    @property
+    def need(self) -> Resources:
+        """What one server of it takes of the region."""
+        return self.flavor.need
+
+    @property
+    def footprint(self) -> tuple[object, ...]:
+        """What one server of it takes of the region, and what its instance's record says of it."""
+        return *self.need, self.flavor.name, self.image.name
 
 
 # What a server of ours carries of metadata beside its labels.

@@ -9,7 +9,7 @@ local function drop(region, slots, names, usages)
   for i, name in ipairs(names) do
     freed[i] = values[i] and not seen[name] and 1 or 0
     if freed[i] == 1 then
-      local value, usage = read_slot(values[i]) or {vcpus = 0, ram_mb = 0}, usages[i]
+      local value, usage = read_slot(values[i]) or {}, usages[i]
       seen[name], all, by_usage[usage] = true, add(all, value, -1), add(by_usage[usage], value, -1)
     end
   end

@@ -3,7 +3,7 @@
 -- What an owner may still have: quota - usage of each resource that is bounded.
 local function spare(usage, quota)
   local left = {}
-  for _, what in ipairs({'instances', 'vcpus', 'ram_mb'}) do
+  for _, what in ipairs({RESOURCES}) do
     if quota[what] then left[what] = quota[what] - (tonumber(redis.call('HGET', usage, what)) or 0) end
   end
   return left
@@ -11,10 +11,9 @@ end
 
 -- Take one more instance of a need off what is spare; false (and nothing changes) if it is too much.
 local function afford(left, need)
-  local one = {instances = 1, vcpus = need.vcpus, ram_mb = need.ram_mb}
   for what, bound in pairs(left) do
-    if bound < one[what] then return false end
+    if need[what] > 0 and bound < need[what] then return false end
   end
-  for what, bound in pairs(left) do left[what] = bound - one[what] end
+  for what, bound in pairs(left) do left[what] = bound - need[what] end
   return true
 end

@@ -19,26 +19,39 @@ local function let_through(region, failures, max_building, per_minute, now)
   return most
 end
 
+local resources = {RESOURCES}
+
 -- What was read of each region that lets something in: `start` goes on from there.
 local seen = {}
 
--- How many more servers of this need {vcpus, ram_mb} fit now, and how many would fit in all.
+-- So many fields are read of a region before its COUNTS.
+local BEFORE = 7
+
+-- How many more servers of this need fit now, and how many would fit in all (if any does now). What
+-- the need is nothing of, or the region has no cap of, does not bind.
 local function room(region, slots, need, now)
-  local it = redis.call('HMGET', region, 'state', 'cap_instances', 'foreign_instances',
-    'cap_vcpus', 'foreign_vcpus', 'held_vcpus', 'cap_ram_mb', 'foreign_ram_mb', 'held_ram_mb',
-    'full', 'drained', 'paused_until_ms', 'failures', 'max_building', 'starts_per_minute')
-  if it[1] ~= 'up' or it[10] == '1' or it[11] or (it[12] and tonumber(it[12]) > now) then
-    return 0, 1
-  end
-  local instances, vcpus, ram_mb = (it[2] or 0) + 0, (it[4] or 0) + 0, (it[7] or 0) + 0
-  it.held = redis.call('HLEN', slots)
+  local it = redis.call('HMGET', region, 'failures', 'max_building', 'starts_per_minute', 'state',
+    'full', 'drained', 'paused_until_ms', COUNTS)
+  local failures, max_building, per_minute, state, full, drained, paused_until = unpack(it, 1, BEFORE)
+  if state ~= 'up' or full == '1' or drained or not it[BEFORE + 1]
+    or (paused_until and tonumber(paused_until) > now) then return 0, 1 end
+  it[BEFORE + 3] = redis.call('HLEN', slots)
   seen[region] = it
-  local fits = min(instances - (it[3] or 0) - it.held,
-    floor((vcpus - (it[5] or 0) - (it[6] or 0)) / need.vcpus),
-    floor((ram_mb - (it[8] or 0) - (it[9] or 0)) / need.ram_mb))
-  if fits > 0 and (it[13] or it[14] or it[15]) then
-    fits = min(fits, let_through(region, it[13], it[14], it[15], now))
+  local fits, all, at = math.huge, math.huge, BEFORE
+  for i = 1, #resources do
+    local one, cap = need[resources[i]], it[at + 1]
+    if cap and one > 0 then
+      cap = cap + 0
+      local left = (cap - (it[at + 2] or 0) - (it[at + 3] or 0)) / one
+      if not (left >= 1) then return 0, 1 end -- nor if it is no number
+      if left < fits then fits = left end
+      if cap < all * one then all = cap / one end
+    end
+    at = at + 3
   end
-  local all = min(instances, floor(vcpus / need.vcpus), floor(ram_mb / need.ram_mb))
-  return max(0, fits), max(1, all)
+  fits = floor(fits)
+  if failures or max_building or per_minute then
+    fits = min(fits, let_through(region, failures, max_building, per_minute, now))
+  end
+  return max(0, fits), max(1, floor(all))
 end

@@ -25,18 +25,27 @@ local function hide(region)
   write_share(redis.call('HGET', region, 'number'), 0)
 end
 
-local function free_share(cap, foreign, held)
-  cap = tonumber(cap or 0)
-  return cap > 0 and (cap - (foreign or 0) - (held or 0)) / cap or 0
+-- How free a region is, by its COUNTS, which were read after so many other fields: as free as the
+-- scarcest of what every server takes. What some do without keeps nobody else away. Where there is
+-- no cap there is no bound; but one without a cap of instances was never swept.
+local function free_share(it, before)
+  local share = it[before + 1] and 1 or 0
+  for at = before, before + 3 * (IN_ALL - 1), 3 do
+    local cap = tonumber(it[at + 1] or nil)
+    local free = cap and (cap > 0 and (cap - (it[at + 2] or 0) - (it[at + 3] or 0)) / cap or 0)
+    if cap and free < share then share = free end
+  end
+  return share
 end
 
 -- Write down how free a region is now.
 local function show(region, slots, now)
   local it = redis.call('HMGET', region, 'number', 'state', 'full', 'drained', 'open_until_ms',
-    'paused_until_ms', 'building', 'max_building', 'cap_instances', 'foreign_instances',
-    'cap_vcpus', 'foreign_vcpus', 'held_vcpus', 'cap_ram_mb', 'foreign_ram_mb', 'held_ram_mb')
-  if it[2] ~= 'up' or it[3] or it[4] or tonumber(it[5] or 0) > now or tonumber(it[6] or 0) > now
-    or (it[8] and (it[7] or 0) - it[8] >= 0) then return write_share(it[1], 0) end
-  write_share(it[1], math.min(free_share(it[9], it[10], redis.call('HLEN', slots)),
-    free_share(it[11], it[12], it[13]), free_share(it[14], it[15], it[16])))
+    'paused_until_ms', 'building', 'max_building', COUNTS)
+  local number, state, full, drained, open_until, paused_until, building, max_building = unpack(it, 1, 8)
+  local rests = tonumber(open_until or 0) > now or tonumber(paused_until or 0) > now
+  local builds_on = not max_building or (building or 0) - max_building < 0
+  if state ~= 'up' or full or drained or rests or not builds_on then return write_share(number, 0) end
+  it[8 + 3] = redis.call('HLEN', slots)
+  write_share(number, free_share(it, 8))
 end

@@ -6,32 +6,58 @@ local function is_count(value)
   return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0
 end
 
--- A slot, or nil if nobody can read it: it is counted among the slots, and holds nothing else.
+local amounts = {AMOUNTS}
+
+-- A slot, or nil if nobody can read it: it is counted among the slots, and holds nothing else. Of
+-- what not every server takes it may say nothing: it takes none, or nobody counted that yet.
 local function read_slot(text)
   local good, slot = pcall(cjson.decode, text)
   if not good or type(slot) ~= 'table' or type(slot.owner) ~= 'string' then return nil end
-  return is_count(slot.vcpus) and is_count(slot.ram_mb) and slot or nil
+  for i, what in ipairs(amounts) do
+    local unsaid = slot[what] == nil and i >= IN_ALL
+    if not unsaid and not is_count(slot[what]) then return nil end
+  end
+  return slot
+end
+
+-- Have a slot say what it takes for a need; returns its JSON.
+local function write_slot(slot, need)
+  for i, what in ipairs(amounts) do
+    if i < IN_ALL or need[what] > 0 then slot[what] = need[what] end
+  end
+  return cjson.encode(slot)
 end
 
 local function count_owner(usage, sum)
-  redis.call('HINCRBY', usage, 'vcpus', sum.vcpus)
-  redis.call('HINCRBY', usage, 'ram_mb', sum.ram_mb)
+  for _, what in ipairs(amounts) do
+    if sum[what] ~= 0 then redis.call('HINCRBY', usage, what, sum[what]) end
+  end
   rank(usage, redis.call('HINCRBY', usage, 'instances', sum.instances))
 end
 
 -- Count what slots take, or (below zero) give back, in their region.
 local function count_region(region, sum)
-  redis.call('HINCRBY', region, 'held_vcpus', sum.vcpus)
-  redis.call('HINCRBY', region, 'held_ram_mb', sum.ram_mb)
+  for _, what in ipairs(amounts) do
+    if sum[what] ~= 0 then redis.call('HINCRBY', region, 'held_' .. what, sum[what]) end
+  end
   if sum.building ~= 0 then redis.call('HINCRBY', region, 'building', sum.building) end
 end
 
+-- What no slots take.
+local function nothing()
+  local sum = {instances = 0, building = 0}
+  for _, what in ipairs(amounts) do sum[what] = 0 end
+  return sum
+end
+
 -- Add so many slots like this one to a sum of what slots take.
-local function add(sum, value, times)
-  sum = sum or {instances = 0, vcpus = 0, ram_mb = 0, building = 0}
+local function add(sum, slot, times)
+  sum = sum or nothing()
   sum.instances = sum.instances + times
-  sum.vcpus, sum.ram_mb = sum.vcpus + times * value.vcpus, sum.ram_mb + times * value.ram_mb
-  sum.building = sum.building + (value.building and times or 0)
+  for _, what in ipairs(amounts) do
+    if slot[what] then sum[what] = sum[what] + times * slot[what] end
+  end
+  sum.building = sum.building + (slot.building and times or 0)
   return sum
 end
 

@@ -55,8 +55,7 @@ def candidates(offers: Sequence[Offer], place_of: Callable[[str], str]) -> dict[
     numbers: dict[tuple[object, ...], int] = {}
     kinds, kind_of = [], []
     for offer in offers:
-        flavor = offer.flavor
-        alike = flavor.vcpus, flavor.ram_mb, flavor.name, offer.image.name
+        alike = offer.footprint
         if alike not in numbers:
             kinds.append(need_of(offer))
             numbers[alike] = len(kinds)
@@ -72,6 +71,6 @@ def compact(value: object) -> str:
 def need_of(offer: Offer) -> dict[str, object]:
     """Return what an offer takes of a region, and what it writes into an instance's record."""
     return {
-        "need": {"vcpus": offer.flavor.vcpus, "ram_mb": offer.flavor.ram_mb},
+        "need": offer.need._asdict(),
         "fields": {"flavor": offer.flavor.name, "image": offer.image.name},
     }

@@ -6,13 +6,16 @@ a hand has put out of step, or with a region taken out of it.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from openmultistack.domain.models import Resources
+from openmultistack.domain.resources import AMOUNTS
 from openmultistack.ledger.acts import AT_ONCE, Acting
 from openmultistack.ledger.connected import READ_AT_ONCE
-from openmultistack.ledger.decode import read_all, read_count
+from openmultistack.ledger.decode import read_all, read_need
 
+# What a region's hash counts of its slots.
+_COUNTERS = (*(f"held_{it}" for it in AMOUNTS), "building")
 # The slots of so many regions are read in one step.
 REGIONS_AT_ONCE = 50
 
@@ -22,6 +25,14 @@ class Recounted(NamedTuple):
 
     regions: Sequence[str]
     owners: int
+
+
+class _Taken(NamedTuple):
+    """What is counted of a slot."""
+
+    owner: str
+    need: Resources
+    building: bool
 
 
 class Counting(Acting):
@@ -60,17 +71,16 @@ class Counting(Acting):
             with self._pipeline() as pipe:
                 for place in some:
                     pipe.hvals(self._keys.slots(place))
-                    pipe.hmget(self._keys.region(place), "held_vcpus", "held_ram_mb", "building")
+                    pipe.hmget(self._keys.region(place), *_COUNTERS)
                 found = pipe.execute()
             for place, texts, told in zip(some, found[::2], found[1::2], strict=True):
                 slots, _ = read_all("slot", [(place, it) for it in texts], _decode)
-                sums = [sum(it[what] for it in slots) for what in ("vcpus", "ram_mb")]
-                building = sum("building" in it for it in slots)
-                if [it or "0" for it in told] != [*map(str, sums), str(building)]:
+                sums = sum((it.need for it in slots), Resources())
+                building = sum(it.building for it in slots)
+                if [it or "0" for it in told] != [*map(str, sums[1:]), str(building)]:
                     wrong.append(place)
                 for it in slots:
-                    one = Resources(1, it["vcpus"], it["ram_mb"])
-                    held[it["owner"]] = held.get(it["owner"], Resources()) + one
+                    held[it.owner] = held.get(it.owner, Resources()) + it.need
         return wrong, held
 
     def _remember(self, held: Mapping[str, Resources]) -> set[str]:
@@ -114,10 +124,9 @@ class Counting(Acting):
         return int(self._scripts.run("recount_owners", given, ask))
 
 
-def _decode(text: str) -> Mapping[str, Any]:
+def _decode(text: str) -> _Taken:
     slot = json.loads(text)
-    numbers = {what: read_count(slot[what]) for what in ("vcpus", "ram_mb")}
-    return {**slot, **numbers, "owner": str(slot["owner"])}
+    return _Taken(str(slot["owner"]), read_need(slot), "building" in slot)
 
 
 def _lots(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

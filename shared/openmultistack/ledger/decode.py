@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from openmultistack.domain.models import Address, Instance, Quota, Resources, Status
 from openmultistack.domain.regions import RegionHealth, RegionState, repeating
+from openmultistack.domain.resources import AMOUNTS, LEAST, UNBOUNDED
 from openmultistack.logs import tell
 
 Kept = TypeVar("Kept")
@@ -30,8 +31,7 @@ class Slot(NamedTuple):
     instance_id: str
     attempt: int
     owner: str
-    vcpus: int
-    ram_mb: int
+    need: Resources
     # When it was placed, or if proven when it was committed or adopted.
     since_ms: int
     # How long it may stay unproven; None once the cloud is known to have the server.
@@ -110,6 +110,12 @@ def read_count(value: str | float) -> int:
     return int(number)
 
 
+def read_need(slot: Mapping[str, Any]) -> Resources:
+    """Return what a slot takes; as the scripts read it (_slots.lua)."""
+    told = (slot[it] if getattr(LEAST, it) else slot.get(it, 0) for it in AMOUNTS)
+    return Resources(1, *map(read_count, told))
+
+
 def decode_slot(name: str, text: str) -> Slot:
     """Return a slot of a region's hash."""
     instance_id, _, attempt = name.rpartition("/")
@@ -118,8 +124,7 @@ def decode_slot(name: str, text: str) -> Slot:
         instance_id=instance_id,
         attempt=int(attempt),
         owner=_text(value["owner"]),
-        vcpus=read_count(value["vcpus"]),
-        ram_mb=read_count(value["ram_mb"]),
+        need=read_need(value),
         since_ms=int(value["since_ms"]),
         lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
         server_id=_text(value["server_id"]) if "server_id" in value else None,
@@ -163,7 +168,9 @@ def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) ->
 
 
 def _quota(text: str) -> Quota:
-    return Quota(**{what: int(bound) for what, bound in json.loads(text).items()})
+    """Return a quota; what it bounds beyond what is counted here is of a version to come."""
+    told = json.loads(text).items()
+    return Quota(**{what: int(bound) for what, bound in told if what in Quota._fields})
 
 
 def _address(told: dict[str, Any]) -> Address:
@@ -190,8 +197,9 @@ def decode_region(
 ) -> RegionState:
     """Return the state of a region's hash; one that was never swept is unknown."""
 
-    def resources(kind: str) -> Resources:
-        return Resources(*(int(fields.get(f"{kind}_{what}", 0)) for what in Resources._fields))
+    def resources(kind: str, unsaid: Resources = Resources()) -> Resources:  # noqa: B008  a value
+        told = ((f"{kind}_{what}", count) for what, count in unsaid._asdict().items())
+        return Resources(*(int(fields.get(field, count)) for field, count in told))
 
     def number(field: str) -> int | None:
         return int(float(fields[field])) if field in fields else None
@@ -199,7 +207,8 @@ def decode_region(
     return RegionState(
         region=name,
         state=_health(fields, now_ms),
-        cap=resources("cap"),
+        # A sweep before that of a version that counts more bounded less; see _rooms.lua.
+        cap=resources("cap", UNBOUNDED if "cap_instances" in fields else Resources()),
         held=resources("held")._replace(instances=held_instances),
         foreign=resources("foreign"),
         building=number("building") or 0,

@@ -5,7 +5,7 @@
 --       heads, the owner's line (zsets), region, slots (hashes) of where it was, keyed (zset: the
 --       owner's keys, see _keyed), then the indices that list the instance (zsets)
 -- ARGV  1 JSON {id, attempt, region, server_id, owner, building, failed: what it says in ERROR,
---         need: {vcpus, ram_mb}, expires_at_ms, fields, was_in: another region where the ledger has
+--         need: of each resource, expires_at_ms, fields, was_in: another region where the ledger has
 --         this very server,
 --         key: {digest, body, index, keep_ms} if it was made under one}
 -- Returns  1 if the instance was adopted, else 0
@@ -13,9 +13,9 @@
 local ask = cjson.decode(ARGV[1])
 local now, name = now_ms(), ask.id .. '/' .. ask.attempt
 shares, heads = KEYS[10], KEYS[11]
-local slot = {owner = ask.owner, vcpus = ask.need.vcpus, ram_mb = ask.need.ram_mb, since_ms = now,
-  server_id = ask.server_id, building = ask.building or nil}
-local sum = add(nil, slot, take(KEYS[2], {name}, cjson.encode(slot)))
+local slot = {owner = ask.owner, since_ms = now, server_id = ask.server_id,
+  building = ask.building or nil}
+local sum = add(nil, slot, take(KEYS[2], {name}, write_slot(slot, ask.need)))
 if sum.instances > 0 then
   count_region(KEYS[1], sum)
   show(KEYS[1], KEYS[2], now)

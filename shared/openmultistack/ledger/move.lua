@@ -4,7 +4,7 @@
 --       (hash), then region and slots of each candidate in rank order (hashes)
 -- ARGV  1 JSON {id, attempt, from, from_name, owner, keep, blame, promised, wait, why, pick, lease_ms, nonce,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
---         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates there are in all}
+--         kinds: [{need: of each resource, fields}], of: how many candidates there are in all}
 --       keep: leaves the old slot held, as a server of that attempt may exist
 --       blame: the region failed this instance, and is not tried again for it
 --       promised: the client knows the instance; if its lease runs out it is tried again

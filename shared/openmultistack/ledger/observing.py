@@ -74,7 +74,7 @@ class Observing(Acting):
             "building": building,
             **({} if failed is None else {"failed": failed}),
             **({} if was_in is None else {"was_in": self.place_of(was_in)}),
-            "need": {"vcpus": need.vcpus, "ram_mb": need.ram_mb},
+            "need": need._asdict(),
             "expires_at_ms": found.expires_at_ms,
             "fields": _fields(found),
         }

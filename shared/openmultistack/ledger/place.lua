@@ -11,7 +11,7 @@
 --         key: {digest, body, mark, keep_ms, max: so many an owner has} if there is one,
 --         queue: {members, max, max_of_owner, wait_ms, fields} if it may wait,
 --         regions: [name of each candidate], kind_of: [its place in kinds],
---         kinds: [{need: {vcpus, ram_mb}, fields}], of: how many candidates the command has in all}
+--         kinds: [{need: of each resource, fields}], of: how many candidates the command has in all}
 -- Returns  JSON {outcome, regions: [of each placed instance, in order; '' for one that waits],
 --         free: slots there were, now_ms, retry_ms}; the outcome is `placed`, or with nothing done
 --         `short` (these candidates have too little room, and there are others), `full`, `quota`,

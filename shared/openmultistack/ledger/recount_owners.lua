@@ -12,7 +12,7 @@ for _, regions in ipairs({redis.call('SMEMBERS', KEYS[1]), redis.call('HKEYS', K
     if not known[region] then return 0 end
   end
 end
-for _, owner in ipairs(ask.owners) do sums[owner] = add(nil, {vcpus = 0, ram_mb = 0}, 0) end
+for _, owner in ipairs(ask.owners) do sums[owner] = nothing() end
 for i = 4 + #ask.owners, #KEYS do
   for _, text in ipairs(redis.call('HVALS', KEYS[i])) do
     -- To see that a slot is another owner's takes much less time than to decode it.
@@ -23,11 +23,13 @@ for i = 4 + #ask.owners, #KEYS do
 end
 for i, owner in ipairs(ask.owners) do
   local usage, sum = KEYS[3 + i], sums[owner]
-  local told = redis.call('HMGET', usage, 'instances', 'vcpus', 'ram_mb')
-  if tonumber(told[1] or 0) ~= sum.instances or tonumber(told[2] or 0) ~= sum.vcpus
-    or tonumber(told[3] or 0) ~= sum.ram_mb then
+  local told, fields = redis.call('HMGET', usage, RESOURCES), {}
+  for at, what in ipairs({RESOURCES}) do
+    if tonumber(told[at] or 0) ~= sum[what] then push(fields, what, sum[what]) end
+  end
+  if #fields > 0 then
     wrong = wrong + 1
-    redis.call('HSET', usage, 'instances', sum.instances, 'vcpus', sum.vcpus, 'ram_mb', sum.ram_mb)
+    redis.call('HSET', usage, unpack(fields))
     redis.call('PERSIST', usage)
     rank(usage, sum.instances)
     let_go(usage)

@@ -4,15 +4,17 @@
 -- Returns  1 if a counter was wrong, else 0
 -- Safe to repeat.
 shares = KEYS[3]
-local sum = add(nil, {vcpus = 0, ram_mb = 0}, 0)
+local sum = nothing()
 for _, text in ipairs(redis.call('HVALS', KEYS[2])) do
   local slot = read_slot(text)
   if slot then add(sum, slot, 1) end
 end
-local told = redis.call('HMGET', KEYS[1], 'held_vcpus', 'held_ram_mb', 'building')
-if tonumber(told[1] or 0) == sum.vcpus and tonumber(told[2] or 0) == sum.ram_mb
-  and tonumber(told[3] or 0) == sum.building then return 0 end
-redis.call('HSET', KEYS[1], 'held_vcpus', sum.vcpus, 'held_ram_mb', sum.ram_mb,
-  'building', sum.building)
+local right, fields = {building = sum.building}, {}
+for _, what in ipairs(amounts) do right['held_' .. what] = sum[what] end
+for field, count in pairs(right) do
+  if tonumber(redis.call('HGET', KEYS[1], field) or 0) ~= count then push(fields, field, count) end
+end
+if #fields == 0 then return 0 end
+redis.call('HSET', KEYS[1], unpack(fields))
 show(KEYS[1], KEYS[2], now_ms())
 return 1

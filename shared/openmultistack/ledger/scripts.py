@@ -1,6 +1,7 @@
 """The Lua files, loaded once; each runs as one atomic act."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -11,6 +12,8 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.models import Resources
+from openmultistack.domain.resources import AMOUNTS, LEAST
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,7 +28,6 @@ _REFUSING = ("MISCONF ", "NOREPLICAS ", "Redis Cluster cannot be connected")
 
 # What redis-py raises; the latter stands outside of its own tree.
 FOREIGN = (RedisError, RedisClusterException)
-
 
 # What else is put before a script; it costs each run of it a little.
 _TO_COUNT = ("_fields", "_shares", "_queue", "_slots")
@@ -56,12 +58,35 @@ _PARTS = {
 }
 
 
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{it}'" for it in names)
+
+
+# What these words mean in Lua: what is counted, of which no script names anything by itself but
+# instances, which come first, as each slot is one. They are put into the text, as a list that is
+# made again in each run takes its time.
+WORDS = {
+    # The names of all.
+    "RESOURCES": _listed(Resources._fields),
+    # And of those of which a slot tells how much it takes.
+    "AMOUNTS": _listed(AMOUNTS),
+    # A region's fields of each, one after the other (of instances there is no `held` one).
+    "COUNTS": _listed(
+        f"{it}_{of}" for of in Resources._fields for it in ("cap", "foreign", "held")
+    ),
+    # The least that a server takes; and of how many, the first, every server takes some.
+    "LEAST": ", ".join(f"{what} = {count}" for what, count in LEAST._asdict().items()),
+    "IN_ALL": str(sum(count > 0 for count in LEAST)),
+}
+
+
 @cache
 def source(name: str) -> str:
     """Return a script as it is sent: what all have in common, what some have, its own file."""
     folder = files(__package__)
     parts = ("_prelude", *_PARTS.get(name, ()), name)
-    return "".join((folder / f"{part}.lua").read_text() for part in parts)
+    text = "".join((folder / f"{part}.lua").read_text() for part in parts)
+    return re.sub(rf"\b({'|'.join(WORDS)})\b", lambda found: WORDS[found[1]], text)
 
 
 @cache

@@ -1,7 +1,7 @@
 -- A region has room: give it to those who wait, in the order given, as far as it goes.
 -- KEYS  region, slots (hashes), queue, due (zsets), shares (string), heads (zset), then for each that
 --       waits: record (hash), events (list), usage (hash) and line (zset) of its owner
--- ARGV  1 JSON {region, lease_ms, waiting: [{id, owner, need: {vcpus, ram_mb}, fields, quota}]}
+-- ARGV  1 JSON {region, lease_ms, waiting: [{id, owner, need: of each resource, fields, quota}]}
 -- Returns  JSON {placed: [{id, attempt, expires_at_ms}], more}: the caller creates their servers;
 --       more: something small would still fit
 -- Not safe to repeat: who was placed by a lost answer is tried again when its lease is over.
@@ -29,5 +29,5 @@ for i, it in ipairs(ask.waiting) do
     placed[#placed + 1] = {id = it.id, attempt = attempt, expires_at_ms = expires}
   end
 end
-local left = room(KEYS[1], KEYS[2], {vcpus = 1, ram_mb = 1}, now)
+local left = room(KEYS[1], KEYS[2], {LEAST}, now)
 return cjson.encode({placed = placed, more = left > 0})

@@ -12,8 +12,9 @@ if redis.call('HGET', KEYS[2], 'state') == 'removed' then
   redis.call('HDEL', KEYS[2], 'last_error', 'last_error_at_ms')
 end
 -- What is no number where one belongs stands for nothing, and would stop whoever counts with it.
-local numbers = {'held_vcpus', 'held_ram_mb', 'building', 'starts_at_ms', 'failures',
-  'open_until_ms', 'probe_until_ms', 'pauses', 'paused_until_ms', 'last_error_at_ms'}
+local numbers = {'building', 'starts_at_ms', 'failures', 'open_until_ms', 'probe_until_ms', 'pauses',
+  'paused_until_ms', 'last_error_at_ms'}
+for _, what in ipairs({AMOUNTS}) do numbers[#numbers + 1] = 'held_' .. what end
 for i, value in ipairs(redis.call('HMGET', KEYS[2], unpack(numbers))) do
   if value and not tonumber(value) then redis.call('HDEL', KEYS[2], numbers[i]) end
 end

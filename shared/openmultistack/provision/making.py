@@ -144,7 +144,7 @@ class Making:
         before = self.offer(region)
         fresh = self._restocking.offer(region, self._wanted.reoffer, stale)
         self._fresh[region] = fresh
-        if _footprint(fresh) != _footprint(before):
+        if fresh.footprint != before.footprint:
             self._outgrown.add(region)
             raise stale
 
@@ -213,8 +213,3 @@ def _tell(
         said=(str(failed) or None) if failed else None,
         cloud_request_id=(failed.cloud_request_id or None) if failed else None,
     )
-
-
-def _footprint(offer: Offer) -> tuple[object, ...]:
-    """Return what an offer takes of a region, and what the instance's record says of it."""
-    return offer.flavor.vcpus, offer.flavor.ram_mb, offer.flavor.name, offer.image.name

@@ -13,8 +13,9 @@ from openmultistack.domain.errors import (
     Problem,
     QueueFull,
 )
-from openmultistack.domain.models import Offer
+from openmultistack.domain.models import Offer, Resources
 from openmultistack.domain.regions import RegionState
+from openmultistack.domain.resources import AMOUNTS, say
 from openmultistack.fleet.offers import Offers
 from openmultistack.ledger import KEYS_MAX, Admitted, Ledger, Wish
 from openmultistack.provision.planning import no_region_takes
@@ -42,13 +43,7 @@ class Refusals:
         quota, count = self._wish.quota, self._wish.command.count
         if quota.creates_per_minute is not None and count > quota.creates_per_minute:
             raise self._quota(f"at most {quota.creates_per_minute} may be created in a minute")
-        fits = (
-            (1 if quota.instances is None else quota.instances) >= 1
-            and offer.flavor.vcpus <= _bound(quota.vcpus)
-            and offer.flavor.ram_mb <= _bound(quota.ram_mb)
-            for offer in self._wish.offers
-        )
-        if self._wish.offers and not any(fits):
+        if self._wish.offers and not any(quota.allows(it.need) for it in self._wish.offers):
             raise self._quota("one instance of this size is more than the owner may have")
 
     def refuse_what_no_cap_allows(self, admitted: Admitted) -> None:
@@ -153,23 +148,12 @@ def fits_in_all(offer: Offer, state: RegionState) -> int | None:
     """
     if state.swept_at_ms is None or state.cap.instances == 0:
         return None
-    cap, flavor = state.cap, offer.flavor
-    fits = [cap.instances]
-    fits += [cap.vcpus // flavor.vcpus] if flavor.vcpus else []
-    fits += [cap.ram_mb // flavor.ram_mb] if flavor.ram_mb else []
-    return max(0, min(fits))
+    return max(0, state.cap.fits(offer.need))
 
 
 def _too_big(offer: Offer, state: RegionState) -> str:
-    flavor, cap = offer.flavor, state.cap
-    return (
-        f"flavor {flavor.name} has {flavor.vcpus} vCPUs and {flavor.ram_mb} MB RAM, the quota is"
-        f" {cap.instances} instances, {cap.vcpus} vCPUs and {cap.ram_mb} MB RAM"
-    )
-
-
-def _bound(value: int | None) -> float:
-    return math.inf if value is None else value
+    takes, allowed = say(offer.need, AMOUNTS), say(state.cap, Resources._fields)
+    return f"flavor {offer.flavor.name} takes {takes}, the quota is {allowed}"
 
 
 def _why_no_room(state: RegionState) -> str:

@@ -20,6 +20,7 @@ from openmultistack.domain.models import (
     Resources,
     Status,
 )
+from openmultistack.domain.resources import UNBOUNDED
 
 # Nova's words that are ours as well, and that for a server in a cell that is down.
 OURS_TOO = ("BUILD", "ACTIVE", "ERROR", "DELETED")
@@ -99,9 +100,9 @@ def _addresses(networks: Mapping[str, Sequence[Document]]) -> Iterator[Address]:
 
 
 def quota_of(limits: Document) -> Resources:
-    """Return the quota in the answer to /limits."""
+    """Return the quota in the answer to /limits; what it does not tell of is not bounded."""
     absolute = limits["limits"]["absolute"]
-    return Resources(
+    return UNBOUNDED._replace(
         instances=_limit(absolute["maxTotalInstances"]),
         vcpus=_limit(absolute["maxTotalCores"]),
         ram_mb=_limit(absolute["maxTotalRAMSize"]),

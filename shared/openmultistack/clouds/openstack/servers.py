@@ -14,7 +14,7 @@ from openmultistack.clouds.openstack.microversions import FLAVOR_NUMBERS_SINCE
 from openmultistack.clouds.openstack.session import Session, Sessions
 from openmultistack.clouds.port import Marks, Server, Survey
 from openmultistack.clouds.signing import Signing
-from openmultistack.domain.models import Flavor, Resources
+from openmultistack.domain.models import Flavor
 
 # Of a look after a server whose answer was lost: somebody waits, and a sweep looks as well.
 LOOK_TIMEOUT_S = 10.0
@@ -88,8 +88,7 @@ class Servers:
         flavor = self._flavor(session.nova, server.flavor)
         if flavor is None:
             return server
-        need = Resources(instances=1, vcpus=flavor.vcpus, ram_mb=flavor.ram_mb)
-        return server._replace(flavor=flavor.name, need=need)
+        return server._replace(flavor=flavor.name, need=flavor.need)
 
     def _flavor(self, nova: Any, flavor_id: str) -> Flavor | None:  # noqa: ANN401  untyped
         """Return a flavor by its id; asked for once, as an id never means another."""
