@@ -11,8 +11,8 @@ from openmultistack.clouds import Attempted, Marks
 from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.marks import (
     LAST_MS,
-    Identity,
-    identity_of,
+    Evidence,
+    evidence_of,
     is_ours,
     metadata_of,
     verifies,
@@ -68,7 +68,7 @@ def by(*keys: MarksKey, fleet: str = "f", place: str = "p-1") -> Signing:
 
 def told(metadata: dict[str, str], signing: Signing) -> Marks | None:
     """Return the marks of a server that are proven."""
-    return identity_of(metadata, "", signing).marks
+    return evidence_of(metadata, "", signing).marks
 
 
 # ---------------------------------------------------------------- signed
@@ -79,11 +79,11 @@ def told(metadata: dict[str, str], signing: Signing) -> Marks | None:
 def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     signing = by(fleet=marks.fleet)
     metadata = metadata_of(marks, signing)
-    found = identity_of(metadata, name_of(signing, marks.attempted), signing)
+    found = evidence_of(metadata, name_of(signing, marks.attempted), signing)
     assert found == (marks, "new1", None, marks.attempted, "new1", 1)
     assert len(metadata) - len(marks.labels) <= 4
     assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
-    assert identity_of(metadata, "", by(fleet=marks.fleet + "x")) == Identity()
+    assert evidence_of(metadata, "", by(fleet=marks.fleet + "x")) == Evidence()
 
 
 def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
@@ -105,7 +105,7 @@ def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
     lengths = {key: len(it) for key, it in items.items() if not key.startswith("oms_label:")}
     assert lengths == {"oms_marks": 243, "oms_owner": 200, "oms_seal": 124}
     assert all(len(key) <= 255 and len(it) <= 255 for key, it in items.items())
-    assert identity_of(items, "", signing, server_id="0" * 36).marks == longest
+    assert evidence_of(items, "", signing, server_id="0" * 36).marks == longest
     assert len(name_of(signing, longest.attempted)) == 100
 
 
@@ -130,7 +130,7 @@ def test_each_field_is_signed(field: str) -> None:
     seal = metadata_of(ONE, by())["oms_seal"].split(" ")
     forged = metadata_of(changed, by(fleet=changed.fleet))
     name = forged["oms_seal"].split(" ")[2]
-    found = identity_of({**forged, "oms_seal": f"{seal[0]} {seal[1]} {name}"}, "", by())
+    found = evidence_of({**forged, "oms_seal": f"{seal[0]} {seal[1]} {name}"}, "", by())
     assert found.marks is None
     if field != "fleet":
         assert found.claim
@@ -146,7 +146,7 @@ def test_a_label_that_somebody_adds_or_takes_away_spoils_the_signature() -> None
 
 def test_marks_prove_nothing_in_another_place() -> None:
     metadata, name = metadata_of(ONE, by()), name_of(by(), ONE.attempted)
-    found = identity_of(metadata, name, by(place="p-2"))
+    found = evidence_of(metadata, name, by(place="p-2"))
     assert (found.marks, found.named) == (None, None)
     assert found.claim
     assert found.claim.how == "unverified"
@@ -164,16 +164,16 @@ def test_a_key_that_is_not_ours_proves_nothing_even_under_our_keys_id() -> None:
 def test_the_first_key_signs_and_all_verify() -> None:
     before = metadata_of(ONE, by(OLD))
     both = by(NEW, OLD)
-    assert identity_of(before, name_of(by(OLD), ONE.attempted), both)[1:] == (
+    assert evidence_of(before, name_of(by(OLD), ONE.attempted), both)[1:] == (
         "old1", None, ONE.attempted, "old1", 1,
     )  # fmt: skip
-    assert identity_of(metadata_of(ONE, both), "", both).signed_by == "new1"
+    assert evidence_of(metadata_of(ONE, both), "", both).signed_by == "new1"
     assert told(before, by(NEW)) is None
 
 
 def test_what_others_write_beside_our_marks_does_not_matter() -> None:
     assert told(metadata_of(ONE, by()) | {"cost-centre": "7"}, by()) == ONE
-    assert identity_of({}, "", by()) == Identity()
+    assert evidence_of({}, "", by()) == Evidence()
     assert not is_ours("cost-centre")
     assert all(map(is_ours, metadata_of(ONE, by())))
 
@@ -181,7 +181,7 @@ def test_what_others_write_beside_our_marks_does_not_matter() -> None:
 @pytest.mark.parametrize("key", ["oms_marks", "oms_owner", "oms_seal"])
 @pytest.mark.parametrize("text", ["", " ", "x", "\n", "é" * 300, "1 " * 7, None, 7, "\ud800"])
 def test_items_that_are_anything_at_all_are_no_marks(key: str, text: Any) -> None:
-    found = identity_of(metadata_of(ONE, by()) | {key: text}, "é" * 255, by())
+    found = evidence_of(metadata_of(ONE, by()) | {key: text}, "é" * 255, by())
     assert found.marks is None
 
 
@@ -191,7 +191,7 @@ def test_marks_with_a_number_that_is_none_are_none(position: int, text: str) -> 
     metadata = metadata_of(ONE, by())
     fields = metadata["oms_marks"].split(" ")
     fields[position] = text
-    found = identity_of(metadata | {"oms_marks": " ".join(fields)}, "", by())
+    found = evidence_of(metadata | {"oms_marks": " ".join(fields)}, "", by())
     assert (found.marks, found.claim) == (None, None)
 
 
@@ -220,7 +220,7 @@ def test_marks_that_name_no_server_are_of_one_that_was_made_as_they_were_signed(
 ) -> None:
     """Others were written there later; nobody but the cloud says when a server was made."""
     metadata = metadata_of(ONE, by(), at_ms=SIGNED_MS)
-    found = identity_of(metadata, "", by(), server_id="s-1", made_at=made_at)
+    found = evidence_of(metadata, "", by(), server_id="s-1", made_at=made_at)
     assert (found.marks == ONE) is proven
     assert (found.claim is not None and found.claim.how == "unverified") is not proven
 
@@ -228,7 +228,7 @@ def test_marks_that_name_no_server_are_of_one_that_was_made_as_they_were_signed(
 def test_how_far_marks_are_from_their_server_is_told() -> None:
     def off_ms(server_id: str, made_at: str) -> int:
         metadata = metadata_of(ONE, by(), server_id, SIGNED_MS)
-        return identity_of(metadata, "", by(), server_id="s-1", made_at=made_at).off_ms
+        return evidence_of(metadata, "", by(), server_id="s-1", made_at=made_at).off_ms
 
     assert off_ms("s-1", "2020-01-01T00:00:00Z") == 0
     assert off_ms("", "2023-11-14T22:13:21Z") == 1001
@@ -238,8 +238,8 @@ def test_how_far_marks_are_from_their_server_is_told() -> None:
 @pytest.mark.parametrize("made_at", ["2023-11-14T22:13:25Z", "2020-01-01T00:00:00Z", ""])
 def test_marks_that_name_a_server_are_of_that_one_whenever_it_was_made(made_at: str) -> None:
     metadata = metadata_of(ONE, by(), "s-1", SIGNED_MS)
-    assert identity_of(metadata, "", by(), server_id="s-1", made_at=made_at).marks == ONE
-    assert identity_of(metadata, "", by(), server_id="s-2", made_at=made_at).marks is None
+    assert evidence_of(metadata, "", by(), server_id="s-1", made_at=made_at).marks == ONE
+    assert evidence_of(metadata, "", by(), server_id="s-2", made_at=made_at).marks is None
 
 
 @pytest.mark.parametrize(("position", "other"), [(8, str(SIGNED_MS + HOUR_MS)), (9, "s-2")])
@@ -250,14 +250,14 @@ def test_the_time_at_which_marks_were_signed_and_their_server_are_signed(
     fields = metadata["oms_marks"].split(" ")
     fields[position] = other
     forged = metadata | {"oms_marks": " ".join(fields)}
-    assert identity_of(forged, "", by(), server_id=fields[9]).marks is None
+    assert evidence_of(forged, "", by(), server_id=fields[9]).marks is None
 
 
 @pytest.mark.parametrize("text", ODD_IDS)
 def test_marks_with_an_id_that_is_none_are_none(text: str) -> None:
     metadata = metadata_of(ONE, by())
     forged = metadata["oms_marks"].replace(ONE.instance_id, text)
-    found = identity_of(metadata | {"oms_marks": forged}, "", by())
+    found = evidence_of(metadata | {"oms_marks": forged}, "", by())
     assert (found.marks, found.claim) == (None, None)
 
 
@@ -283,7 +283,7 @@ UNSIGNED = {
 
 
 def test_unsigned_marks_are_a_claim_and_prove_nothing() -> None:
-    found = identity_of(UNSIGNED, "oms-i-1-1", by())
+    found = evidence_of(UNSIGNED, "oms-i-1-1", by())
     assert found.marks is None
     assert found.claim
     assert (found.claim.marks, found.claim.how) == (ONE, "unsigned")
@@ -292,12 +292,12 @@ def test_unsigned_marks_are_a_claim_and_prove_nothing() -> None:
 
 def test_marks_of_a_server_from_before_keys_were_written_are_whole() -> None:
     older = {k: v for k, v in UNSIGNED.items() if k not in ("oms_idempotency", "oms_keypair")}
-    assert identity_of(older, "", by()).claim == identity_of(UNSIGNED, "", by()).claim
+    assert evidence_of(older, "", by()).claim == evidence_of(UNSIGNED, "", by()).claim
 
 
 @pytest.mark.parametrize("key", list(UNSIGNED)[:7])
 def test_unsigned_marks_that_are_not_whole_are_none(key: str) -> None:
-    assert identity_of({k: v for k, v in UNSIGNED.items() if k != key}, "", by()).claim is None
+    assert evidence_of({k: v for k, v in UNSIGNED.items() if k != key}, "", by()).claim is None
 
 
 @pytest.mark.parametrize(
@@ -311,14 +311,14 @@ def test_unsigned_marks_that_are_not_whole_are_none(key: str) -> None:
     + [("oms_label:é", "1"), ("oms_label:", "1"), ("oms_idempotency", "a:b:c")],
 )
 def test_unsigned_marks_of_what_no_command_may_say_are_none(key: str, text: str) -> None:
-    assert identity_of(UNSIGNED | {key: text}, "", by()).claim is None
+    assert evidence_of(UNSIGNED | {key: text}, "", by()).claim is None
 
 
 @pytest.mark.parametrize("name", ["laptop", "oms-f-i-1-1", "oms-i-" + "0" * 26 + "-1"])
 def test_a_keypair_that_unsigned_marks_name_is_theirs_only_if_they_imply_it(name: str) -> None:
     implied = f"oms-f-{ONE.instance_id}-1"
     for keypair, ours in ((name, False), (implied, True)):
-        claim = identity_of(UNSIGNED | {"oms_keypair": keypair}, "", by()).claim
+        claim = evidence_of(UNSIGNED | {"oms_keypair": keypair}, "", by()).claim
         assert claim
         assert claim.marks.has_keypair is ours
 
@@ -362,7 +362,7 @@ def test_fleets_whose_names_look_alike_in_a_name_are_told_apart() -> None:
 def test_a_name_verifies_by_any_key_and_in_its_place_only() -> None:
     name = name_of(by(OLD), ONE.attempted)
     assert named(name, by(NEW, OLD)) == ONE.attempted
-    assert identity_of({}, name, by(NEW, OLD)).named_by == OLD.id
+    assert evidence_of({}, name, by(NEW, OLD)).named_by == OLD.id
     assert named(name, by(NEW)) is None
     assert named(name, by(OLD, place="p-2")) is None
 

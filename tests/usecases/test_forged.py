@@ -15,7 +15,7 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import identity_of, metadata_of
+from openmultistack.clouds.marks import evidence_of, metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.cloud_errors import InDoubt
@@ -49,7 +49,7 @@ def plant(
     """Have somebody make a server in a region, with such metadata and such a name."""
     cloud, number = house.clouds[region], next(NUMBERS)
     signed = Signing(cloud.keyring, house.name, cloud.is_at.id)
-    its = identity_of(metadata, name, signed, made_at=more.get("created_at", ""))
+    its = evidence_of(metadata, name, signed, made_at=more.get("created_at", ""))
     server = Server(
         id=f"planted-{number}", status=Status.ACTIVE, flavor="small", image="i", need=NEED,
         marks=its.marks, claim=its.claim, named=its.named, marks_off_ms=its.off_ms,
@@ -62,7 +62,7 @@ def plant(
 def rewrite(house: House, region: str, server_id: str, metadata: Mapping[str, str]) -> None:
     """Have somebody write over a server's metadata; its name stays."""
     cloud = house.clouds[region]
-    its = identity_of(metadata, "", Signing(cloud.keyring, house.name, cloud.is_at.id))
+    its = evidence_of(metadata, "", Signing(cloud.keyring, house.name, cloud.is_at.id))
     cloud.servers[server_id] = cloud.servers[server_id]._replace(marks=its.marks, claim=its.claim)
 
 

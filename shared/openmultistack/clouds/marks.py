@@ -38,7 +38,7 @@ SIGNED = (
 MADE_WITHIN_MS = 3600 * 1000 + 1
 
 
-class Identity(NamedTuple):
+class Evidence(NamedTuple):
     """What a server tells of itself."""
 
     # Signed for this place with one of the fleet's keys.
@@ -91,14 +91,14 @@ def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -
     return encode_base64url(key.sign(canonical(told)))
 
 
-def identity_of(
+def evidence_of(
     metadata: Mapping[str, str],
     name: str,
     signing: Signing,
     *,
     server_id: str = "",
     made_at: str = "",
-) -> Identity:
+) -> Evidence:
     """Return what a server tells of itself, whatever anybody has written there.
 
     `server_id`, `made_at` (ISO 8601): what its cloud says of it, which nobody can write.
@@ -108,8 +108,8 @@ def identity_of(
     proven = claim and claim.seal and verifies(claim, signing, signing.place)
     off_ms = _off_ms(claim, server_id, made_at) if claim and proven else LAST_MS
     if claim and off_ms <= MADE_WITHIN_MS:
-        return Identity(claim.marks, claim.key_id, None, its, by, off_ms)
-    return Identity(claim=claim, named=its, named_by=by)
+        return Evidence(claim.marks, claim.key_id, None, its, by, off_ms)
+    return Evidence(claim=claim, named=its, named_by=by)
 
 
 def _off_ms(claim: Claim, server_id: str, made_at: str) -> int:
