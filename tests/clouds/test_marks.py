@@ -21,6 +21,7 @@ from openmultistack.clouds.names import name_of, named, pattern_of, tag_of, unsi
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import LABEL_CHARS, OWNER_CHARS
 from openmultistack.domain.commands import LABELS_MAX
+from openmultistack.domain.identity import Identity
 
 OLD, NEW, OTHER = (MarksKey(it, it.encode() * 8) for it in ("old1", "new1", "theirs1"))
 FLEET_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", fullmatch=True)
@@ -35,13 +36,16 @@ MARKS = st.builds(
     fleet=FLEET_NAME,
     instance_id=ID,
     attempt=st.integers(min_value=1, max_value=99),
-    owner=st.text(min_size=1, max_size=OWNER_CHARS).filter(str.isprintable),
-    name=KEY,
-    labels=st.dictionaries(KEY, VALUE, max_size=LABELS_MAX),
-    created_at_ms=MS,
-    expires_at_ms=MS,
-    has_keypair=st.booleans(),
-    idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]", fullmatch=True),
+    identity=st.builds(
+        Identity,
+        owner=st.text(min_size=1, max_size=OWNER_CHARS).filter(str.isprintable),
+        name=KEY,
+        labels=st.dictionaries(KEY, VALUE, max_size=LABELS_MAX),
+        created_at_ms=MS,
+        expires_at_ms=MS,
+        has_keypair=st.booleans(),
+        idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]", fullmatch=True),
+    ),
 )
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machine
 ODD_NUMBERS = [
@@ -53,11 +57,7 @@ ONE = Marks(
     fleet="f",
     instance_id="i-" + "0" * 26,
     attempt=1,
-    owner="alice",
-    name="ci",
-    labels={"job": "7"},
-    created_at_ms=1,
-    expires_at_ms=2,
+    identity=Identity("alice", "ci", {"job": "7"}, 1, 2),
 )
 
 
@@ -71,6 +71,43 @@ def told(metadata: dict[str, str], signing: Signing) -> Marks | None:
     return evidence_of(metadata, "", signing).marks
 
 
+# ---------------------------------------------------------------- of before
+
+# As the functions of before wrote them, with the key new1 for p-1.
+BEFORE = {
+    "oms_marks": (
+        "1 f i-00000000000000000000000000 2 1700000000123 4000000000456 k"
+        " aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb:3 1700000000200 s-1"
+    ),
+    "oms_owner": "repo:müller/x, y",
+    "oms_seal": "new1 yg5Hu3EeuJ9M8RIpR28rWQVcC-JEDC7NElcw-eBqeuw ci",
+    "oms_label:stage": "a b",
+    "oms_label:job": "7",
+}
+WRITTEN_BEFORE = Marks(
+    fleet="f",
+    instance_id="i-" + "0" * 26,
+    attempt=2,
+    identity=Identity(
+        "repo:müller/x, y",
+        "ci",
+        {"stage": "a b", "job": "7"},
+        1_700_000_000_123,
+        4_000_000_000_456,
+        has_keypair=True,
+        idempotency=f"{'a' * 32}:{'b' * 32}:3",
+    ),
+)
+
+
+def test_marks_of_before_verify() -> None:
+    assert evidence_of(BEFORE, "", by(), server_id="s-1").marks == WRITTEN_BEFORE
+
+
+def test_marks_are_written_as_before_so_that_functions_of_before_verify_them() -> None:
+    assert metadata_of(WRITTEN_BEFORE, by(), "s-1", 1_700_000_000_200) == BEFORE
+
+
 # ---------------------------------------------------------------- signed
 
 
@@ -81,7 +118,7 @@ def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     metadata = metadata_of(marks, signing)
     found = evidence_of(metadata, name_of(signing, marks.attempted), signing)
     assert found == (marks, "new1", None, marks.attempted, "new1", 1)
-    assert len(metadata) - len(marks.labels) <= 4
+    assert len(metadata) - len(marks.identity.labels) <= 4
     assert all(len(key) <= 255 and len(value) <= 255 for key, value in metadata.items())
     assert evidence_of(metadata, "", by(fleet=marks.fleet + "x")) == Evidence()
 
@@ -92,13 +129,15 @@ def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
         fleet="f" * 48,
         instance_id="i-" + "0" * 26,
         attempt=10_000,
-        owner="o" * OWNER_CHARS,
-        name="n" * LABEL_CHARS,
-        labels={str(it).rjust(LABEL_CHARS, "k"): "v" * LABEL_CHARS for it in range(LABELS_MAX)},
-        created_at_ms=LAST_MS,
-        expires_at_ms=LAST_MS,
-        has_keypair=True,
-        idempotency=f"{'a' * 32}:{'b' * 32}:1000",
+        identity=Identity(
+            "o" * OWNER_CHARS,
+            "n" * LABEL_CHARS,
+            {str(it).rjust(LABEL_CHARS, "k"): "v" * LABEL_CHARS for it in range(LABELS_MAX)},
+            LAST_MS,
+            LAST_MS,
+            has_keypair=True,
+            idempotency=f"{'a' * 32}:{'b' * 32}:1000",
+        ),
     )
     signing = by(MarksKey("k" * 16, bytes(32)), fleet=longest.fleet)
     items = metadata_of(longest, signing, "0" * 36, LAST_MS)
@@ -123,10 +162,12 @@ CHANGED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", Marks._fields)
+@pytest.mark.parametrize("field", [*Marks._fields[:-1], *Identity._fields])
 def test_each_field_is_signed(field: str) -> None:
     """A field that a new version adds must be named in CHANGED, and be signed."""
-    changed = ONE._replace(**{field: CHANGED[field]})
+    of = ONE if field in Marks._fields else ONE.identity
+    it = of._replace(**{field: CHANGED[field]})
+    changed = it if isinstance(it, Marks) else ONE._replace(identity=it)
     seal = metadata_of(ONE, by())["oms_seal"].split(" ")
     forged = metadata_of(changed, by(fleet=changed.fleet))
     name = forged["oms_seal"].split(" ")[2]
@@ -320,7 +361,7 @@ def test_a_keypair_that_unsigned_marks_name_is_theirs_only_if_they_imply_it(name
     for keypair, ours in ((name, False), (implied, True)):
         claim = evidence_of(UNSIGNED | {"oms_keypair": keypair}, "", by()).claim
         assert claim
-        assert claim.marks.has_keypair is ours
+        assert claim.marks.identity.has_keypair is ours
 
 
 # ---------------------------------------------------------------- names

@@ -148,8 +148,8 @@ def test_after_the_wait_an_instance_lives_its_whole_time(full: House) -> None:
     full.destroy(held_by(full, A))
     full.come_to_rest()
     served = full.get(waiting)
-    assert served.expires_at_ms >= served.created_at_ms + 900_000 + 200
-    assert full.server(served).marks.expires_at_ms == served.expires_at_ms
+    assert served.identity.expires_at_ms >= served.identity.created_at_ms + 900_000 + 200
+    assert full.server(served).marks.identity.expires_at_ms == served.identity.expires_at_ms
 
 
 def test_what_is_served_tells_its_cloud_at_once_until_when_it_lives(full: House) -> None:
@@ -159,12 +159,14 @@ def test_what_is_served_tells_its_cloud_at_once_until_when_it_lives(full: House)
     before = full.past()
     assert full.sweep(A)["served"] == 1
     served = full.get(waiting)
-    assert served.expires_at_ms > waiting.expires_at_ms
-    assert full.server(served).marks.expires_at_ms == served.expires_at_ms
+    assert served.identity.expires_at_ms > waiting.identity.expires_at_ms
+    assert full.server(served).marks.identity.expires_at_ms == served.identity.expires_at_ms
     before.come_back()
     full.sweep(A)
     adopted = full.get(waiting)
-    assert adopted.expires_at_ms == served.expires_at_ms, "not when its wait was to be over"
+    assert adopted.identity.expires_at_ms == served.identity.expires_at_ms, (
+        "not when its wait was to be over"
+    )
 
 
 def test_a_renewal_while_it_waits_is_for_the_time_after(full: House) -> None:
@@ -173,7 +175,7 @@ def test_a_renewal_while_it_waits_is_for_the_time_after(full: House) -> None:
     full.destroy(held_by(full, A))
     full.come_to_rest()
     served = full.get(waiting)
-    assert served.expires_at_ms >= served.created_at_ms + 5_000_000
+    assert served.identity.expires_at_ms >= served.identity.created_at_ms + 5_000_000
 
 
 # ---------------------------------------------------------------- in what order

@@ -17,6 +17,7 @@ from openmultistack.clouds.names import named_by
 from openmultistack.clouds.port import Attempted, Claim, Marks
 from openmultistack.clouds.signing import VERSION, Signing, canonical
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.strict import encode_base64url
 
 FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"
@@ -63,30 +64,32 @@ def metadata_of(
     """
     key = signing.keyring.signer
     at_ms = int(time.time() * 1000) if at_ms is None else at_ms
+    identity = marks.identity
     fields = [
         VERSION,
         marks.fleet,
         marks.instance_id,
         str(marks.attempt),
-        str(marks.created_at_ms),
-        str(marks.expires_at_ms),
-        "k" if marks.has_keypair else "-",
-        marks.idempotency or "-",
+        str(identity.created_at_ms),
+        str(identity.expires_at_ms),
+        "k" if identity.has_keypair else "-",
+        identity.idempotency or "-",
         str(at_ms),
         server_id or "-",
     ]
     seal = _seal(key, marks, signing.place, at_ms, server_id)
     return {
         FIELDS: " ".join(fields),
-        OWNER: marks.owner,
-        SEAL: f"{key.id} {seal} {marks.name}",
-        **{LABEL + name: value for name, value in marks.labels.items()},
+        OWNER: identity.owner,
+        SEAL: f"{key.id} {seal} {identity.name}",
+        **{LABEL + name: value for name, value in identity.labels.items()},
     }
 
 
 def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -> str:
     """Return the signature of all of the marks, for a place and a server, as of a time."""
-    fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
+    identity = marks.identity
+    fields = {**marks._asdict(), **identity._asdict(), "labels": sorted(identity.labels.items())}
     told = ["oms-marks", VERSION, place, server_id, at_ms, *(fields[it] for it in SIGNED)]
     return encode_base64url(key.sign(canonical(told)))
 
@@ -149,10 +152,7 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
         key_id, seal, name = metadata[SEAL].split(" ", 2)
         if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
             return None
-        marks = Marks(
-            fleet=fleet,
-            instance_id=_id(instance_id),
-            attempt=_number(attempt, most=ATTEMPT_MOST),
+        identity = Identity(
             owner=metadata[OWNER],
             name=name,
             created_at_ms=_number(created, most=LAST_MS),
@@ -161,7 +161,8 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             idempotency="" if idempotency == "-" else idempotency,
             labels=_labels(metadata),
         )
-        _check(marks)
+        _check(identity)
+        marks = Marks(fleet, _id(instance_id), _number(attempt, most=ATTEMPT_MOST), identity)
         at_ms = _number(at, most=LAST_MS)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -175,10 +176,7 @@ def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
     try:
         instance_id = _id(metadata["oms_instance"])
         attempt = _number(metadata["oms_attempt"], most=ATTEMPT_MOST)
-        marks = Marks(
-            fleet=fleet,
-            instance_id=instance_id,
-            attempt=attempt,
+        identity = Identity(
             owner=metadata["oms_owner"],
             name=metadata["oms_name"],
             created_at_ms=_number(metadata["oms_created_at_ms"], most=LAST_MS),
@@ -188,27 +186,27 @@ def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             idempotency=metadata.get("oms_idempotency", ""),
             labels=_labels(metadata),
         )
-        _check(marks)
+        _check(identity)
     except (KeyError, ValueError, TypeError):
         return None
-    return Claim(marks, "unsigned")
+    return Claim(Marks(fleet, instance_id, attempt, identity), "unsigned")
 
 
-def _check(marks: Marks) -> None:
+def _check(identity: Identity) -> None:
     """Pass what a token or a command may say (see `principal` and `commands`).
 
     Raises:
         ValueError: it is not what we write.
     """
-    texts = [marks.name, *marks.labels]
+    texts = [identity.name, *identity.labels]
     if not all(len(it) <= LABEL_CHARS and re.fullmatch(NAME_PATTERN, it) for it in texts):
         raise ValueError("expected a name")
-    values = marks.labels.values()
+    values = identity.labels.values()
     if not all(len(it) <= LABEL_CHARS and re.fullmatch(VALUE_PATTERN, it) for it in values):
         raise ValueError("expected a label's value")
-    if not 0 < len(marks.owner) <= OWNER_CHARS or not marks.owner.isprintable():
+    if not 0 < len(identity.owner) <= OWNER_CHARS or not identity.owner.isprintable():
         raise ValueError("expected an owner")
-    if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", marks.idempotency):
+    if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", identity.idempotency):
         raise ValueError("expected a place under an idempotency key")
 
 

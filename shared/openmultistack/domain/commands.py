@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, VALUE_PATTERN
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Quota
 
 # Nova takes user_data as base64 of at most this many characters (API schema, `maxLength`).
@@ -161,6 +162,15 @@ class CreateInstances(Frozen):
         description="`queue`: what finds no room, in the regions or in the owner's quota, waits",
     )
     partial: bool = False
+
+    def identity(self, owner: str) -> Identity:
+        """Return who its instances are, as far as that is known before they are admitted."""
+        return Identity(
+            owner=owner,
+            name=self.name,
+            labels=self.labels,
+            has_keypair=self.ssh_public_key is not None,
+        )
 
 
 class RenewInstance(Frozen):

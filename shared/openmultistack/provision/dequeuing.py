@@ -57,7 +57,9 @@ class Serving:
             attempts, more = self._ledger.serve(region, [served for served, _ in suited])
             wanted = {served.instance.id: wish for served, wish in suited}
             for attempt, expires_at_ms in attempts.items():
-                wish = wanted[attempt.instance_id]._replace(expires_at_ms=expires_at_ms)
+                wish = wanted[attempt.instance_id]
+                identity = wish.identity._replace(expires_at_ms=expires_at_ms)
+                wish = wish._replace(identity=identity)
                 pursuits.append(Pursuit(attempt, wish, placed_at))
             if not more:
                 break

@@ -63,9 +63,13 @@ class Doing:
         elif act.what == "delete":
             self._deleting.delete_certain(case)
         elif act.what == "prolong" and server and server.marks:
-            self._swept.ledger.prolong(self._swept.attempt(slot), server.marks.expires_at_ms)
+            self._swept.ledger.prolong(
+                self._swept.attempt(slot), server.marks.identity.expires_at_ms
+            )
         elif act.what == "mark" and server and server.marks and instance:
-            marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
+            expires_at_ms = instance.identity.expires_at_ms
+            identity = server.marks.identity._replace(expires_at_ms=expires_at_ms)
+            marks = server.marks._replace(identity=identity)
             self._swept.cloud.mark(server.id, marks)
 
     def _retry(self, case: Case, instance: Instance) -> None:
@@ -83,7 +87,7 @@ class Doing:
         placed_at = time.monotonic()
         moved = self._swept.ledger.move(
             self._swept.attempt(case.slot),
-            owner=instance.owner,
+            owner=instance.identity.owner,
             why=why,
             keep=server is not None,
             blame=server is not None,

@@ -96,7 +96,7 @@ class Marking:
 def _is_ours(keypair: Keypair, view: View) -> bool:
     """Whether a keypair was made by us; anybody may give one a name that is not signed."""
     instance = view.instances.get(keypair.attempted.instance_id)
-    return keypair.verified or (instance is not None and instance.has_keypair)
+    return keypair.verified or (instance is not None and instance.identity.has_keypair)
 
 
 def instances_told_of(survey: Survey) -> set[str]:
