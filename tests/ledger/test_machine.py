@@ -380,7 +380,7 @@ class Books(RuleBasedStateMachine):
     def every_instance_is_in_the_state_and_the_indices_that_it_should_be(self) -> None:
         ledger, keys, members = self.desk.ledger, self.desk.keys, self.desk.members
         shown = {
-            it.id: (it.status, it.owner, it.attempt, it.region)
+            it.id: (it.status, it.identity.owner, it.attempt, it.region)
             for it in ledger.get([*self.lives, *{it.instance_id for it in self.attempts}])
         }
         assert shown == {

@@ -28,6 +28,10 @@ class Orders(NamedTuple):
     known: dict[str, Sequence[Offer]]
     elsewhere: set[str]
 
+    def leads_elsewhere(self, order: str, region: str) -> bool:
+        """Return whether an order suits a region for nobody, whoever's it is and what it failed."""
+        return all(it.region != region for it in self.known[order])
+
 
 class Serving:
     """Fills a region's room from the queue; safe to repeat and to race."""
@@ -81,7 +85,7 @@ class Serving:
             offer = next((it for it in wanted.offers if it.region == region), None)
             if offer:
                 yield Served(instance, offer), wanted
-            elif instance.order and not instance.tried:
+            elif instance.order and orders.leads_elsewhere(instance.order, region):
                 orders.elsewhere.add(instance.order)
 
     def _wanted(self, instance: Instance, orders: Orders) -> Wanted | None:
