@@ -260,6 +260,18 @@ def test_an_expiry_that_moved_is_written_on_the_server() -> None:
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "x"}, {"labels": {"a": "1"}}, {"has_keypair": True}, {"idempotency": "a:b:1"}],
+)
+def test_marks_that_tell_another_identity_than_the_ledger_are_written_anew(
+    other: dict[str, Any],
+) -> None:
+    """Functions of before write marks without what they do not know of."""
+    marks = MARKS._replace(identity=MARKS.identity._replace(**other))
+    assert said(slot(), instance(), server(marks=marks)) == "mark"
+
+
 def test_positive_delete_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:
     """Over everything: a delete has an instance that is over, or failed here."""
     helds = [slot(), slot(server_id="s-0"), pending(NOW - 1), pending(NOW + 1)]

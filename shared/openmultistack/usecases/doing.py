@@ -67,10 +67,10 @@ class Doing:
                 self._swept.attempt(slot), server.marks.identity.expires_at_ms
             )
         elif act.what == "mark" and server and server.marks and instance:
-            expires_at_ms = instance.identity.expires_at_ms
-            identity = server.marks.identity._replace(expires_at_ms=expires_at_ms)
-            marks = server.marks._replace(identity=identity)
-            self._swept.cloud.mark(server.id, marks)
+            was, marks = server.marks, server.marks._replace(identity=instance.identity)
+            # A label that is one no more would spoil the signature.
+            whole = was.identity.labels != marks.identity.labels
+            self._swept.cloud.mark(server.id, marks, whole=whole)
 
     def _retry(self, case: Case, instance: Instance) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""

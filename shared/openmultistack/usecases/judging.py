@@ -89,8 +89,8 @@ def _judge_present(
         return Act("retry", _too_late(server, build_timeout_ms // 1000)) if given_up else None
     if tells_later(instance, server, started_ms):
         return Act("prolong", "its server tells of a later expiry than the ledger knew")
-    if server.marks and server.marks.identity.expires_at_ms != instance.identity.expires_at_ms:
-        return Act("mark", "its expiry moved")
+    if server.marks and server.marks.identity != instance.identity:
+        return Act("mark", "its marks say otherwise than the ledger, as where its expiry moved")
     return None
 
 
