@@ -22,7 +22,7 @@ from openmultistack.domain.cloud_errors import (
     Unreachable,
     Unsuitable,
 )
-from openmultistack.domain.identity import Identity
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
 
 REGIONS = {
@@ -210,7 +210,7 @@ def test_a_region_tells_its_security_groups_by_their_ids(ground: Ground) -> None
 
 def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer) -> None:
     """One server for the whole life, as each costs the laboratory seconds."""
-    order = order_of(ground, offer)
+    order = order_of(ground, offer, note=("ñ€“ " * NOTE_CHARS)[: NOTE_CHARS - 1] + "!")
     marks = with_keypair(order.marks)
     order = order._replace(marks=marks, ssh_public_key=SSH_KEY, user_data="#!/bin/sh\n")
     server_id = ground.cloud.create(order)

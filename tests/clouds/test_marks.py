@@ -21,7 +21,7 @@ from openmultistack.clouds.names import name_of, named, pattern_of, tag_of, unsi
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.bounds import LABEL_CHARS, OWNER_CHARS
 from openmultistack.domain.commands import LABELS_MAX
-from openmultistack.domain.identity import Identity
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 
 OLD, NEW, OTHER = (MarksKey(it, it.encode() * 8) for it in ("old1", "new1", "theirs1"))
 FLEET_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", fullmatch=True)
@@ -45,6 +45,7 @@ MARKS = st.builds(
         expires_at_ms=MS,
         has_keypair=st.booleans(),
         idempotency=st.just("") | st.from_regex(r"[0-9a-f]{32}:[0-9a-f]{32}:[1-9]", fullmatch=True),
+        note=st.text(max_size=NOTE_CHARS).filter(str.isprintable),
     ),
 )
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machine
@@ -123,7 +124,7 @@ def test_marks_come_back_as_they_were_and_fit_into_nova(marks: Marks) -> None:
     assert evidence_of(metadata, "", by(fleet=marks.fleet + "x")) == Evidence()
 
 
-def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
+def test_the_longest_marks_fit() -> None:
     """docs/marks.md: which field is in which item, and how long each is at most."""
     longest = Marks(
         fleet="f" * 48,
@@ -137,12 +138,13 @@ def test_the_longest_marks_fit_and_leave_an_item_for_what_is_to_come() -> None:
             LAST_MS,
             has_keypair=True,
             idempotency=f"{'a' * 32}:{'b' * 32}:1000",
+            note="ñ" * NOTE_CHARS,
         ),
     )
     signing = by(MarksKey("k" * 16, bytes(32)), fleet=longest.fleet)
     items = metadata_of(longest, signing, "0" * 36, LAST_MS)
     lengths = {key: len(it) for key, it in items.items() if not key.startswith("oms_label:")}
-    assert lengths == {"oms_marks": 243, "oms_owner": 200, "oms_seal": 124}
+    assert lengths == {"oms_marks": 243, "oms_owner": 200, "oms_seal": 124, "oms_note": 255}
     assert all(len(key) <= 255 and len(it) <= 255 for key, it in items.items())
     assert evidence_of(items, "", signing, server_id="0" * 36).marks == longest
     assert len(name_of(signing, longest.attempted)) == 100
@@ -159,6 +161,7 @@ CHANGED: dict[str, Any] = {
     "expires_at_ms": 3,
     "has_keypair": True,
     "idempotency": f"{'a' * 32}:{'b' * 32}:1",
+    "note": "other",
 }
 
 
@@ -176,6 +179,33 @@ def test_each_field_is_signed(field: str) -> None:
     if field != "fleet":
         assert found.claim
         assert (found.claim.marks, found.claim.how) == (changed, "unverified")
+
+
+NOTED = ONE._replace(identity=ONE.identity._replace(note="for Zoë"))
+
+
+@pytest.mark.parametrize("note", [None, "", "for Zoe", "n" * (NOTE_CHARS + 1), "a\nb", 5])
+def test_a_note_that_somebody_changes_or_takes_away_spoils_the_signature(note: Any) -> None:
+    metadata = metadata_of(NOTED, by())
+    assert told(metadata, by()) == NOTED
+    assert told({**metadata, "oms_note": note}, by()) is None
+    del metadata["oms_note"]
+    assert told(metadata, by()) is None
+
+
+def test_a_note_that_somebody_adds_is_none() -> None:
+    """What has no note is marked as before, for functions of before; these see no note either."""
+    metadata = metadata_of(ONE, by())
+    assert metadata["oms_marks"].startswith("1 ")
+    assert told(metadata | {"oms_note": "call 555"}, by()) == ONE
+
+
+@pytest.mark.parametrize("version", ["1", "3", ""])
+def test_marks_with_a_note_are_of_no_other_version(version: str) -> None:
+    metadata = metadata_of(NOTED, by())
+    assert metadata["oms_marks"].startswith("2 ")
+    said = version + metadata["oms_marks"].removeprefix("2")
+    assert told(metadata | {"oms_marks": said}, by()) is None
 
 
 def test_a_label_that_somebody_adds_or_takes_away_spoils_the_signature() -> None:
@@ -216,7 +246,7 @@ def test_what_others_write_beside_our_marks_does_not_matter() -> None:
     assert told(metadata_of(ONE, by()) | {"cost-centre": "7"}, by()) == ONE
     assert evidence_of({}, "", by()) == Evidence()
     assert not is_ours("cost-centre")
-    assert all(map(is_ours, metadata_of(ONE, by())))
+    assert all(map(is_ours, metadata_of(NOTED, by())))
 
 
 @pytest.mark.parametrize("key", ["oms_marks", "oms_owner", "oms_seal"])

@@ -79,9 +79,19 @@ def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
         assert bool(why_unsuited(refused, order)) is hit
 
 
+def test_a_note_is_an_item_more_and_part_of_what_a_client_wrote() -> None:
+    refused = {kind_of(("metadata",), asked(labels={"a": "1"})): "403: too many"}
+    assert why_unsuited(refused, asked(note="mine"))
+    refused = {kind_of(("content",), asked(note="mine")): "403: who knows"}
+    assert why_unsuited(refused, asked(note="mine"))
+    assert why_unsuited(refused, asked(note="other")) is why_unsuited(refused, asked()) is None
+
+
 def test_marks_take_as_many_items_as_is_said() -> None:
-    marks = Marks("f", "i-1", 1, Identity("alice", "ci", {}, 0, 1))
-    assert len(metadata_of(marks, Signing(KEYRING, "f", "p-1"))) == MARKS_ITEMS
+    for more in ({}, {"note": "mine"}, {"note": "mine", "labels": {"a": "1"}}):
+        identity = Identity("alice", "ci", {}, 0, 1)._replace(**more)
+        items = metadata_of(Marks("f", "i-1", 1, identity), Signing(KEYRING, "f", "p-1"))
+        assert len(items) == identity.count_metadata() == MARKS_ITEMS + len(more)
 
 
 def test_who_has_too_many_labels_is_told_how_many_items_are_ours() -> None:

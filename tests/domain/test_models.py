@@ -19,7 +19,7 @@ from openmultistack.domain.commands import (
     RenewInstance,
     SizeWanted,
 )
-from openmultistack.domain.identity import Identity
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import (
     Address,
     Instance,
@@ -165,6 +165,21 @@ def test_a_label_value_may_hold_a_url_or_nothing() -> None:
     assert CreateInstances.model_validate({**LEAST, "labels": labels}).labels == labels
 
 
+@pytest.mark.parametrize(
+    "note", ["", "for Zoë: “x” 🙂", " a  b ", "é" * NOTE_CHARS, "🙂" * NOTE_CHARS]
+)
+def test_a_note_is_any_line_of_text(note: str) -> None:
+    command = CreateInstances.model_validate({**LEAST, "note": note})
+    assert command.note == command.identity("alice").note == note
+
+
+@pytest.mark.parametrize(
+    "note", ["n" * (NOTE_CHARS + 1), "a\nb", "a\tb", "\x00", "\x1b[2J", "\u202e", "\ud800", 5, None]
+)
+def test_a_note_that_nova_or_a_screen_cannot_take_is_refused(note: object) -> None:
+    assert faults(note=note) == ["note"]
+
+
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
 @pytest.mark.parametrize("comment", ["", " me@host", " two words é"])
 def test_a_sound_ssh_key_is_taken_with_and_without_comment(kind: str, comment: str) -> None:
@@ -292,8 +307,8 @@ def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> 
     shown = instance.document()
     assert set(shown) == {
         "id", "name", "status", "owner", "region", "provider", "server_id", "image", "flavor",
-        "addresses", "address", "cloud_status", "labels", "attempt", "created_at", "expires_at",
-        "error",
+        "addresses", "address", "cloud_status", "labels", "note", "attempt", "created_at",
+        "expires_at", "error",
     }  # fmt: skip
     assert (shown["provider"], shown["status"]) == ("alpha", "BUILD")
     assert shown["created_at"] == "2023-11-14T22:13:20.123Z"

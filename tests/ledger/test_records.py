@@ -18,7 +18,8 @@ from openmultistack.ledger.records import (
 MADE_MS, DUE_MS = 1_795_718_308_206, 1_795_721_908_206
 PLACED = "6ab9f1eb8f7d3388f4f9d586f66e99fd:34f6644da7f3750ef2f37b75165431ac:1"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
-WHOLE = Identity("alice", "ci", {"job": "7"}, MADE_MS, DUE_MS, has_keypair=True, idempotency=PLACED)
+MADE = Identity("alice", "ci", {"job": "7"}, MADE_MS, DUE_MS, has_keypair=True, idempotency=PLACED)
+WHOLE = MADE._replace(note="for Zoë")
 # Records as they were written before identities were one value.
 BEFORE: Mapping[str, tuple[Mapping[str, str], Identity]] = {
     "made": (
@@ -29,7 +30,7 @@ BEFORE: Mapping[str, tuple[Mapping[str, str], Identity]] = {
             "status": "BUILD", "idempotency": PLACED, "ttl_ms": "3600000",
             "order": '{"image":"debian","size":"small"}', "labels": '{"job":"7"}',
         },
-        WHOLE,
+        MADE,
     ),
     "adopted": (
         {

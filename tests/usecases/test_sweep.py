@@ -447,6 +447,15 @@ def test_the_quota_that_shrinks_is_heeded_and_nothing_is_deleted_for_it(house: H
     assert house.state(A).free().instances == 0
 
 
+def test_marks_without_a_note_as_functions_of_before_write_them_get_it_again(house: House) -> None:
+    made = house.active(note="mine")
+    server = house.server(made)
+    less = server.marks._replace(identity=made.identity._replace(note=""))
+    house.clouds[made.region].servers[server.id] = server._replace(marks=less)
+    house.sweep()
+    assert house.server(made).marks.identity == made.identity
+
+
 # ---------------------------------------------------------------- losing all of Redis
 
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from openmultistack.clouds.keyring import MarksKey
 from openmultistack.clouds.names import named_by
 from openmultistack.clouds.port import Attempted, Claim, Marks
-from openmultistack.clouds.signing import VERSION, Signing, canonical
+from openmultistack.clouds.signing import Signing, canonical
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
-from openmultistack.domain.identity import Identity
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.strict import encode_base64url
 
-FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"
+FIELDS, OWNER, SEAL, NOTE = "oms_marks", "oms_owner", "oms_seal", "oms_note"
 LABEL = "oms_label:"
 # What servers carry of before marks were signed; `oms_owner` is in both forms.
 UNSIGNED = (
@@ -29,11 +29,13 @@ UNSIGNED = (
 )  # fmt: skip
 # More attempts than are ever made, and the last moment that can be shown.
 ATTEMPT_MOST, LAST_MS = 10_000, 253_402_300_799_999
-# What is signed, in this order.
-SIGNED = (
+# What is signed, in this order, by the version of marks. Of those that tell all the first is
+# written: functions that know no other verify it.
+_FIRST = (
     "fleet", "instance_id", "attempt", "owner", "name", "created_at_ms", "expires_at_ms",
     "has_keypair", "idempotency", "labels",
 )  # fmt: skip
+SIGNED = {"1": _FIRST, "2": (*_FIRST, "note")}
 # Marks that name no server are signed moments before theirs is made, which has no id yet: those
 # of a server that was made at another time were copied. Clocks differ by less.
 MADE_WITHIN_MS = 3600 * 1000 + 1
@@ -66,7 +68,7 @@ def metadata_of(
     at_ms = int(time.time() * 1000) if at_ms is None else at_ms
     identity = marks.identity
     fields = [
-        VERSION,
+        _version(identity),
         marks.fleet,
         marks.instance_id,
         str(marks.attempt),
@@ -82,15 +84,21 @@ def metadata_of(
         FIELDS: " ".join(fields),
         OWNER: identity.owner,
         SEAL: f"{key.id} {seal} {identity.name}",
+        **({NOTE: identity.note} if identity.note else {}),
         **{LABEL + name: value for name, value in identity.labels.items()},
     }
+
+
+def _version(identity: Identity) -> str:
+    return "2" if identity.note else "1"
 
 
 def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -> str:
     """Return the signature of all of the marks, for a place and a server, as of a time."""
     identity = marks.identity
     fields = {**marks._asdict(), **identity._asdict(), "labels": sorted(identity.labels.items())}
-    told = ["oms-marks", VERSION, place, server_id, at_ms, *(fields[it] for it in SIGNED)]
+    version = _version(identity)
+    told = ["oms-marks", version, place, server_id, at_ms, *(fields[it] for it in SIGNED[version])]
     return encode_base64url(key.sign(canonical(told)))
 
 
@@ -150,7 +158,9 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             server_id,
         ) = metadata[FIELDS].split(" ")  # fmt: skip
         key_id, seal, name = metadata[SEAL].split(" ", 2)
-        if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
+        # Beside marks of the first version a note is anybody's.
+        note = metadata[NOTE] if "note" in SIGNED[version] else ""
+        if its_fleet != fleet or not seal.isascii():
             return None
         identity = Identity(
             owner=metadata[OWNER],
@@ -160,8 +170,11 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             has_keypair=keypair == "k",
             idempotency="" if idempotency == "-" else idempotency,
             labels=_labels(metadata),
+            note=note,
         )
         _check(identity)
+        if _version(identity) != version:
+            return None
         marks = Marks(fleet, _id(instance_id), _number(attempt, most=ATTEMPT_MOST), identity)
         at_ms = _number(at, most=LAST_MS)
     except (KeyError, ValueError, TypeError, AttributeError):
@@ -208,11 +221,13 @@ def _check(identity: Identity) -> None:
         raise ValueError("expected an owner")
     if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", identity.idempotency):
         raise ValueError("expected a place under an idempotency key")
+    if not len(identity.note) <= NOTE_CHARS or not identity.note.isprintable():
+        raise ValueError("expected a note")
 
 
 def is_ours(key: str) -> bool:
     """Whether an item of a server's metadata is of marks, in either form."""
-    return key in (FIELDS, SEAL, *UNSIGNED) or key.startswith(LABEL)
+    return key in (FIELDS, SEAL, NOTE, *UNSIGNED) or key.startswith(LABEL)
 
 
 def _labels(metadata: Mapping[str, str]) -> dict[str, str]:

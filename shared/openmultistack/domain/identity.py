@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from openmultistack.domain.times import rfc3339
 
-# What a server of ours carries of metadata beside its labels, and what may help where that is more
-# than a region allows.
+# What a server of ours carries of metadata beside its labels and its note, and what may help where
+# all that is more than a region allows.
 MARKS_ITEMS = 3
-FEWER_ITEMS = f"fewer labels may do; oms itself needs {MARKS_ITEMS} items"
+FEWER_ITEMS = f"fewer labels, or no note, may do; oms itself needs {MARKS_ITEMS} items"
+# A note is one item of Nova's metadata.
+NOTE_CHARS = 255
 
 
 class Identity(NamedTuple):
@@ -31,20 +33,24 @@ class Identity(NamedTuple):
     has_keypair: bool = False
     # `<digest of the key>:<digest of the command>:<position>`, if it was made under such a key.
     idempotency: str = ""
+    # What its owner wants to be remembered of it.
+    note: str = ""
 
     def count_metadata(self) -> int:
         """Return how many items of metadata its servers need."""
-        return MARKS_ITEMS + len(self.labels)
+        return MARKS_ITEMS + len(self.labels) + bool(self.note)
 
     def list_content(self) -> list[object]:
         """Return whose it is and what they wrote of it; the same for the same, for ever."""
-        return [self.owner, self.name, sorted(self.labels.items())]
+        note = [self.note] if self.note else []
+        return [self.owner, self.name, sorted(self.labels.items()), *note]
 
     def document(self) -> dict[str, object]:
         """Return what the API shows of it."""
         return {
             "name": self.name,
             "labels": dict(self.labels),
+            "note": self.note,
             "owner": self.owner,
             "created_at": rfc3339(self.created_at_ms),
             "expires_at": rfc3339(self.expires_at_ms),

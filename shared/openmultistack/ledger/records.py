@@ -33,6 +33,7 @@ def encode_identity(identity: Identity) -> dict[str, str]:
         "labels": compact(dict(identity.labels)),
         "has_keypair": "1" if identity.has_keypair else "",
         "idempotency": identity.idempotency,
+        "note": identity.note,
     }
 
 
@@ -46,6 +47,7 @@ def decode_identity(fields: Mapping[str, str]) -> Identity:
         expires_at_ms=read_ms(fields["expires_at_ms"]),
         has_keypair=fields.get("has_keypair") == "1",
         idempotency=fields.get("idempotency", ""),
+        note=fields.get("note", ""),
     )
 
 
