@@ -103,7 +103,9 @@ class Site:
     def free(self, attempt: Attempt) -> None:
         """Release an attempt."""
         (known,) = self.ledger.get([attempt.instance_id])
-        self.ledger.release(attempt, owner=known.owner, instance=known, why="gone", end=True)
+        self.ledger.release(
+            attempt, owner=known.identity.owner, instance=known, why="gone", end=True
+        )
 
 
 class Placed:

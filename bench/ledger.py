@@ -24,6 +24,7 @@ from report import Plot, Report, Table, Target, parser, publish
 from ulid import ULID
 
 from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Flavor, Image, Instance, Network, Offer, Resources, Status
 from openmultistack.ledger import Attempt, Gone, Ledger, Wish
 
@@ -141,10 +142,14 @@ def _commit(ledger: Ledger, attempts: Sequence[Attempt]) -> None:
 def _known(it: Attempt) -> Instance:
     """Return an instance as far as its release needs it."""
     return Instance(
-        id=it.instance_id, name="oms", status=Status.ACTIVE, owner=OWNER, region=it.region,
-        image="debian-12", flavor=SIZE.name, labels=COMMAND.labels, attempt=it.number,
-        created_at_ms=0, expires_at_ms=0,
-    )  # fmt: skip
+        id=it.instance_id,
+        identity=Identity(OWNER, "oms", COMMAND.labels, 0, 0),
+        status=Status.ACTIVE,
+        region=it.region,
+        image="debian-12",
+        flavor=SIZE.name,
+        attempt=it.number,
+    )
 
 
 def work(case: Case) -> int:

@@ -13,6 +13,7 @@ from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import (
     Catalogue,
     Flavor,
@@ -79,10 +80,13 @@ class Sky:
 
     def _marks(self, instance: str, created_at_ms: int) -> Marks:
         return Marks(
-            fleet=self._fleet, instance_id=instance, attempt=1, owner=OWNER, name=COMMAND.name,
-            labels=COMMAND.labels, created_at_ms=created_at_ms,
-            expires_at_ms=created_at_ms + DAY_S * 1000,
-        )  # fmt: skip
+            fleet=self._fleet,
+            instance_id=instance,
+            attempt=1,
+            identity=Identity(
+                OWNER, COMMAND.name, COMMAND.labels, created_at_ms, created_at_ms + DAY_S * 1000
+            ),
+        )
 
     def change(self, ledger: Ledger) -> None:
         """Change two of twenty in every region."""

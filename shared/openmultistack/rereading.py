@@ -19,9 +19,9 @@ TELL_EVERY_S = 60.0
 
 T = TypeVar("T")
 # Of a file what tells it from another at its place; None if there is none.
-Identity = tuple[int, ...] | None
-Seen = Mapping[Path, Identity]
-_UNREADABLE: Identity = ()
+Stamp = tuple[int, ...] | None
+Seen = Mapping[Path, Stamp]
+_UNREADABLE: Stamp = ()
 
 
 class Reread(Generic[T]):
@@ -77,7 +77,7 @@ class Reread(Generic[T]):
         return self._value
 
     def _look(self) -> None:
-        if not self._is_bad and self._seen == {it: identity_of(it) for it in self._seen}:
+        if not self._is_bad and self._seen == {it: stamp_of(it) for it in self._seen}:
             self._tell_unchanged()
             return
         try:
@@ -95,7 +95,7 @@ class Reread(Generic[T]):
 
     def _read(self) -> tuple[Seen, T]:
         """Return what the files were before they were read, and what they say."""
-        return {it: identity_of(it) for it in self._paths}, self._read_value()
+        return {it: stamp_of(it) for it in self._paths}, self._read_value()
 
     def _kept(self, value: T) -> T:
         """Return what of the last good value stays in force while files are bad."""
@@ -110,7 +110,7 @@ class Reread(Generic[T]):
             tell(self._event, "warning", **fields)
 
 
-def identity_of(path: Path) -> Identity:
+def stamp_of(path: Path) -> Stamp:
     """Return what tells a file from another at its place; None if there is none."""
     try:
         found = path.stat()

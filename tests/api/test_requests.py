@@ -43,6 +43,9 @@ DOCUMENT = describe()
         ({"labels": {"a": 1}}, "/labels/a"),
         ({"labels": {f"k{n}": "v" for n in range(17)}}, "/labels"),
         ({"labels": ["a"]}, "/labels"),
+        ({"note": "n" * 256}, "/note"),
+        ({"note": "two\nlines"}, "/note"),
+        ({"note": None}, "/note"),
         ({"ssh_public_key": "ssh-rsa"}, "/ssh_public_key"),
         ({"ssh_public_key": "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="}, "/ssh_public_key"),
         ({"ssh_public_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}, "/ssh_public_key"),
@@ -390,6 +393,7 @@ def test_a_request_is_one_line_of_json_without_token_or_body(
     secrets = {
         "user_data": "user-data-of-mine",
         "labels": {"secret": "label-of-mine"},
+        "note": "note-of-mine",
         "ssh_public_key": f"{SSH_KEY} key-of-mine",
     }
     cases = [

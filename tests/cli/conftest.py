@@ -188,6 +188,7 @@ class Stub:
             "address": None,
             "cloud_status": None,
             "labels": body.get("labels", {}),
+            "note": body.get("note", ""),
             "created_at": after(0),
             "expires_at": after(body.get("ttl", 3600)),
             "error": None,

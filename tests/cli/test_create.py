@@ -26,7 +26,8 @@ def test_every_option_reaches_the_server_in_the_apis_words(oms, stub, tmp_path):
     oms(
         "create", "--image", "debian-12", "--size", "vcpus=2,ram=2048,disk=10", "--count", "3",
         "--ttl", "1h30m", "--name", "ci", "--label", "run=7", "--label", "stage=a=b",
-        "--region", "alpha/*", "--region", "beta/RegionOne", "--strategy", "pack",
+        "--note", "für Zoë", "--region", "alpha/*", "--region", "beta/RegionOne",
+        "--strategy", "pack",
         "--ssh-key", str(key), "--user-data", str(script), "--partial", "--on-full", "queue",
     )  # fmt: skip
     assert stub.asked[0].body == {
@@ -36,6 +37,7 @@ def test_every_option_reaches_the_server_in_the_apis_words(oms, stub, tmp_path):
         "ttl": 5400,
         "name": "ci",
         "labels": {"run": "7", "stage": "a=b"},
+        "note": "für Zoë",
         "regions": ["alpha/*", "beta/RegionOne"],
         "strategy": "pack",
         "ssh_public_key": "ssh-ed25519 AAAA me",

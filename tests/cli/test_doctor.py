@@ -13,6 +13,7 @@ from openmultistack.clouds.keyring import Keyring, MarksKey
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.cloud_errors import AccountBroken, NoSuchRegion, Unreachable
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import (
     Address,
     Catalogue,
@@ -361,7 +362,7 @@ def test_a_wrong_region_name_is_mended_by_one_of_the_catalogues(examine, clouds,
 
 # ---------------------------------------------------------------- marks
 
-ONE = Marks("default", "i-" + "0" * 26, 1, "alice", "ci", {}, 0, 1)
+ONE = Marks("default", "i-" + "0" * 26, 1, Identity("alice", "ci", {}, 0, 1))
 
 
 def marked(server_id, **more):

@@ -87,6 +87,28 @@ def test_a_list_stays_within_the_terminal_with_every_id_whole(oms, stub, columns
     assert len(lines) == 5
 
 
+def test_a_note_is_shown_in_full_and_cut_in_a_list_that_has_no_room(oms, stub):
+    note = "für Zoë: " + "not to be touched, " * 12 + "!"
+    stub.add(1, note=note)
+    head, line = oms("list").stdout.splitlines()
+    assert head.split() == ["ID", "STATUS", "REGION", "ADDRESS", "EXPIRES", "NOTE"]
+    assert note in line
+    (instance_id,) = stub.instances
+    assert note in oms("show", instance_id).stdout
+    lines = oms.terminal("list", columns=120).text.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "für Zoë: not" in lines[1]
+
+
+def test_a_gateway_of_before_tells_of_no_note(oms, stub):
+    (instance_id,) = stub.add(1)
+    del stub.instances[instance_id]["note"]
+    assert oms("list").stdout.split()[:6] == [
+        "ID", "STATUS", "REGION", "ADDRESS", "EXPIRES", instance_id
+    ]  # fmt: skip
+    assert instance_id in oms("show", instance_id).stdout
+
+
 def test_what_a_server_says_neither_steers_the_terminal_nor_is_markup(oms, stub):
     evil = "\x1b[2J\x1b]0;owned\x07 [red]x[/blue] :smile:"
     stub.error = evil

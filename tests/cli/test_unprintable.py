@@ -16,8 +16,8 @@ INSTANCE: Mapping[str, Any] = {
     "id": ID, "name": EVIL, "status": "ACTIVE", "cloud_status": EVIL, "owner": EVIL,
     "region": EVIL, "provider": EVIL, "server_id": EVIL, "image": EVIL, "flavor": EVIL,
     "addresses": [{"address": EVIL, "version": 4, "network": EVIL, "kind": "fixed"}],
-    "address": EVIL, "labels": {EVIL: EVIL}, "attempt": 1, "created_at": AT, "expires_at": AT,
-    "error": EVIL, "queue": {"place": 1, "waiting": 2, "why": EVIL},
+    "address": EVIL, "labels": {EVIL: EVIL}, "note": EVIL, "attempt": 1, "created_at": AT,
+    "expires_at": AT, "error": EVIL, "queue": {"place": 1, "waiting": 2, "why": EVIL},
 }  # fmt: skip
 COUNTS = {"cap": 1, "held": 1, "foreign": 0, "free": 0}
 REGION: Mapping[str, Any] = {

@@ -22,6 +22,7 @@ from openmultistack.domain.cloud_errors import (
     Unreachable,
     Unsuitable,
 )
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import Catalogue, Flavor, Image, Network, Offer, Resources, Status
 
 REGIONS = {
@@ -171,18 +172,17 @@ def offer_of(ground: Ground, flavor: str) -> Offer:
 
 def order_of(ground: Ground, offer: Offer, **more: Any) -> ServerOrder:
     """Return an order for a server of an instance of its own."""
-    fields = {
-        "fleet": ground.fleet,
-        "instance_id": f"i-{ULID()}",
-        "attempt": 3,
-        "owner": "repo:müller/x, y",
-        "name": "ci",
-        "labels": {"job": "7", "stage": "a b"},
-        "created_at_ms": 1_700_000_000_123,
-        "expires_at_ms": 4_000_000_000_456,
-    }
-    marks = Marks(**fields | more)
+    labels, made_ms, until_ms = {"job": "7", "stage": "a b"}, 1_700_000_000_123, 4_000_000_000_456
+    identity = Identity("repo:müller/x, y", "ci", labels, made_ms, until_ms)
+    of = {"fleet": ground.fleet, "instance_id": f"i-{ULID()}", "attempt": 3}
+    said = {name: more.pop(name) for name in Identity._fields if name in more}
+    marks = Marks(**{**of, "identity": identity._replace(**said), **more})
     return ServerOrder(marks=marks, offer=offer)
+
+
+def with_keypair(marks: Marks) -> Marks:
+    """Return marks that say that there is a keypair."""
+    return marks._replace(identity=marks.identity._replace(has_keypair=True))
 
 
 def found(ground: Ground, server_id: str) -> Server | None:
@@ -210,8 +210,8 @@ def test_a_region_tells_its_security_groups_by_their_ids(ground: Ground) -> None
 
 def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer) -> None:
     """One server for the whole life, as each costs the laboratory seconds."""
-    order = order_of(ground, offer)
-    marks = order.marks._replace(has_keypair=True)
+    order = order_of(ground, offer, note=("ñ€“ " * NOTE_CHARS)[: NOTE_CHARS - 1] + "!")
+    marks = with_keypair(order.marks)
     order = order._replace(marks=marks, ssh_public_key=SSH_KEY, user_data="#!/bin/sh\n")
     server_id = ground.cloud.create(order)
     name = f"oms-{ground.fleet}-{marks.instance_id}-{marks.attempt}-"
@@ -230,7 +230,8 @@ def test_a_server_is_born_seen_marked_anew_and_gone(ground: Ground, offer: Offer
     assert found(ground, server_id) == active
     assert active in ground.cloud.active()
 
-    later = marks._replace(expires_at_ms=marks.expires_at_ms + 60000)
+    until_ms = marks.identity.expires_at_ms + 60000
+    later = marks._replace(identity=marks.identity._replace(expires_at_ms=until_ms))
     ground.cloud.mark(server_id, later)
     assert until(ground, lambda: found(ground, server_id)).marks == later
 
@@ -291,7 +292,7 @@ def test_what_is_offered_no_more_is_refused_as_stale(
 ) -> None:
     gone = getattr(offer, what)._replace(id=NOWHERE)
     order = order_of(ground, offer._replace(**{what: gone}))
-    marks = order.marks._replace(has_keypair=True)
+    marks = with_keypair(order.marks)
     order = order._replace(marks=marks, ssh_public_key=SSH_KEY)
     with pytest.raises(CatalogueStale):
         ground.cloud.create(order)
@@ -318,7 +319,7 @@ def test_an_order_of_a_kind_that_is_not_served_is_unsuitable_and_others_are_serv
 ) -> None:
     offer = offer_of(narrow, narrow.names.flavor)
     plain = order_of(narrow, offer, labels={})
-    marks = plain.marks._replace(has_keypair=True)
+    marks = with_keypair(plain.marks)
     keyed = plain._replace(marks=marks, ssh_public_key=SSH_KEY)
     labelled = order_of(narrow, offer, labels={"a": "b"})
     for order, about in ((keyed, ("keyed",)), (labelled, ("metadata",))):

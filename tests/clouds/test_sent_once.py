@@ -70,7 +70,7 @@ def test_no_option_of_a_library_repeats_what_makes_something(
         stub.answers[path] = stub_module.Answer(instead=fault)
     else:  # urllib3 would heed this
         stub.answers[path] = stub_module.html(fault)._replace(headers={"Retry-After": "0"})
-    marks = order.marks._replace(has_keypair=True)
+    marks = order.marks._replace(identity=order.marks.identity._replace(has_keypair=True))
     keyed = order._replace(marks=marks, ssh_public_key="ssh-ed25519 AAAA")
     if (path, fault) == (KEYPAIRS, 409):  # it is there already
         connect(stub).create(keyed)

@@ -288,7 +288,7 @@ def test_a_provider_that_asks_for_a_pause_made_nothing_and_is_not_asked_again(
 @pytest.fixture
 def keyed(order: ServerOrder) -> ServerOrder:
     """Return an order with a key of the client's."""
-    marks = order.marks._replace(has_keypair=True)
+    marks = order.marks._replace(identity=order.marks.identity._replace(has_keypair=True))
     return order._replace(marks=marks, ssh_public_key=SSH_KEY)
 
 

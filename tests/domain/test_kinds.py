@@ -10,8 +10,9 @@ from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.meanings import meaning_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.identity import MARKS_ITEMS, Identity
 from openmultistack.domain.kinds import PROPERTIES, Asked, kind_of, why_unsuited
-from openmultistack.domain.models import ALL_OF_IT, MARKS_ITEMS, Flavor, Image, Network, Offer
+from openmultistack.domain.models import ALL_OF_IT, Flavor, Image, Network, Offer
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hQ"
@@ -27,7 +28,8 @@ OFFER = Offer(
 def asked(owner: str = "alice", offer: Offer = OFFER, **more: Any) -> Asked:
     """Return an order."""
     wanted = {"image": "debian", "size": "small"} | more
-    return Asked(offer, CreateInstances.model_validate(wanted), owner)
+    command = CreateInstances.model_validate(wanted)
+    return Asked(offer, command, command.identity(owner))
 
 
 WITH = {
@@ -46,7 +48,6 @@ WITH = {
 def test_a_refusal_concerns_orders_alike_in_what_it_is_about_and_no_others(about: str) -> None:
     refused = {kind_of((about,), WITH[about]): "403: no"}
     assert why_unsuited(refused, WITH[about]) == "403: no"
-    assert why_unsuited(refused, WITH[about]._replace(owner="alice")) == "403: no"
     assert why_unsuited(refused, asked()) is None
 
 
@@ -61,6 +62,16 @@ def test_what_a_client_wrote_is_of_no_other_owners_order() -> None:
     assert why_unsuited(refused, asked("alice", name="other")) is None
 
 
+def test_what_regions_refused_before_is_known() -> None:
+    """The ledger keeps kinds: they are the same after an upgrade."""
+    order = asked(name="ci", labels={"b": "1", "a": "2"}, user_data="x")
+    kinds = [kind_of(about, order) for about in (ALL_OF_IT, ("metadata",), ("content",))]
+    assert kinds == [
+        "flavor+image+network+groups+content:91da4902ff2039d7", "metadata:5",
+        "content:f63a82b62888d347",
+    ]  # fmt: skip
+
+
 def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
     refused = {kind_of(("metadata",), asked(labels={"a": "1", "b": "2"})): "403: too many"}
     for labels, hit in ((0, False), (1, False), (2, True), (3, True)):
@@ -68,13 +79,23 @@ def test_too_many_metadata_items_concern_those_with_more_as_well() -> None:
         assert bool(why_unsuited(refused, order)) is hit
 
 
+def test_a_note_is_an_item_more_and_part_of_what_a_client_wrote() -> None:
+    refused = {kind_of(("metadata",), asked(labels={"a": "1"})): "403: too many"}
+    assert why_unsuited(refused, asked(note="mine"))
+    refused = {kind_of(("content",), asked(note="mine")): "403: who knows"}
+    assert why_unsuited(refused, asked(note="mine"))
+    assert why_unsuited(refused, asked(note="other")) is why_unsuited(refused, asked()) is None
+
+
 def test_marks_take_as_many_items_as_is_said() -> None:
-    marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
-    assert len(metadata_of(marks, Signing(KEYRING, "f", "p-1"))) == MARKS_ITEMS
+    for more in ({}, {"note": "mine"}, {"note": "mine", "labels": {"a": "1"}}):
+        identity = Identity("alice", "ci", {}, 0, 1)._replace(**more)
+        items = metadata_of(Marks("f", "i-1", 1, identity), Signing(KEYRING, "f", "p-1"))
+        assert len(items) == identity.count_metadata() == MARKS_ITEMS + len(more)
 
 
 def test_who_has_too_many_labels_is_told_how_many_items_are_ours() -> None:
-    marks = Marks("f", "i-1", 1, "alice", "ci", {}, 0, 1)
+    marks = Marks("f", "i-1", 1, Identity("alice", "ci", {}, 0, 1))
     ours = len(metadata_of(marks, Signing(KEYRING, "f", "p-1")))
     told = str(meaning_of(403, "Maximum number of metadata items exceeds 5"))
     assert f"oms itself needs {ours} items" in told

@@ -19,6 +19,7 @@ from openmultistack.domain.commands import (
     RenewInstance,
     SizeWanted,
 )
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import (
     Address,
     Instance,
@@ -26,9 +27,9 @@ from openmultistack.domain.models import (
     Resources,
     Status,
     address_of,
-    rfc3339,
 )
 from openmultistack.domain.regions import RegionState
+from openmultistack.domain.times import rfc3339
 
 LEAST: Mapping[str, object] = {"image": "debian-12", "size": "small"}
 
@@ -164,6 +165,21 @@ def test_a_label_value_may_hold_a_url_or_nothing() -> None:
     assert CreateInstances.model_validate({**LEAST, "labels": labels}).labels == labels
 
 
+@pytest.mark.parametrize(
+    "note", ["", "for Zoë: “x” 🙂", " a  b ", "é" * NOTE_CHARS, "🙂" * NOTE_CHARS]
+)
+def test_a_note_is_any_line_of_text(note: str) -> None:
+    command = CreateInstances.model_validate({**LEAST, "note": note})
+    assert command.note == command.identity("alice").note == note
+
+
+@pytest.mark.parametrize(
+    "note", ["n" * (NOTE_CHARS + 1), "a\nb", "a\tb", "\x00", "\x1b[2J", "\u202e", "\ud800", 5, None]
+)
+def test_a_note_that_nova_or_a_screen_cannot_take_is_refused(note: object) -> None:
+    assert faults(note=note) == ["note"]
+
+
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
 @pytest.mark.parametrize("comment", ["", " me@host", " two words é"])
 def test_a_sound_ssh_key_is_taken_with_and_without_comment(kind: str, comment: str) -> None:
@@ -268,16 +284,31 @@ def test_resources_add_up_each_for_itself() -> None:
 
 def test_an_instance_is_shown_without_its_order_and_with_times_in_rfc_3339() -> None:
     instance = Instance(
-        id="i-1", name="n", status=Status.BUILD, owner="o", region="alpha/One", image="d",
-        flavor="f", attempt=1, created_at_ms=1_700_000_000_123, expires_at_ms=1_700_000_060_000,
-        order='{"user_data": "secret"}', tried={"beta/One": "full"}, promised=True,
-        quota=Quota(instances=1), idempotency="a:b:1", has_keypair=True,
-    )  # fmt: skip
+        id="i-1",
+        identity=Identity(
+            "o",
+            "n",
+            {},
+            1_700_000_000_123,
+            1_700_000_060_000,
+            has_keypair=True,
+            idempotency="a:b:1",
+        ),
+        status=Status.BUILD,
+        region="alpha/One",
+        image="d",
+        flavor="f",
+        attempt=1,
+        order='{"user_data": "secret"}',
+        tried={"beta/One": "full"},
+        promised=True,
+        quota=Quota(instances=1),
+    )
     shown = instance.document()
     assert set(shown) == {
         "id", "name", "status", "owner", "region", "provider", "server_id", "image", "flavor",
-        "addresses", "address", "cloud_status", "labels", "attempt", "created_at", "expires_at",
-        "error",
+        "addresses", "address", "cloud_status", "labels", "note", "attempt", "created_at",
+        "expires_at", "error",
     }  # fmt: skip
     assert (shown["provider"], shown["status"]) == ("alpha", "BUILD")
     assert shown["created_at"] == "2023-11-14T22:13:20.123Z"
@@ -322,17 +353,28 @@ def test_the_clouds_own_word_is_shown_where_it_says_more(
     status: Status, word: str, shown: tuple[str, str | None]
 ) -> None:
     known = Instance(
-        id="i-1", name="n", status=status, owner="o", region="a/b", image="d", flavor="f",
-        attempt=1, created_at_ms=0, expires_at_ms=1, cloud_status=word,
-    )  # fmt: skip
+        id="i-1",
+        identity=Identity("o", "n", {}, 0, 1),
+        status=status,
+        region="a/b",
+        image="d",
+        flavor="f",
+        attempt=1,
+        cloud_status=word,
+    )
     assert (known.document()["status"], known.document()["cloud_status"]) == shown
 
 
 def test_an_instance_that_waits_has_no_region_yet() -> None:
     waiting = Instance(
-        id="i-1", name="n", status=Status.QUEUED, owner="o", region="", image="d", flavor="f",
-        attempt=0, created_at_ms=0, expires_at_ms=1,
-    )  # fmt: skip
+        id="i-1",
+        identity=Identity("o", "n", {}, 0, 1),
+        status=Status.QUEUED,
+        region="",
+        image="d",
+        flavor="f",
+        attempt=0,
+    )
     shown = waiting.document()
     assert (shown["status"], shown["region"], shown["provider"]) == ("QUEUED", None, None)
 

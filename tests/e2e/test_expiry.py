@@ -43,4 +43,4 @@ def test_a_renewed_expiry_is_written_to_the_server_too(product):
     product.sweep()
     marks = product.servers(made["region"])[made["server_id"]].metadata
     expires = datetime.fromisoformat(renewed["expires_at"]).timestamp() * 1000
-    assert claim_of(marks, product.fleet_name).marks.expires_at_ms == round(expires)
+    assert claim_of(marks, product.fleet_name).marks.identity.expires_at_ms == round(expires)

@@ -10,6 +10,7 @@ import pytest
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.openstack.clouds import OpenStackClouds
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Flavor, Image, Network, Offer
 from tests.support import stub as stub_of_tests
 from tests.support.fault_proxy import FaultProxy
@@ -93,14 +94,7 @@ def order() -> ServerOrder:
     """Return an order that the stub takes."""
     return ServerOrder(
         marks=Marks(
-            fleet=FLEET,
-            instance_id="i-1",
-            attempt=1,
-            owner="alice",
-            name="ci",
-            labels={},
-            created_at_ms=0,
-            expires_at_ms=1,
+            fleet=FLEET, instance_id="i-1", attempt=1, identity=Identity("alice", "ci", {}, 0, 1)
         ),
         offer=Offer(
             region=REGION,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Resources, Status
 from tests.support.desk import Desk
 
@@ -12,9 +13,15 @@ NEED = Resources(instances=1, vcpus=1, ram_mb=1)
 def found(instance_id: str) -> Instance:
     """Return what a server's marks tell."""
     return Instance(
-        id=instance_id, name="n", status=Status.BUILD, owner="bob", region=A, server_id="srv",
-        image="i", flavor="f", attempt=1, created_at_ms=1, expires_at_ms=4_000_000_000_000,
-    )  # fmt: skip
+        id=instance_id,
+        identity=Identity("bob", "n", {}, 1, 4_000_000_000_000),
+        status=Status.BUILD,
+        region=A,
+        server_id="srv",
+        image="i",
+        flavor="f",
+        attempt=1,
+    )
 
 
 # ------------------------------------------------------------------ max_building

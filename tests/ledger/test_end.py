@@ -109,7 +109,7 @@ def test_a_living_instances_expiry_moves_to_ttl_from_now(desk: Desk, state: str)
         desk.ledger.fail(attempt, "broken")
     before = desk.ledger.now_ms()
     assert desk.ledger.renew(attempt.instance_id, 5000)
-    expires = desk.get(attempt).expires_at_ms
+    expires = desk.get(attempt).identity.expires_at_ms
     assert before + 5000 <= expires <= desk.ledger.now_ms() + 5000
     assert desk.redis.zscore(desk.keys.due, attempt.instance_id) == expires
     assert desk.get(attempt).status == state

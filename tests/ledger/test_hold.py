@@ -2,6 +2,7 @@
 
 import pytest
 
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.ledger import Attempt
 from tests.support.desk import Desk
@@ -19,11 +20,17 @@ def regions(desk: Desk) -> None:
 def found(attempt: int = 1, region: str = A, **more: object) -> Instance:
     """Return what a server's marks tell."""
     plain = Instance(
-        id="i-000901", name="ci", status=Status.BUILD, owner="bob", region=region,
-        server_id=f"srv-{attempt}", image="debian", flavor="small", labels={"job": "7"},
-        attempt=attempt, created_at_ms=1_700_000_000_000, expires_at_ms=4_000_000_000_000,
-    )  # fmt: skip
-    return plain._replace(**more)
+        id="i-000901",
+        identity=Identity("bob", "ci", {"job": "7"}, 1_700_000_000_000, 4_000_000_000_000),
+        status=Status.BUILD,
+        region=region,
+        server_id=f"srv-{attempt}",
+        image="debian",
+        flavor="small",
+        attempt=attempt,
+    )
+    said = {name: more.pop(name) for name in Identity._fields if name in more}
+    return plain._replace(identity=plain.identity._replace(**said), **more)
 
 
 def test_a_server_that_the_ledger_does_not_know_is_adopted_from_its_marks(desk: Desk) -> None:

@@ -185,7 +185,9 @@ def test_after_a_loss_the_servers_marks_bring_the_key_back(desk: Desk) -> None:
     ids = desk.new_ids(2)
     desk.place(A, ids=ids, key=KEY)
     servers = [desk.get(it)._replace(server_id=f"srv-{it}") for it in ids]
-    assert [it.idempotency for it in servers] == [f"{KEY.digest}:{KEY.body}:{n}" for n in (1, 2)]
+    assert [it.identity.idempotency for it in servers] == [
+        f"{KEY.digest}:{KEY.body}:{n}" for n in (1, 2)
+    ]
     desk.redis.flushdb()
     desk.open(A)
     for server in reversed(servers):
@@ -194,7 +196,7 @@ def test_after_a_loss_the_servers_marks_bring_the_key_back(desk: Desk) -> None:
     assert desk.redis.pttl(desk.keys.idempotency("alice", KEY.digest)) > DAY_MS - 60_000
     assert desk.place(A, count=2, key=KEY).outcome == "repeated"
     assert desk.place(A, key=OTHER_BODY).outcome == "conflict"
-    assert desk.get(ids[0]).idempotency == servers[0].idempotency
+    assert desk.get(ids[0]).identity.idempotency == servers[0].identity.idempotency
 
 
 # ------------------------------------------------------------------ races

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from infra.local.ports import free_port
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Catalogue, Instance, Quota, Resources, Status
 from openmultistack.domain.regions import Place
 from openmultistack.domain.tokens import KnownToken
@@ -262,6 +263,11 @@ def reads() -> Sequence[Callable[[Desk], object]]:
 def gone() -> Instance:
     """Return an instance that is over."""
     return Instance(
-        id="i-1", name="n", status=Status.DELETED, owner="o", region=A, image="d", flavor="f",
-        attempt=1, created_at_ms=0, expires_at_ms=1,
-    )  # fmt: skip
+        id="i-1",
+        identity=Identity("o", "n", {}, 0, 1),
+        status=Status.DELETED,
+        region=A,
+        image="d",
+        flavor="f",
+        attempt=1,
+    )

@@ -92,7 +92,7 @@ def test_owners_see_only_their_own_however_they_are_called(desk: Desk) -> None:
         assert walk(desk, owner, 10) == [instance_id]
         assert walk(desk, owner, 10, label=("job", "7")) == [instance_id]
         assert walk(desk, owner, 10, gone=True) == []
-        assert desk.get(instance_id).owner == owner
+        assert desk.get(instance_id).identity.owner == owner
     assert walk(desk, "somebody", 10) == []
 
 

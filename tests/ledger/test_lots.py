@@ -19,7 +19,9 @@ def regions(desk: Desk) -> None:
 def gone(desk: Desk, attempt: Attempt, **more: object) -> Gone:
     """Return an attempt as one whose server the cloud does not have."""
     instance = desk.get(attempt)
-    return Gone(**{"attempt": attempt, "owner": instance.owner, "instance": instance} | more)
+    return Gone(
+        **{"attempt": attempt, "owner": instance.identity.owner, "instance": instance} | more
+    )
 
 
 def seen(attempt: Attempt, status: Status = Status.ACTIVE) -> Seen:

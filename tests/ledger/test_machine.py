@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.domain.resources import AMOUNTS, LEAST
 from openmultistack.ledger import Attempt
@@ -371,7 +372,7 @@ class Books(RuleBasedStateMachine):
     def every_instance_is_in_the_state_and_the_indices_that_it_should_be(self) -> None:
         ledger, keys, members = self.desk.ledger, self.desk.keys, self.desk.members
         shown = {
-            it.id: (it.status, it.owner, it.attempt, it.region)
+            it.id: (it.status, it.identity.owner, it.attempt, it.region)
             for it in ledger.get([*self.lives, *{it.instance_id for it in self.attempts}])
         }
         assert shown == {
@@ -404,10 +405,15 @@ def server_of(attempt: Attempt) -> str:
 def found(attempt: Attempt, owner: str) -> Instance:
     """Return what an attempt's server tells by its marks."""
     return Instance(
-        id=attempt.instance_id, name="n", status=Status.BUILD, owner=owner, region=attempt.region,
-        server_id=server_of(attempt), image="i", flavor="f", labels=LABEL,
-        attempt=attempt.number, created_at_ms=1, expires_at_ms=4_000_000_000_000,
-    )  # fmt: skip
+        id=attempt.instance_id,
+        identity=Identity(owner, "n", LABEL, 1, 4_000_000_000_000),
+        status=Status.BUILD,
+        region=attempt.region,
+        server_id=server_of(attempt),
+        image="i",
+        flavor="f",
+        attempt=attempt.number,
+    )
 
 
 def test_the_books_balance_after_any_acts_in_any_order(desk: Desk) -> None:

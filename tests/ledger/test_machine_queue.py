@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Quota, Resources, Status
 from openmultistack.domain.resources import AMOUNTS, LEAST
 from openmultistack.ledger import Admitted, Attempt, Key, Queued, Served, Waiting
@@ -310,11 +311,15 @@ class Rules(RuleBasedStateMachine):
     def found(self, attempt: Attempt) -> Instance:
         """Return what an attempt's server tells by its marks."""
         return Instance(
-            id=attempt.instance_id, name="n", status=Status.BUILD, image="i", flavor="f",
-            owner=self.owners[attempt.instance_id], region=attempt.region,
-            server_id=f"srv-{attempt.number}", attempt=attempt.number, created_at_ms=1,
-            expires_at_ms=4_000_000_000_000,
-        )  # fmt: skip
+            id=attempt.instance_id,
+            identity=Identity(self.owners[attempt.instance_id], "n", {}, 1, 4_000_000_000_000),
+            status=Status.BUILD,
+            image="i",
+            flavor="f",
+            region=attempt.region,
+            server_id=f"srv-{attempt.number}",
+            attempt=attempt.number,
+        )
 
     # ------------------------------------------------------------ idempotency keys
 

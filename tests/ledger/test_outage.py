@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import LedgerUnavailable
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import (
     Catalogue,
     Flavor,
@@ -31,9 +32,15 @@ A, B = "alpha/One", "beta/One"
 ATTEMPT = Attempt("i-1", 1, A)
 TOKEN = KnownToken("t-1", "j", "issuer", "alice", ("instances:read",), 9**15)
 KNOWN = Instance(
-    id="i-1", name="n", status=Status.BUILD, owner="o", region=A, image="d", flavor="f",
-    attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv",
-)  # fmt: skip
+    id="i-1",
+    identity=Identity("o", "n", {}, 0, 1),
+    status=Status.BUILD,
+    region=A,
+    image="d",
+    flavor="f",
+    attempt=1,
+    server_id="srv",
+)
 COMMAND = CreateInstances(image="debian", size="small")
 KEY = Key("digest", "body")
 OFFER = Offer(

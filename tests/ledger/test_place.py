@@ -206,17 +206,18 @@ def test_what_is_placed_is_an_instance_in_build_with_a_slot_under_a_lease(desk: 
     (attempt,) = admitted.attempts
     assert attempt == Attempt(attempt.instance_id, 1, A)
     instance = desk.get(attempt)
+    identity = instance.identity
     assert (instance.status, instance.region, instance.attempt) == (Status.BUILD, A, 1)
-    assert (instance.owner, instance.name, instance.labels) == ("bob", "ci", {"job": "7"})
+    assert (identity.owner, identity.name, identity.labels) == ("bob", "ci", {"job": "7"})
     assert (instance.flavor, instance.image) == (f"flavor-{A}", f"image-{A}")
     assert (instance.server_id, instance.error, instance.addresses) == (None, None, ())
-    assert before <= instance.created_at_ms <= after
-    assert instance.created_at_ms == admitted.created_at_ms
-    assert instance.expires_at_ms == instance.created_at_ms + 5000
+    assert before <= identity.created_at_ms <= after
+    assert identity.created_at_ms == admitted.created_at_ms
+    assert identity.expires_at_ms == identity.created_at_ms + 5000
     assert '"user_data":"#!/bin/sh"' in (instance.order or "")
     slot = desk.slots(A)[attempt.instance_id, 1]
     assert (slot.need.vcpus, slot.need.ram_mb, slot.server_id) == (2, 512, None)
-    assert slot.since_ms == instance.created_at_ms
+    assert slot.since_ms == identity.created_at_ms
     assert slot.lease_until_ms == slot.since_ms + 60_000
 
 
@@ -230,7 +231,7 @@ def test_what_is_placed_is_in_every_index_and_due_at_its_expiry(desk: Desk) -> N
     ):
         assert desk.members(key) == [attempt.instance_id]
     score = desk.redis.zscore(desk.keys.due, attempt.instance_id)
-    assert score == desk.get(attempt).expires_at_ms
+    assert score == desk.get(attempt).identity.expires_at_ms
 
 
 def test_the_story_begins_with_where_and_why(desk: Desk) -> None:
@@ -239,7 +240,7 @@ def test_the_story_begins_with_where_and_why(desk: Desk) -> None:
     (event,) = desk.ledger.events(attempt.instance_id)
     assert (event["what"], event["region"], event["attempt"]) == ("placed", A, 1)
     assert event["why"] == "freest of 2 regions"
-    assert event["at_ms"] == desk.get(attempt).created_at_ms
+    assert event["at_ms"] == desk.get(attempt).identity.created_at_ms
 
 
 def test_a_usual_record_takes_half_the_memory_as_none_of_its_values_is_long(desk: Desk) -> None:
@@ -258,7 +259,7 @@ def test_awkward_input_comes_back_as_it_went_in(desk: Desk) -> None:
     nasty = '\x00 "quotes" \\ \n € 😀 {{oms}} %s ]]'
     attempt = desk.placed(A, owner='o"\\é', user_data=nasty)
     instance = desk.get(attempt)
-    assert instance.owner == 'o"\\é'
+    assert instance.identity.owner == 'o"\\é'
     order = instance.order
     assert CreateInstances.model_validate_json(order).user_data == nasty
 

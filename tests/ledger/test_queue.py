@@ -44,11 +44,11 @@ def test_what_fits_is_placed_and_only_the_rest_waits(desk: Desk) -> None:
     assert list(admitted.queued) == desk.waiting() == ids[3:]
     assert desk.held(A) == [3]
     first, last = desk.get(ids[0]), desk.get(ids[4])
-    assert first.expires_at_ms == admitted.created_at_ms + HOUR_MS
-    assert last.expires_at_ms == admitted.created_at_ms + WAITING.wait_ms
+    assert first.identity.expires_at_ms == admitted.created_at_ms + HOUR_MS
+    assert last.identity.expires_at_ms == admitted.created_at_ms + WAITING.wait_ms
     assert [desk.redis.zscore(desk.keys.due, it.id) for it in (first, last)] == [
-        first.expires_at_ms,
-        last.expires_at_ms,
+        first.identity.expires_at_ms,
+        last.identity.expires_at_ms,
     ]
 
 
@@ -139,8 +139,8 @@ def test_who_is_served_is_an_instance_in_build_like_any_other(desk: Desk) -> Non
     instance, slot = desk.get(waits), desk.slots(A)[waits, 1]
     assert (instance.status, instance.region, instance.attempt) == (Status.BUILD, A, 1)
     assert (instance.flavor, instance.image) == (f"flavor-{A}", f"image-{A}")
-    assert before + HOUR_MS <= instance.expires_at_ms <= desk.ledger.now_ms() + HOUR_MS
-    assert desk.redis.zscore(desk.keys.due, waits) == instance.expires_at_ms
+    assert before + HOUR_MS <= instance.identity.expires_at_ms <= desk.ledger.now_ms() + HOUR_MS
+    assert desk.redis.zscore(desk.keys.due, waits) == instance.identity.expires_at_ms
     assert (slot.owner, slot.need.vcpus, slot.need.ram_mb) == ("alice", 2, 512)
     assert slot.lease_until_ms == slot.since_ms + 60_000
     assert desk.events(attempt) == ["queued", "placed"]
@@ -200,12 +200,12 @@ def test_one_that_was_served_or_ended_meanwhile_is_not_served_again(desk: Desk) 
 
 def test_a_renewed_wait_lives_that_long_once_it_is_served(desk: Desk) -> None:
     waits = desk.queued(A)
-    expires = desk.get(waits).expires_at_ms
+    expires = desk.get(waits).identity.expires_at_ms
     assert desk.ledger.renew(waits, 5000)
-    assert desk.get(waits).expires_at_ms == expires
+    assert desk.get(waits).identity.expires_at_ms == expires
     desk.open(A)
     desk.served(A)
-    assert desk.get(waits).expires_at_ms <= desk.ledger.now_ms() + 5000
+    assert desk.get(waits).identity.expires_at_ms <= desk.ledger.now_ms() + 5000
 
 
 # ------------------------------------------------------------------ the end of a wait
@@ -258,7 +258,7 @@ def test_a_failed_attempt_goes_back_and_keeps_its_place_in_time(desk: Desk) -> N
     instance = desk.get(first)
     assert (instance.status, instance.region, instance.error) == (Status.QUEUED, "", None)
     assert instance.tried == {B: "full"}
-    assert desk.redis.zscore(desk.keys.due, instance.id) == instance.expires_at_ms
+    assert desk.redis.zscore(desk.keys.due, instance.id) == instance.identity.expires_at_ms
     assert desk.held(B) == [0]
     assert desk.served(B) == [Attempt(first.instance_id, 2, B)]
     assert desk.events(first) == ["placed", "failed", "queued", "placed"]

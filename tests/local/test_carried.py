@@ -10,6 +10,7 @@ import yaml
 
 from infra.local import carried, homes
 from infra.local.layout import Stack, stack_at
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Resources, Status
 from openmultistack.domain.regions import Place
 from openmultistack.ledger import Ledger
@@ -48,9 +49,15 @@ def hold(ledger: Ledger, region: str) -> None:
     """Have a sweep find a server of ours in a region."""
     sweep(ledger, region)
     found = Instance(
-        id="i-1", name="ci", status=Status.BUILD, owner="alice", region=region, image="i",
-        flavor="f", attempt=1, created_at_ms=1, expires_at_ms=4_000_000_000_000, server_id="s-1",
-    )  # fmt: skip
+        id="i-1",
+        identity=Identity("alice", "ci", {}, 1, 4_000_000_000_000),
+        status=Status.BUILD,
+        region=region,
+        image="i",
+        flavor="f",
+        attempt=1,
+        server_id="s-1",
+    )
     assert ledger.hold(found, Resources(1, 1, 1), building=False, failed=None, was_in=None)
 
 

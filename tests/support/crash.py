@@ -100,7 +100,7 @@ class Ground:
     def expire(self, instance_id: str) -> None:
         """Wait until an instance's time is up: what its server tells of it, too."""
         (instance,) = self.ledger.get([instance_id])
-        while self.ledger.now_ms() <= instance.expires_at_ms:
+        while self.ledger.now_ms() <= instance.identity.expires_at_ms:
             time.sleep(0.02)
 
     # ------------------------------------------------------------ afterwards

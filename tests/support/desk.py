@@ -113,7 +113,7 @@ class Desk:
     def move(self, attempt: Attempt, *regions: str | Offer, **more: Any) -> Moved:
         """Move an attempt on."""
         known = self.ledger.get([attempt.instance_id])
-        owner = known[0].owner if known else "alice"
+        owner = known[0].identity.owner if known else "alice"
         usual: dict[str, Any] = {
             "why": "full",
             "keep": False,
@@ -134,7 +134,7 @@ class Desk:
         """Release an attempt."""
         known = self.ledger.get([attempt.instance_id])
         instance = known[0] if known else None
-        owner = instance.owner if instance else "alice"
+        owner = instance.identity.owner if instance else "alice"
         return self.ledger.release(attempt, owner=owner, instance=instance, why=why, end=end)
 
     def events(self, attempt: Attempt) -> list[str]:

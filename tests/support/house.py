@@ -133,7 +133,7 @@ class House:
 
     def destroy(self, instance: Instance) -> Instance:
         """Have an instance destroyed by its owner."""
-        (after,) = self.destroying.destroy_ids(instance.owner, [instance.id])
+        (after,) = self.destroying.destroy_ids(instance.identity.owner, [instance.id])
         return after
 
     def sweep(self, *regions: str) -> dict[str, int]:

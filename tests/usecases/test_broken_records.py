@@ -304,7 +304,7 @@ def test_what_waits_is_served_behind_broken_members_of_the_queue(broken: Broken)
 
 def test_what_is_due_ends_behind_broken_records(broken: Broken) -> None:
     over = broken.house.one(owner="cleo", ttl=1)
-    while broken.house.ledger.now_ms() <= over.expires_at_ms:
+    while broken.house.ledger.now_ms() <= over.identity.expires_at_ms:
         time.sleep(0.05)
     broken.redis.zadd(broken.keys.due, {f"odd {n}": 1 for n in range(11_000)})
     for _ in range(2):

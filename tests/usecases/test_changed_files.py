@@ -156,7 +156,7 @@ def test_what_another_cloud_does_not_have_is_not_taken_for_gone(
     one = next(it for it in running if it.region == C)
     assert house.destroy(house.get(one)).status == Status.DELETING
     held = after.held()
-    leaver = Leaver(Attempt(one.id, 1, A), one.owner, house.get(one), one.server_id)
+    leaver = Leaver(Attempt(one.id, 1, A), one.identity.owner, house.get(one), one.server_id)
     with pytest.raises(PlaceMoved):
         house.leaving.release(A, [leaver])
     assert after.held() == held

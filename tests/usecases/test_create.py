@@ -66,10 +66,11 @@ def test_a_server_carries_the_marks_from_which_its_instance_can_be_rebuilt(house
     made = house.one(labels={"job": "7"}, name="ci", ttl=600, ssh_public_key=SSH_KEY)
     marks = house.server(made).marks
     assert (marks.fleet, marks.instance_id, marks.attempt) == (house.name, made.id, 1)
-    assert (marks.owner, marks.name, marks.labels) == ("alice", "ci", {"job": "7"})
-    assert marks.expires_at_ms - marks.created_at_ms == 600_000
-    assert (marks.created_at_ms, marks.expires_at_ms) == (made.created_at_ms, made.expires_at_ms)
-    assert marks.has_keypair
+    its = marks.identity
+    assert (its.owner, its.name, its.labels) == ("alice", "ci", {"job": "7"})
+    assert its.expires_at_ms - its.created_at_ms == 600_000
+    assert its == made.identity
+    assert its.has_keypair
     assert house.clouds[made.region].keypairs == {house.keypair(made, region=made.region)}
 
 
@@ -221,10 +222,10 @@ def test_a_ttl_beyond_the_owners_maximum_is_refused(make_house: Any) -> None:
         house.create(ttl=101)
     assert refusal.value.faults[0][0] == "/ttl"
     made = house.one(ttl=100)
-    assert made.expires_at_ms - made.created_at_ms == 100_000
+    assert made.identity.expires_at_ms - made.identity.created_at_ms == 100_000
     made = house.one()
-    assert made.expires_at_ms - made.created_at_ms == 60_000
-    assert house.one(owner="bob", ttl=101).owner == "bob"
+    assert made.identity.expires_at_ms - made.identity.created_at_ms == 60_000
+    assert house.one(owner="bob", ttl=101).identity.owner == "bob"
 
 
 def test_an_unknown_strategy_is_refused(house: House) -> None:

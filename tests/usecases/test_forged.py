@@ -15,7 +15,7 @@ from ulid import ULID
 from openmultistack.clouds import Attempted, Marks, Server
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.keyring import Keyring, MarksKey
-from openmultistack.clouds.marks import identity_of, metadata_of
+from openmultistack.clouds.marks import evidence_of, metadata_of
 from openmultistack.clouds.names import name_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.cloud_errors import InDoubt
@@ -49,7 +49,7 @@ def plant(
     """Have somebody make a server in a region, with such metadata and such a name."""
     cloud, number = house.clouds[region], next(NUMBERS)
     signed = Signing(cloud.keyring, house.name, cloud.is_at.id)
-    its = identity_of(metadata, name, signed, made_at=more.get("created_at", ""))
+    its = evidence_of(metadata, name, signed, made_at=more.get("created_at", ""))
     server = Server(
         id=f"planted-{number}", status=Status.ACTIVE, flavor="small", image="i", need=NEED,
         marks=its.marks, claim=its.claim, named=its.named, marks_off_ms=its.off_ms,
@@ -62,7 +62,7 @@ def plant(
 def rewrite(house: House, region: str, server_id: str, metadata: Mapping[str, str]) -> None:
     """Have somebody write over a server's metadata; its name stays."""
     cloud = house.clouds[region]
-    its = identity_of(metadata, "", Signing(cloud.keyring, house.name, cloud.is_at.id))
+    its = evidence_of(metadata, "", Signing(cloud.keyring, house.name, cloud.is_at.id))
     cloud.servers[server_id] = cloud.servers[server_id]._replace(marks=its.marks, claim=its.claim)
 
 
@@ -133,7 +133,9 @@ WRITTEN: Mapping[str, Callable[..., Mapping[str, str]]] = {
 def test_marks_of_any_attempt_here_or_elsewhere_take_nothing_over(
     house: House, made: Instance, how: str, region: str, attempt: int
 ) -> None:
-    marks = house.server(made).marks._replace(attempt=attempt, expires_at_ms=FAR_MS)
+    marks = house.server(made).marks
+    later = marks.identity._replace(expires_at_ms=FAR_MS)
+    marks = marks._replace(attempt=attempt, identity=later)
     planted = plant(house, region, WRITTEN[how](house, region, marks))
     for _ in range(3):
         house.come_to_rest()
@@ -150,10 +152,10 @@ def test_nobody_gets_an_instance_of_anothers_into_list_quota_or_key(
     house: House, made: Instance, how: str
 ) -> None:
     """Of an instance that never was: its owner, and the place under an idempotency key."""
-    digest = house.server(made).marks.idempotency
-    marks = house.server(made).marks._replace(
-        instance_id=f"i-{ULID()}", expires_at_ms=FAR_MS, idempotency=digest
-    )
+    marks = house.server(made).marks
+    assert marks.identity.idempotency
+    later = marks.identity._replace(expires_at_ms=FAR_MS)
+    marks = marks._replace(instance_id=f"i-{ULID()}", identity=later)
     planted = plant(house, B, WRITTEN[how](house, B, marks))
     house.come_to_rest()
     assert_untouched(house, made)
@@ -446,9 +448,11 @@ def test_a_server_that_the_ledger_has_is_its_instances_whatever_its_marks_say(
     house: House, made: Instance, written: str
 ) -> None:
     other = house.active(regions=[A], owner="bob")
+    own = house.server(made).marks
+    expired = own._replace(identity=own.identity._replace(expires_at_ms=1))
     texts = {
         "nothing": {},
-        "forged": forged(house, A, house.server(made).marks._replace(expires_at_ms=1)),
+        "forged": forged(house, A, expired),
         "another's": metadata(house, other),
         "a label more": metadata(house, made) | {"oms_label:more": "1"},
     }
@@ -539,16 +543,16 @@ def as_before(house: House, made: Instance) -> None:
     """Have an instance's server as it was made before marks were signed."""
     marks = house.server(made).marks
     server_id = house.server(made).id
-    more = {f"oms_label:{key}": value for key, value in marks.labels.items()}
-    if marks.has_keypair:
+    more = {f"oms_label:{key}": value for key, value in marks.identity.labels.items()}
+    if marks.identity.has_keypair:
         name = f"oms-{house.name}-{made.id}-{marks.attempt}"
         more["oms_keypair"] = name
         house.clouds[made.region].keypairs = {name}
     told = {
-        "oms_owner": marks.owner,
-        "oms_idempotency": marks.idempotency,
-        "oms_created_at_ms": str(marks.created_at_ms),
-        "oms_expires_at_ms": str(marks.expires_at_ms),
+        "oms_owner": marks.identity.owner,
+        "oms_idempotency": marks.identity.idempotency,
+        "oms_created_at_ms": str(marks.identity.created_at_ms),
+        "oms_expires_at_ms": str(marks.identity.expires_at_ms),
     }
     rewrite(house, made.region, server_id, unsigned(house, made.id, marks.attempt, **more | told))
     cloud = house.clouds[made.region]
@@ -761,7 +765,7 @@ def test_with_key_and_ledger_lost_nothing_is_adopted_until_the_operator_says_so(
     (swept,) = house.vouching.adopt([A])
     assert (swept["outcome"], swept["actions"]["adopted"]) == ("swept", 1)
     house.come_to_rest()
-    assert (house.get(made).status, house.get(made).owner) == (Status.ACTIVE, "alice")
+    assert (house.get(made).status, house.get(made).identity.owner) == (Status.ACTIVE, "alice")
     assert house.server(made).marks == marks
     assert strangers(house, A) == {}
     house.assert_agreement()

@@ -107,7 +107,7 @@ def test_without_a_key_or_with_another_one_instances_are_others(house: House) ->
 def test_isolation_a_key_is_its_owners_own(house: House) -> None:
     mine, theirs = house.one(key="k"), house.one(key="k", owner="bob", ttl=60)
     assert mine.id != theirs.id
-    assert (mine.owner, theirs.owner) == ("alice", "bob")
+    assert (mine.identity.owner, theirs.identity.owner) == ("alice", "bob")
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,14 @@ def test_a_key_outlives_the_ledger(house: House) -> None:
     with pytest.raises(IdempotencyConflict):
         house.create(5, key="k", ttl=901)
     assert house.one(key="k", owner="bob").id not in ids(made)
+
+
+def test_a_command_is_the_same_to_its_key_as_it_was_before(house: House) -> None:
+    """A repeat after an upgrade gives the same instances, whatever fields came with that."""
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
+    made = house.one(name="ci", labels={"job": "7"}, ssh_public_key=key, key="k1")
+    before = "6ab9f1eb8f7d3388f4f9d586f66e99fd:34f6644da7f3750ef2f37b75165431ac:1"
+    assert house.get(made).identity.idempotency == before
 
 
 def test_a_key_outlives_the_ledger_also_where_instances_went_elsewhere(house: House) -> None:

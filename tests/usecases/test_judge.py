@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from openmultistack.clouds import Marks, Server
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Address, Instance, Resources, Status
 from openmultistack.ledger import Slot
 from openmultistack.usecases.judging import has_taken_over, judge, sort_marked
@@ -14,14 +15,7 @@ HERE, THERE = "alpha/One", "beta/One"
 NOW, EXPIRES = 1_000_000, 2_000_000
 ADDRESS = Address(address="192.0.2.1", version=4, network="net")
 MARKS = Marks(
-    fleet="f",
-    instance_id="i-1",
-    attempt=1,
-    owner="alice",
-    name="ci",
-    labels={},
-    created_at_ms=0,
-    expires_at_ms=EXPIRES,
+    fleet="f", instance_id="i-1", attempt=1, identity=Identity("alice", "ci", {}, 0, EXPIRES)
 )
 
 
@@ -52,19 +46,21 @@ def instance(status: Status = Status.ACTIVE, **more: Any) -> Instance:
     """Return the instance at its attempt 1, here."""
     fields = {
         "id": "i-1",
-        "name": "ci",
+        "identity": MARKS.identity,
         "status": status,
-        "owner": "alice",
         "region": HERE,
         "server_id": "s-1",
         "image": "debian",
         "flavor": "small",
         "addresses": (ADDRESS,),
         "attempt": 1,
-        "created_at_ms": 0,
-        "expires_at_ms": EXPIRES,
     }
     return Instance(**fields | more)
+
+
+def expiring(it: Any, at_ms: int) -> Any:
+    """Return marks, or an instance, with another expiry."""
+    return it._replace(identity=it.identity._replace(expires_at_ms=at_ms))
 
 
 def server(status: Status = Status.ACTIVE, **more: Any) -> Server:
@@ -194,19 +190,19 @@ def test_only_an_end_for_good_justifies_deleting_a_server(
 
 
 def test_an_expiry_is_no_end_if_the_server_tells_of_a_later_one_than_the_ledger_knew() -> None:
-    later = server(marks=MARKS._replace(expires_at_ms=EXPIRES + 5))
+    later = server(marks=expiring(MARKS, EXPIRES + 5))
     for status in (Status.DELETING, Status.DELETED):
         expired = instance(status, ended="expired")
         assert said(slot(), expired, later) is None
         assert said(slot(), expired._replace(was_due_ms=(EXPIRES + 5,)), later) == "delete"
         assert said(slot(), expired._replace(ended="destroyed"), later) == "delete"
-        assert said(slot(), expired._replace(expires_at_ms=EXPIRES + 5), later) == "delete"
-        past = server(marks=MARKS._replace(expires_at_ms=NOW))
-        assert said(slot(), expired._replace(expires_at_ms=NOW - 1), past) == "delete"
+        assert said(slot(), expiring(expired, EXPIRES + 5), later) == "delete"
+        past = server(marks=expiring(MARKS, NOW))
+        assert said(slot(), expiring(expired, NOW - 1), past) == "delete"
 
 
 def test_a_later_expiry_than_the_ledger_knew_is_taken_over_and_an_older_one_overwritten() -> None:
-    later = server(marks=MARKS._replace(expires_at_ms=EXPIRES + 5))
+    later = server(marks=expiring(MARKS, EXPIRES + 5))
     assert said(slot(), instance(), later) == "prolong"
     assert said(slot(), instance(was_due_ms=(EXPIRES + 9, EXPIRES + 5)), later) == "mark"
 
@@ -259,9 +255,21 @@ def test_what_the_ledger_does_not_have_yet_is_taken_over(
 
 
 def test_an_expiry_that_moved_is_written_on_the_server() -> None:
-    moved = MARKS._replace(expires_at_ms=EXPIRES - 1)
+    moved = expiring(MARKS, EXPIRES - 1)
     assert said(slot(), instance(), server(marks=moved)) == "mark"
     assert said(slot(), instance(Status.DELETING), server(marks=moved)) == "delete"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "x"}, {"labels": {"a": "1"}}, {"has_keypair": True}, {"idempotency": "a:b:1"}],
+)
+def test_marks_that_tell_another_identity_than_the_ledger_are_written_anew(
+    other: dict[str, Any],
+) -> None:
+    """Functions of before write marks without what they do not know of."""
+    marks = MARKS._replace(identity=MARKS.identity._replace(**other))
+    assert said(slot(), instance(), server(marks=marks)) == "mark"
 
 
 def test_positive_delete_nothing_is_deleted_but_what_is_known_to_be_unwanted() -> None:

@@ -48,7 +48,7 @@ def test_a_list_is_newest_first_and_pages_meet_without_gap_or_repeat(make_house:
 def test_pages_meet_under_filters_as_well(make_house: Any) -> None:
     house = make_house({A: 10, B: 10})
     made = [house.one(labels={"kind": "odd" if n % 2 else "even"}) for n in range(12)]
-    odd_in_a = [it.id for it in made if it.labels["kind"] == "odd" and it.region == A]
+    odd_in_a = [it.id for it in made if it.identity.labels["kind"] == "odd" and it.region == A]
     seen, after = [], None
     while True:
         found = page(house, labels={"kind": "odd"}, region=A, limit=2, after=after)
@@ -220,16 +220,16 @@ def test_a_keypair_goes_with_its_server(house: House) -> None:
 def test_renewing_moves_the_expiry_in_ledger_and_cloud(house: House) -> None:
     made = house.active(ttl=60)
     renewed = renew(house.ledger, FleetFile(), "alice", made.id, 5000)
-    assert 4_990_000 < renewed.expires_at_ms - made.created_at_ms < 5_060_000
+    assert 4_990_000 < renewed.identity.expires_at_ms - made.identity.created_at_ms < 5_060_000
     house.sweep()
-    assert house.server(made).marks.expires_at_ms == renewed.expires_at_ms
+    assert house.server(made).marks.identity.expires_at_ms == renewed.identity.expires_at_ms
     assert house.story(made)[-1][0] == "renewed"
 
 
 def test_renewing_can_shorten_a_life(house: House) -> None:
     made = house.active(ttl=3600)
     renewed = renew(house.ledger, FleetFile(), "alice", made.id, 10)
-    assert renewed.expires_at_ms < made.expires_at_ms
+    assert renewed.identity.expires_at_ms < made.identity.expires_at_ms
 
 
 def test_renewing_beyond_the_owners_maximum_is_refused(house: House) -> None:
@@ -237,7 +237,7 @@ def test_renewing_beyond_the_owners_maximum_is_refused(house: House) -> None:
     file = FleetFile.model_validate({"owners": {"default": {"default_ttl": 60, "max_ttl": 100}}})
     with pytest.raises(Invalid):
         renew(house.ledger, file, "alice", made.id, 101)
-    assert house.get(made).expires_at_ms == made.expires_at_ms
+    assert house.get(made).identity.expires_at_ms == made.identity.expires_at_ms
 
 
 @pytest.mark.parametrize("rest", [False, True])

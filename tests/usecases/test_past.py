@@ -72,7 +72,7 @@ def test_no_loss_what_moved_since_is_kept_where_it_lives(
     for index in (keys.live("alice"), keys.labelled("alice", "job", "7")):
         assert redis.zrange(index, 0, -1) == [made.id]
     assert redis.zrange(keys.gone("alice"), 0, -1) == []
-    assert redis.zscore(keys.due, made.id) == moved.expires_at_ms
+    assert redis.zscore(keys.due, made.id) == moved.identity.expires_at_ms
     again = house.one(regions=[A, B], strategy="priority", labels={"job": "7"}, key="k")
     assert again.id == made.id
     assert house.servers() == 1
@@ -273,13 +273,14 @@ def test_an_expiry_that_was_put_off_since_counts_though_the_ledger_has_the_older
     for it in (made, over):
         house.redis.zadd(house.keys.due, {it.id: 1})
         house.redis.hset(house.keys.record(it.id), "expires_at_ms", 1)
-    marks = house.server(over).marks._replace(expires_at_ms=1)
+    marks = house.server(over).marks
+    marks = marks._replace(identity=marks.identity._replace(expires_at_ms=1))
     house.clouds[over.region].mark(over.server_id, marks)
     assert house.reaping.reap()["expired"] == 2
     house.come_to_rest()
     assert house.get(over).status == Status.DELETED
     assert_kept(house, renewed)
-    assert house.get(made).expires_at_ms == renewed.expires_at_ms
+    assert house.get(made).identity.expires_at_ms == renewed.identity.expires_at_ms
 
 
 def test_a_renewal_is_taken_over_from_the_server_and_a_shorter_one_is_written_on_it(
@@ -291,11 +292,11 @@ def test_a_renewal_is_taken_over_from_the_server_and_a_shorter_one_is_written_on
     house.sweep()
     past.come_back()
     house.sweep()
-    assert house.get(made).expires_at_ms == renewed.expires_at_ms
+    assert house.get(made).identity.expires_at_ms == renewed.identity.expires_at_ms
     shorter = renew(house.ledger, FleetFile(), "alice", made.id, 60)
     house.sweep()
-    assert house.server(made).marks.expires_at_ms == shorter.expires_at_ms
-    assert house.get(made).expires_at_ms == shorter.expires_at_ms
+    assert house.server(made).marks.identity.expires_at_ms == shorter.identity.expires_at_ms
+    assert house.get(made).identity.expires_at_ms == shorter.identity.expires_at_ms
 
 
 def test_never_over_a_copy_of_an_attempts_server_counts_and_is_left_alone(house: House) -> None:

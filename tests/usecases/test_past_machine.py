@@ -133,7 +133,8 @@ class Rollbacks(RuleBasedStateMachine):
         for cloud in house.clouds.values():
             for it in list(cloud.servers.values()):
                 if it.marks and it.marks.instance_id in self.expired:
-                    marks = it.marks._replace(expires_at_ms=1)
+                    identity = it.marks.identity._replace(expires_at_ms=1)
+                    marks = it.marks._replace(identity=identity)
                     cloud.servers[it.id] = it._replace(marks=marks)
 
     # ------------------------------------------------------------ clouds and sweeps
@@ -359,7 +360,7 @@ class Rollbacks(RuleBasedStateMachine):
         waiting = Counter(it.instance_id for it in house.ledger.queue())
         assert waiting == Counter(i for i, it in instances.items() if it.status == Status.QUEUED)
         for owner in OWNERS:
-            own = {i: it for i, it in instances.items() if it.owner == owner}
+            own = {i: it for i, it in instances.items() if it.identity.owner == owner}
             live = {i for i, it in own.items() if it.status != Status.DELETED}
             keys = house.keys
             # Those that nobody was told of are none of these.

@@ -9,6 +9,7 @@ import pytest
 from openmultistack.clouds import Marks, ServerOrder
 from openmultistack.domain.cloud_errors import InDoubt, RegionFull, Unreachable
 from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Offer, Resources, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.ledger import Attempt, Wish
@@ -42,17 +43,10 @@ def placed_only(house: House, region: str = A) -> Any:
 
 def order_for(house: House, instance: Any, attempt: int = 1, **more: Any) -> ServerOrder:
     """Return the order with which an attempt's server is made."""
-    marks = {
-        "fleet": house.name,
-        "instance_id": instance if isinstance(instance, str) else instance.id,
-        "attempt": attempt,
-        "owner": "alice",
-        "name": "ci",
-        "labels": {"job": "7"},
-        "created_at_ms": 1_700_000_000_000,
-        "expires_at_ms": 4_000_000_000_000,
-    } | more
-    return ServerOrder(marks=Marks(**marks), offer=_offer(house, A))
+    plain = Identity("alice", "ci", {"job": "7"}, 1_700_000_000_000, 4_000_000_000_000)
+    instance_id = instance if isinstance(instance, str) else instance.id
+    marks = Marks(house.name, instance_id, attempt, plain._replace(**more))
+    return ServerOrder(marks=marks, offer=_offer(house, A))
 
 
 def _offer(house: House, region: str) -> Offer:
@@ -158,7 +152,9 @@ def test_an_expiry_that_moved_before_a_retry_is_on_the_new_server(house: House) 
     house.clouds[A].build_fault = NO_HOST
     house.settle()
     house.sweep(A)
-    assert house.server(house.get(made)).marks.expires_at_ms == renewed.expires_at_ms
+    assert (
+        house.server(house.get(made)).marks.identity.expires_at_ms == renewed.identity.expires_at_ms
+    )
 
 
 def test_when_every_region_fails_the_instance_is_an_error_with_its_story(house: House) -> None:
@@ -267,7 +263,7 @@ def moved_only(house: House, made: Any) -> None:
     """Leave an instance as a sweep does that is killed between its `move` and its POST."""
     moved = house.ledger.move(
         _attempt(made),
-        owner=made.owner,
+        owner=made.identity.owner,
         why=NO_HOST,
         keep=True,
         blame=True,
@@ -445,6 +441,15 @@ def test_the_quota_that_shrinks_is_heeded_and_nothing_is_deleted_for_it(house: H
     assert house.state(A).free().instances == 0
 
 
+def test_marks_without_a_note_as_functions_of_before_write_them_get_it_again(house: House) -> None:
+    made = house.active(note="mine")
+    server = house.server(made)
+    less = server.marks._replace(identity=made.identity._replace(note=""))
+    house.clouds[made.region].servers[server.id] = server._replace(marks=less)
+    house.sweep()
+    assert house.server(made).marks.identity == made.identity
+
+
 # ---------------------------------------------------------------- losing all of Redis
 
 
@@ -462,8 +467,8 @@ def test_no_loss_after_a_loss_of_redis_every_instance_is_adopted(
     house.come_to_rest()
     kept = house.get(active)
     assert kept.document() == active.document() | {"image": kept.image}
-    assert kept.has_keypair
-    assert house.get(building).owner == "bob"
+    assert kept.identity.has_keypair
+    assert house.get(building).identity.owner == "bob"
     assert not any("delete" in cloud.calls for cloud in house.clouds.values())
     house.assert_agreement()
     house.destroy(kept)
@@ -530,7 +535,9 @@ def test_a_server_that_went_while_its_region_was_listed_holds_no_slot_again(hous
     def list_slowly() -> Any:
         found = listed()
         cloud.settle()
-        house.ledger.release(_attempt(made), owner=made.owner, instance=leaving, why="it is gone")
+        house.ledger.release(
+            _attempt(made), owner=made.identity.owner, instance=leaving, why="it is gone"
+        )
         return found
 
     cloud.survey = list_slowly
@@ -543,8 +550,11 @@ def test_positive_delete_a_marked_server_that_nobody_knows_is_adopted(house: Hou
     assert house.sweep(B) == {"adopted": 1}
     house.come_to_rest()
     found = house.get("i-" + "Z" * 26)
-    assert (found.status, found.owner, found.region) == (Status.ACTIVE, "alice", B)
-    assert (found.labels, found.expires_at_ms) == ({"job": "7"}, 4_000_000_000_000)
+    assert (found.status, found.identity.owner, found.region) == (Status.ACTIVE, "alice", B)
+    assert (found.identity.labels, found.identity.expires_at_ms) == (
+        {"job": "7"},
+        4_000_000_000_000,
+    )
     house.assert_agreement()
 
 

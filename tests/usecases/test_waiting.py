@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from openmultistack.domain.cloud_errors import CatalogueStale, InDoubt, RegionFull, Unreachable
-from openmultistack.domain.models import Status
+from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.kinds import Asked, kind_of
+from openmultistack.domain.models import ALL_OF_IT, Offer, Status
 from openmultistack.fleet.config import FleetFile
 from openmultistack.provision.dequeuing import LOTS
 from openmultistack.usecases.read import place_in_queue
@@ -142,14 +144,36 @@ def test_each_gets_only_what_suits_it(full: House) -> None:
     assert full.get(any_one).region == A
 
 
+def test_a_refusal_of_its_labels_alone_holds_up_no_other_with_the_same_order(full: House) -> None:
+    labelled, plain = queued(full, labels={"job": "7"})[0], queued(full)[0]
+    full.ledger.unsuit(A, "metadata:4", "403: Maximum number of metadata items exceeds 3")
+    full.destroy(held_by(full, A))
+    full.come_to_rest()
+    assert full.get(labelled).status == Status.QUEUED
+    assert full.get(plain).region == A
+
+
+def test_what_is_refused_to_one_owner_holds_up_no_other_with_the_same_order(full: House) -> None:
+    asked = {"image": "debian", "size": "small", "on_full": "queue"}
+    command, offered = CreateInstances.model_validate(asked), full.clouds[A].offered
+    offer = Offer(A, offered.flavors[0], offered.images[0], offered.networks[0])
+    first, second = queued(full, owner="alice")[0], queued(full, owner="carol")[0]
+    refused = kind_of(ALL_OF_IT, Asked(offer, command, command.identity("alice")))
+    full.ledger.unsuit(A, refused, "403: who knows")
+    full.destroy(held_by(full, A))
+    full.come_to_rest()
+    assert full.get(first).status == Status.QUEUED
+    assert full.get(second).region == A
+
+
 def test_after_the_wait_an_instance_lives_its_whole_time(full: House) -> None:
     (waiting,) = queued(full, ttl=900)
     threading.Event().wait(0.2)
     full.destroy(held_by(full, A))
     full.come_to_rest()
     served = full.get(waiting)
-    assert served.expires_at_ms >= served.created_at_ms + 900_000 + 200
-    assert full.server(served).marks.expires_at_ms == served.expires_at_ms
+    assert served.identity.expires_at_ms >= served.identity.created_at_ms + 900_000 + 200
+    assert full.server(served).marks.identity.expires_at_ms == served.identity.expires_at_ms
 
 
 def test_what_is_served_tells_its_cloud_at_once_until_when_it_lives(full: House) -> None:
@@ -159,12 +183,14 @@ def test_what_is_served_tells_its_cloud_at_once_until_when_it_lives(full: House)
     before = full.past()
     assert full.sweep(A)["served"] == 1
     served = full.get(waiting)
-    assert served.expires_at_ms > waiting.expires_at_ms
-    assert full.server(served).marks.expires_at_ms == served.expires_at_ms
+    assert served.identity.expires_at_ms > waiting.identity.expires_at_ms
+    assert full.server(served).marks.identity.expires_at_ms == served.identity.expires_at_ms
     before.come_back()
     full.sweep(A)
     adopted = full.get(waiting)
-    assert adopted.expires_at_ms == served.expires_at_ms, "not when its wait was to be over"
+    assert adopted.identity.expires_at_ms == served.identity.expires_at_ms, (
+        "not when its wait was to be over"
+    )
 
 
 def test_a_renewal_while_it_waits_is_for_the_time_after(full: House) -> None:
@@ -173,7 +199,7 @@ def test_a_renewal_while_it_waits_is_for_the_time_after(full: House) -> None:
     full.destroy(held_by(full, A))
     full.come_to_rest()
     served = full.get(waiting)
-    assert served.expires_at_ms >= served.created_at_ms + 5_000_000
+    assert served.identity.expires_at_ms >= served.identity.created_at_ms + 5_000_000
 
 
 # ---------------------------------------------------------------- in what order

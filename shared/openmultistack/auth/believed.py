@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openmultistack.auth.issuers import Issuer, load_issuers
-from openmultistack.rereading import Reread, Seen, identity_of
+from openmultistack.rereading import Reread, Seen, stamp_of
 
 
 class Believed(Reread[Mapping[str, Issuer]]):
@@ -32,12 +32,12 @@ class Believed(Reread[Mapping[str, Issuer]]):
         self._may_be_gone = True
 
     def _read(self) -> tuple[Seen, Mapping[str, Issuer]]:
-        seen = {it: identity_of(it) for it in self._paths}
+        seen = {it: stamp_of(it) for it in self._paths}
         if self._may_be_gone and None in seen.values():
             return seen, {}
         believed = {}
         for name, issuer in self._read_value().items():
-            seen[issuer.jwks_file] = identity_of(issuer.jwks_file)
+            seen[issuer.jwks_file] = stamp_of(issuer.jwks_file)
             if self._may_be_gone and seen[issuer.jwks_file] is None:
                 continue
             _ = issuer.keys  # read now, not at the first token
@@ -46,7 +46,7 @@ class Believed(Reread[Mapping[str, Issuer]]):
 
     def _kept(self, value: Mapping[str, Issuer]) -> Mapping[str, Issuer]:
         """Drop those whose keys are gone; the same object if none are."""
-        kept = {name: it for name, it in value.items() if identity_of(it.jwks_file) is not None}
+        kept = {name: it for name, it in value.items() if stamp_of(it.jwks_file) is not None}
         return kept if len(kept) < len(value) else value
 
     def _tell_unchanged(self) -> None:

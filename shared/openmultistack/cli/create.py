@@ -35,6 +35,9 @@ class Order:
     label: Annotated[
         list[str] | None, _many("KEY=VALUE, to find them by; can be repeated.", "--label")
     ] = None
+    note: Annotated[
+        str | None, Parameter(help="What to remember of them: a line of up to 255 characters.")
+    ] = None
     region: Annotated[
         list[str] | None, _many("Only there, such as 'alpha/*'; can be repeated.", "--region")
     ] = None
@@ -60,6 +63,7 @@ class Order:
             "ttl": values.seconds(self.ttl) if self.ttl is not None else None,
             "name": self.name,
             "labels": values.labels(self.label) if self.label else None,
+            "note": self.note,
             "regions": self.region or None,
             "strategy": self.strategy,
             "ssh_public_key": values.public_key(self.ssh_key) if self.ssh_key else None,

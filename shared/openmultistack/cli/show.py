@@ -15,8 +15,8 @@ Json = dict[str, Any]
 # What the server calls instances that nobody gave a name.
 _UNNAMED = "oms"
 _GAP = 2
-# Narrower, and a cut list of labels tells nothing.
-_LABELS_LEAST = 10
+# What is cut where a line has no room for it, and by how much at most: less tells nothing.
+_CUT, _CUT_LEAST = ("LABELS", "NOTE"), 10
 
 
 def addresses(instance: Json) -> str:
@@ -79,6 +79,8 @@ def _columns(found: Sequence[Json]) -> dict[str, list[Text]]:
         columns["NAME"] = [text(it["name"]) for it in found]
     if any(it["labels"] for it in found):
         columns["LABELS"] = [text(screen.pairs(it["labels"])) for it in found]
+    if any(map(_note, found)):
+        columns["NOTE"] = [text(_note(it)) for it in found]
     return columns
 
 
@@ -88,8 +90,8 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, list[Text]]:
     kept = {}
     for header, cells in columns.items():
         wanted = max(len(header), *(cell.cell_len for cell in cells))
-        least = min(wanted, _LABELS_LEAST) if header == "LABELS" else wanted
-        if header in ("EXPIRES", "MAY WAIT", "NAME", "LABELS") and least > room:
+        least = min(wanted, _CUT_LEAST) if header in _CUT else wanted
+        if header in ("EXPIRES", "MAY WAIT", "NAME", *_CUT) and least > room:
             continue
         for cell in cells:
             cell.truncate(max(room, least), overflow="ellipsis")
@@ -113,6 +115,7 @@ def instance(it: Json, events: Sequence[Json]) -> None:
         "attempt": text(it["attempt"]),
         "owner": text(it["owner"]),
         "labels": text(screen.pairs(it["labels"])),
+        "note": text(_note(it)),
         "created": text(f"{screen.clock(it['created_at'])} UTC"),
         "waits until" if waits else "expires": text(_expiry(it)),
     }
@@ -129,6 +132,11 @@ def instance(it: Json, events: Sequence[Json]) -> None:
 def _waits(it: Json) -> bool:
     """Return whether an instance waits for a slot; its `expires_at` is the end of that, then."""
     return bool(it["status"] == "QUEUED")
+
+
+def _note(it: Json) -> str:
+    """Return an instance's note; a gateway of before tells of none."""
+    return str(it.get("note") or "")
 
 
 def queue(it: Json) -> str:

@@ -75,7 +75,7 @@ class FakeNova:
 
     def _refuse_unsuitable(self, order: ServerOrder) -> None:
         """Refuse what others' orders may have, and this one may not."""
-        if order.marks.has_keypair and len(self.keypairs) >= self.keypair_quota:
+        if order.marks.identity.has_keypair and len(self.keypairs) >= self.keypair_quota:
             raise Unsuitable("403: Quota exceeded, too many key pairs.", about=("keyed",))
         if len(metadata_of(order.marks, self._signing())) > self.metadata_items:
             text = f"403: Maximum number of metadata items exceeds {self.metadata_items}"
@@ -99,7 +99,7 @@ class FakeNova:
             named=order.marks.attempted,
         )
         self.signed_for[server_id] = self.is_at.id
-        if order.marks.has_keypair:
+        if order.marks.identity.has_keypair:
             self.keypairs.add(name_of(self._signing(order.marks.fleet), order.marks.attempted))
         return server_id
 

@@ -15,11 +15,12 @@ from typing import NamedTuple
 from openmultistack.clouds.keyring import MarksKey
 from openmultistack.clouds.names import named_by
 from openmultistack.clouds.port import Attempted, Claim, Marks
-from openmultistack.clouds.signing import VERSION, Signing, canonical
+from openmultistack.clouds.signing import Signing, canonical
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, OWNER_CHARS, VALUE_PATTERN
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.strict import encode_base64url
 
-FIELDS, OWNER, SEAL = "oms_marks", "oms_owner", "oms_seal"
+FIELDS, OWNER, SEAL, NOTE = "oms_marks", "oms_owner", "oms_seal", "oms_note"
 LABEL = "oms_label:"
 # What servers carry of before marks were signed; `oms_owner` is in both forms.
 UNSIGNED = (
@@ -28,17 +29,19 @@ UNSIGNED = (
 )  # fmt: skip
 # More attempts than are ever made, and the last moment that can be shown.
 ATTEMPT_MOST, LAST_MS = 10_000, 253_402_300_799_999
-# What is signed, in this order.
-SIGNED = (
+# What is signed, in this order, by the version of marks. Of those that tell all the first is
+# written: functions that know no other verify it.
+_FIRST = (
     "fleet", "instance_id", "attempt", "owner", "name", "created_at_ms", "expires_at_ms",
     "has_keypair", "idempotency", "labels",
 )  # fmt: skip
+SIGNED = {"1": _FIRST, "2": (*_FIRST, "note")}
 # Marks that name no server are signed moments before theirs is made, which has no id yet: those
 # of a server that was made at another time were copied. Clocks differ by less.
 MADE_WITHIN_MS = 3600 * 1000 + 1
 
 
-class Identity(NamedTuple):
+class Evidence(NamedTuple):
     """What a server tells of itself."""
 
     # Signed for this place with one of the fleet's keys.
@@ -63,42 +66,50 @@ def metadata_of(
     """
     key = signing.keyring.signer
     at_ms = int(time.time() * 1000) if at_ms is None else at_ms
+    identity = marks.identity
     fields = [
-        VERSION,
+        _version(identity),
         marks.fleet,
         marks.instance_id,
         str(marks.attempt),
-        str(marks.created_at_ms),
-        str(marks.expires_at_ms),
-        "k" if marks.has_keypair else "-",
-        marks.idempotency or "-",
+        str(identity.created_at_ms),
+        str(identity.expires_at_ms),
+        "k" if identity.has_keypair else "-",
+        identity.idempotency or "-",
         str(at_ms),
         server_id or "-",
     ]
     seal = _seal(key, marks, signing.place, at_ms, server_id)
     return {
         FIELDS: " ".join(fields),
-        OWNER: marks.owner,
-        SEAL: f"{key.id} {seal} {marks.name}",
-        **{LABEL + name: value for name, value in marks.labels.items()},
+        OWNER: identity.owner,
+        SEAL: f"{key.id} {seal} {identity.name}",
+        **({NOTE: identity.note} if identity.note else {}),
+        **{LABEL + name: value for name, value in identity.labels.items()},
     }
+
+
+def _version(identity: Identity) -> str:
+    return "2" if identity.note else "1"
 
 
 def _seal(key: MarksKey, marks: Marks, place: str, at_ms: int, server_id: str) -> str:
     """Return the signature of all of the marks, for a place and a server, as of a time."""
-    fields = marks._asdict() | {"labels": sorted(marks.labels.items())}
-    told = ["oms-marks", VERSION, place, server_id, at_ms, *(fields[it] for it in SIGNED)]
+    identity = marks.identity
+    fields = {**marks._asdict(), **identity._asdict(), "labels": sorted(identity.labels.items())}
+    version = _version(identity)
+    told = ["oms-marks", version, place, server_id, at_ms, *(fields[it] for it in SIGNED[version])]
     return encode_base64url(key.sign(canonical(told)))
 
 
-def identity_of(
+def evidence_of(
     metadata: Mapping[str, str],
     name: str,
     signing: Signing,
     *,
     server_id: str = "",
     made_at: str = "",
-) -> Identity:
+) -> Evidence:
     """Return what a server tells of itself, whatever anybody has written there.
 
     `server_id`, `made_at` (ISO 8601): what its cloud says of it, which nobody can write.
@@ -108,10 +119,10 @@ def identity_of(
     proven = claim and claim.seal and verifies(claim, signing, signing.place)
     off_ms = _off_ms(claim, server_id, made_at) if claim and proven else LAST_MS
     if claim and off_ms <= MADE_WITHIN_MS:
-        return Identity(claim.marks, claim.key_id, None, its, by, off_ms)
+        return Evidence(claim.marks, claim.key_id, None, its, by, off_ms)
     if claim and off_ms < LAST_MS:
         claim = claim._replace(off_ms=off_ms)
-    return Identity(claim=claim, named=its, named_by=by)
+    return Evidence(claim=claim, named=its, named_by=by)
 
 
 def _off_ms(claim: Claim, server_id: str, made_at: str) -> int:
@@ -149,12 +160,11 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             server_id,
         ) = metadata[FIELDS].split(" ")  # fmt: skip
         key_id, seal, name = metadata[SEAL].split(" ", 2)
-        if (version, its_fleet) != (VERSION, fleet) or not seal.isascii():
+        # Beside marks of the first version a note is anybody's.
+        note = metadata[NOTE] if "note" in SIGNED[version] else ""
+        if its_fleet != fleet or not seal.isascii():
             return None
-        marks = Marks(
-            fleet=fleet,
-            instance_id=_id(instance_id),
-            attempt=_number(attempt, most=ATTEMPT_MOST),
+        identity = Identity(
             owner=metadata[OWNER],
             name=name,
             created_at_ms=_number(created, most=LAST_MS),
@@ -162,8 +172,12 @@ def _signed_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             has_keypair=keypair == "k",
             idempotency="" if idempotency == "-" else idempotency,
             labels=_labels(metadata),
+            note=note,
         )
-        _check(marks)
+        _check(identity)
+        if _version(identity) != version:
+            return None
+        marks = Marks(fleet, _id(instance_id), _number(attempt, most=ATTEMPT_MOST), identity)
         at_ms = _number(at, most=LAST_MS)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -177,10 +191,7 @@ def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
     try:
         instance_id = _id(metadata["oms_instance"])
         attempt = _number(metadata["oms_attempt"], most=ATTEMPT_MOST)
-        marks = Marks(
-            fleet=fleet,
-            instance_id=instance_id,
-            attempt=attempt,
+        identity = Identity(
             owner=metadata["oms_owner"],
             name=metadata["oms_name"],
             created_at_ms=_number(metadata["oms_created_at_ms"], most=LAST_MS),
@@ -190,33 +201,35 @@ def _unsigned_claim(metadata: Mapping[str, str], fleet: str) -> Claim | None:
             idempotency=metadata.get("oms_idempotency", ""),
             labels=_labels(metadata),
         )
-        _check(marks)
+        _check(identity)
     except (KeyError, ValueError, TypeError):
         return None
-    return Claim(marks, "unsigned")
+    return Claim(Marks(fleet, instance_id, attempt, identity), "unsigned")
 
 
-def _check(marks: Marks) -> None:
+def _check(identity: Identity) -> None:
     """Pass what a token or a command may say (see `principal` and `commands`).
 
     Raises:
         ValueError: it is not what we write.
     """
-    texts = [marks.name, *marks.labels]
+    texts = [identity.name, *identity.labels]
     if not all(len(it) <= LABEL_CHARS and re.fullmatch(NAME_PATTERN, it) for it in texts):
         raise ValueError("expected a name")
-    values = marks.labels.values()
+    values = identity.labels.values()
     if not all(len(it) <= LABEL_CHARS and re.fullmatch(VALUE_PATTERN, it) for it in values):
         raise ValueError("expected a label's value")
-    if not 0 < len(marks.owner) <= OWNER_CHARS or not marks.owner.isprintable():
+    if not 0 < len(identity.owner) <= OWNER_CHARS or not identity.owner.isprintable():
         raise ValueError("expected an owner")
-    if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", marks.idempotency):
+    if not re.fullmatch(r"([0-9a-f]{32}:[0-9a-f]{32}:[0-9]{1,4})?", identity.idempotency):
         raise ValueError("expected a place under an idempotency key")
+    if not len(identity.note) <= NOTE_CHARS or not identity.note.isprintable():
+        raise ValueError("expected a note")
 
 
 def is_ours(key: str) -> bool:
     """Whether an item of a server's metadata is of marks, in either form."""
-    return key in (FIELDS, SEAL, *UNSIGNED) or key.startswith(LABEL)
+    return key in (FIELDS, SEAL, NOTE, *UNSIGNED) or key.startswith(LABEL)
 
 
 def _labels(metadata: Mapping[str, str]) -> dict[str, str]:

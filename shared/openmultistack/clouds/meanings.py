@@ -16,7 +16,8 @@ from openmultistack.domain.cloud_errors import (
     RegionFull,
     Unsuitable,
 )
-from openmultistack.domain.models import ALL_OF_IT, MARKS_ITEMS, About
+from openmultistack.domain.identity import FEWER_ITEMS
+from openmultistack.domain.models import ALL_OF_IT, About
 
 
 class Rule(NamedTuple):
@@ -66,7 +67,7 @@ PARTS = (
         r"number of metadata items exceeds|server_metadata_items",
         Unsuitable,
         ("metadata",),
-        f"fewer labels may do; oms itself needs {MARKS_ITEMS} items",
+        FEWER_ITEMS,
     ),
     _rule(r"server groups|servers in group|personality file", Unsuitable, ALL_OF_IT),
 )

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Address, Catalogue, Offer, Resources, Status
 from openmultistack.domain.regions import Place
 
@@ -25,15 +26,7 @@ class Marks(NamedTuple):
     fleet: str
     instance_id: str
     attempt: int
-    owner: str
-    name: str
-    labels: Mapping[str, str]
-    created_at_ms: int
-    expires_at_ms: int
-    # Whether a keypair was made for this server alone; it has the server's name.
-    has_keypair: bool = False
-    # The instance's place under its client's idempotency key; see Instance.
-    idempotency: str = ""
+    identity: Identity
 
     @property
     def attempted(self) -> Attempted:

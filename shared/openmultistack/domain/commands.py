@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, VALUE_PATTERN
+from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import Quota
 
 # Nova takes user_data as base64 of at most this many characters (API schema, `maxLength`).
@@ -99,10 +100,19 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _note(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(
+            "has a character that cannot be printed, expected one line of printable text"
+        )
+    return value
+
+
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=LABEL_CHARS)]
 LabelKey = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=LABEL_CHARS)]
 LabelValue = Annotated[str, StringConstraints(pattern=f"^{VALUE_PATTERN}$", max_length=LABEL_CHARS)]
 Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_labels)]
+Note = Annotated[str, StringConstraints(max_length=NOTE_CHARS), AfterValidator(_note)]
 
 
 class SizeWanted(Frozen):
@@ -148,6 +158,7 @@ class CreateInstances(Frozen):
     )
     name: Name = "oms"
     labels: Labels = Field(default_factory=dict)
+    note: Note = Field(default="", description="free text, one line, shown with each of them")
     ssh_public_key: Annotated[str, AfterValidator(_ssh_public_key)] | None = Field(
         default=None, max_length=16384
     )
@@ -161,6 +172,16 @@ class CreateInstances(Frozen):
         description="`queue`: what finds no room, in the regions or in the owner's quota, waits",
     )
     partial: bool = False
+
+    def identity(self, owner: str) -> Identity:
+        """Return who its instances are, as far as that is known before they are admitted."""
+        return Identity(
+            owner=owner,
+            name=self.name,
+            labels=self.labels,
+            has_keypair=self.ssh_public_key is not None,
+            note=self.note,
+        )
 
 
 class RenewInstance(Frozen):

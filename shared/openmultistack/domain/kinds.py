@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from openmultistack.domain.commands import CreateInstances
-from openmultistack.domain.models import MARKS_ITEMS, About, Offer
+from openmultistack.domain.identity import Identity
+from openmultistack.domain.models import About, Offer
 
 
 class Asked(NamedTuple):
@@ -19,7 +20,7 @@ class Asked(NamedTuple):
 
     offer: Offer
     command: CreateInstances
-    owner: str
+    identity: Identity
 
 
 PROPERTIES: Mapping[str, Callable[[Asked], object]] = {
@@ -29,11 +30,9 @@ PROPERTIES: Mapping[str, Callable[[Asked], object]] = {
     "groups": lambda it: sorted(it.offer.security_groups),
     "keyed": lambda it: it.command.ssh_public_key is not None,
     "key": lambda it: it.command.ssh_public_key,
-    "metadata": lambda it: MARKS_ITEMS + len(it.command.labels),
+    "metadata": lambda it: it.identity.count_metadata(),
     "content": lambda it: [
-        it.owner,
-        it.command.name,
-        sorted(it.command.labels.items()),
+        *it.identity.list_content(),
         it.command.ssh_public_key,
         it.command.user_data,
     ],
@@ -53,7 +52,7 @@ def why_unsuited(refused: Mapping[str, str], asked: Asked) -> str | None:
     for kind, why in refused.items():
         about, _, value = kind.partition(":")
         if about == "metadata":
-            if MARKS_ITEMS + len(asked.command.labels) >= int(value):
+            if asked.identity.count_metadata() >= int(value):
                 return why
         elif kind == kind_of(tuple(about.split("+")), asked):
             return why

@@ -5,7 +5,6 @@ only reads the ledger starts without it.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_address
@@ -13,6 +12,7 @@ from operator import add
 from typing import Literal, NamedTuple
 
 from openmultistack.domain.bounds import UNLIMITED
+from openmultistack.domain.identity import Identity
 
 
 class Status(StrEnum):
@@ -158,9 +158,6 @@ class Offer(NamedTuple):
         return *self.need, self.flavor.name, self.image.name
 
 
-# What a server of ours carries of metadata beside its labels.
-MARKS_ITEMS = 3
-
 # What of an order a refusal is about: `flavor`, `image`, `network`, `groups` (security groups);
 # `metadata` (how many items), `keyed` (that it has a key), `key` (this one), `content` (all that
 # the client wrote, and who it is).
@@ -173,28 +170,22 @@ ENDED_FOR_GOOD = ("destroyed", "expired", "refused")
 
 
 class Instance(NamedTuple):
-    """An instance as the ledger has it; times are epoch milliseconds of Redis' clock."""
+    """An instance as the ledger has it."""
 
     id: str
-    name: str
+    identity: Identity
     status: Status
-    owner: str
     region: str
     image: str
     flavor: str
     attempt: int
-    created_at_ms: int
-    expires_at_ms: int
     server_id: str | None = None
     addresses: tuple[Address, ...] = ()
     # Nova's own word for the server, where it says more than ours; else ''.
     cloud_status: str = ""
-    labels: Mapping[str, str] = {}
     error: str | None = None
     # What is needed to try again elsewhere; dropped once the instance was ACTIVE.
     order: str | None = None
-    # Its servers have a keypair each, named like the server.
-    has_keypair: bool = False
     # Regions that failed it and what each said.
     tried: Mapping[str, str] = {}
     # The client has been told of it: an attempt that came to nothing is followed up.
@@ -203,8 +194,6 @@ class Instance(NamedTuple):
     quota: Quota = Quota()
     # Its cloud cannot be reached, as its provider is not in clouds.yaml any more.
     stranded: bool = False
-    # `<digest of the key>:<digest of the command>:<position>`, if it was made under such a key.
-    idempotency: str = ""
     # Why it ended: `destroyed`, `expired`, `refused` (its client was told that nothing was made),
     # or for reasons that do not justify deleting a server: `vanished`, `failed`.
     ended: str | None = None
@@ -231,10 +220,9 @@ class Instance(NamedTuple):
         status = self.shown_status
         return {
             "id": self.id,
-            "name": self.name,
+            **self.identity.document(),
             "status": status,
             "cloud_status": None if self.cloud_status in ("", status) else self.cloud_status,
-            "owner": self.owner,
             "region": self.region or None,
             "provider": self.region.partition("/")[0] or None,
             "server_id": self.server_id,
@@ -242,10 +230,7 @@ class Instance(NamedTuple):
             "flavor": self.flavor,
             "addresses": [it._asdict() for it in self.addresses],
             "address": address_of(self.addresses),
-            "labels": dict(self.labels),
             "attempt": self.attempt,
-            "created_at": rfc3339(self.created_at_ms),
-            "expires_at": rfc3339(self.expires_at_ms),
             "error": self.error,
         }
 
@@ -271,12 +256,3 @@ def is_public(address: str) -> bool:
         return ip_address(address).is_global
     except ValueError:
         return False
-
-
-def rfc3339(at_ms: int) -> str:
-    """Return epoch milliseconds as RFC 3339 UTC."""
-    return (
-        datetime.fromtimestamp(at_ms / 1000, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, cast
 from openmultistack.domain.models import Offer
 from openmultistack.ledger.reading import Readings
 from openmultistack.ledger.shares import Shares, is_long, short_list
+from openmultistack.ledger.texts import compact
 
 # What one script does at most of what may be many: others wait for it meanwhile, some 3 ms.
 AT_ONCE = 100
@@ -61,11 +62,6 @@ def candidates(offers: Sequence[Offer], place_of: Callable[[str], str]) -> dict[
             numbers[alike] = len(kinds)
         kind_of.append(numbers[alike])
     return {"regions": [place_of(it.region) for it in offers], "kind_of": kind_of, "kinds": kinds}
-
-
-def compact(value: object) -> str:
-    """Return a value as JSON that takes the least room."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 def need_of(offer: Offer) -> dict[str, object]:

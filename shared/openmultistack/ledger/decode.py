@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
-from openmultistack.domain.models import Address, Instance, Quota, Resources, Status
+from openmultistack.domain.models import Instance, Resources
 from openmultistack.domain.regions import RegionHealth, RegionState, repeating
 from openmultistack.domain.resources import AMOUNTS, LEAST, UNBOUNDED
+from openmultistack.ledger.texts import read_ms as _ms
+from openmultistack.ledger.texts import read_text as _text
 from openmultistack.logs import tell
 
 Kept = TypeVar("Kept")
@@ -18,8 +20,6 @@ Value = TypeVar("Value")
 
 # What comes of reading what is not as we write it.
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
-# No time after the year 9999 can be shown.
-_LAST_MS = 253_402_300_799_999
 
 # Until when a region rests: by its breaker, and by its provider's wish.
 RESTS = ("open_until_ms", "paused_until_ms")
@@ -84,24 +84,6 @@ def read_all(
     return values, unreadable
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected text")
-    return value
-
-
-def _texts(text: str) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in json.loads(text).items()}
-
-
-def _ms(text: str) -> int:
-    """Return a time; Lua writes a large number with an exponent."""
-    ms = int(float(text))
-    if not 0 <= ms <= _LAST_MS:
-        raise ValueError("expected a time that can be shown")
-    return ms
-
-
 def read_count(value: str | float) -> int:
     """Return a whole number; as the scripts take one (_slots.lua), whatever it is written as."""
     number = float(value)
@@ -129,52 +111,6 @@ def decode_slot(name: str, text: str) -> Slot:
         lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
         server_id=_text(value["server_id"]) if "server_id" in value else None,
     )
-
-
-def decode_instance(fields: Mapping[str, str], name_of: Callable[[str], str]) -> Instance:
-    """Return the instance of a record's hash; `name_of` gives the names of places."""
-    return Instance(
-        id=fields["id"],
-        name=fields["name"],
-        status=Status(fields["status"]),
-        owner=fields["owner"],
-        region=name_of(fields["region"]),
-        image=fields["image"],
-        flavor=fields["flavor"],
-        attempt=int(fields["attempt"]),
-        created_at_ms=_ms(fields["created_at_ms"]),
-        expires_at_ms=_ms(fields["expires_at_ms"]),
-        server_id=fields.get("server_id"),
-        addresses=tuple(_address(it) for it in json.loads(fields.get("addresses", "[]"))),
-        cloud_status=fields.get("cloud_status", ""),
-        labels=_texts(fields["labels"]),
-        error=fields.get("error"),
-        order=fields.get("order"),
-        has_keypair=fields.get("has_keypair") == "1",
-        tried={name_of(it): why for it, why in _texts(fields.get("tried", "{}")).items()},
-        promised="promised" in fields,
-        quota=_quota(fields.get("quota", "{}")),
-        idempotency=fields.get("idempotency", ""),
-        ended=fields.get("ended"),
-        stranded="stranded" in fields,
-        was_due_ms=tuple(int(float(it)) for it in fields.get("was_due_ms", "").split(",") if it),
-        had={
-            (int(attempt), name_of(region)): server_id
-            for name, server_id in fields.items()
-            if name.startswith("had:")
-            for attempt, region in [name.removeprefix("had:").split(":", 1)]
-        },
-    )
-
-
-def _quota(text: str) -> Quota:
-    """Return a quota; what it bounds beyond what is counted here is of a version to come."""
-    told = json.loads(text).items()
-    return Quota(**{what: int(bound) for what, bound in told if what in Quota._fields})
-
-
-def _address(told: dict[str, Any]) -> Address:
-    return Address(**told | {"address": _text(told["address"]), "version": int(told["version"])})
 
 
 def decode_event(text: str) -> dict[str, Any]:

@@ -53,8 +53,8 @@ class Ending(Acting):
                     keys.slots(instance.region),
                     keys.queue,
                     keys.heads,
-                    keys.line(instance.owner),
-                    keys.usage(instance.owner),
+                    keys.line(instance.identity.owner),
+                    keys.usage(instance.identity.owner),
                 ],
                 instance.id,
                 instance.attempt,
@@ -124,7 +124,7 @@ class Ending(Acting):
             return places.setdefault(key, len(places) + 1)
 
         keys, (instance_id, number, _) = self._keys, it.attempt
-        indices = keys.indices(it.owner, it.instance.labels) if it.instance else ()
+        indices = keys.indices(it.owner, it.instance.identity.labels) if it.instance else ()
         return {
             "id": instance_id,
             "attempt": number,
@@ -154,7 +154,7 @@ class Ending(Acting):
         """Drop what is remembered of ended instances; safe to repeat."""
         by_owner: dict[str, list[str]] = {}
         for instance in instances:
-            by_owner.setdefault(instance.owner, []).append(instance.id)
+            by_owner.setdefault(instance.identity.owner, []).append(instance.id)
         for owner, ids in by_owner.items():
             self._drop(owner, ids)
 

@@ -5,8 +5,8 @@
 --       heads, the owner's line (zsets), region, slots (hashes) of where it was, keyed (zset: the
 --       owner's keys, see _keyed), then the indices that list the instance (zsets)
 -- ARGV  1 JSON {id, attempt, region, server_id, owner, building, failed: what it says in ERROR,
---         need: of each resource, expires_at_ms, fields, was_in: another region where the ledger has
---         this very server,
+--         need: of each resource, expires_at_ms, fields, without: [fields that it does not have],
+--         was_in: another region where the ledger has this very server,
 --         key: {digest, body, index, keep_ms} if it was made under one}
 -- Returns  1 if the instance was adopted, else 0
 -- Safe to repeat.
@@ -51,6 +51,7 @@ redis.call('HSET', KEYS[4], 'id', ask.id, 'status', ended_up and 'ERROR' or 'BUI
   'expires_at_ms', due, 'promised', 1)
 remember_server(KEYS[4], ask.attempt, ask.region, ask.server_id)
 if ended_up then redis.call('HSET', KEYS[4], 'error', ended_up) end
+if #ask.without > 0 then redis.call('HDEL', KEYS[4], unpack(ask.without)) end
 set_all(KEYS[4], ask.fields)
 if ask.key and (redis.call('HGET', KEYS[7], 'body') or ask.key.body) == ask.key.body then
   redis.call('HSET', KEYS[7], 'body', ask.key.body)

@@ -8,11 +8,11 @@ from openmultistack.ledger.connected import Connected, each_answer
 from openmultistack.ledger.decode import (
     View,
     decode_event,
-    decode_instance,
     decode_slot,
     decode_stranger,
     read_all,
 )
+from openmultistack.ledger.records import decode_instance
 
 
 class InstanceReadings(Connected):

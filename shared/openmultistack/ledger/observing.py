@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from openmultistack.domain.models import Address, Catalogue, Instance, Resources, Status
-from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt, compact
+from openmultistack.ledger.acts import AT_ONCE, Acting, Attempt
 from openmultistack.ledger.catalogues import encode_catalogue
 from openmultistack.ledger.decode import STRANGER_KINDS, StrangerKind
 from openmultistack.ledger.idempotency import KEEP_KEY_MS
+from openmultistack.ledger.records import encode_address, encode_identity
+from openmultistack.ledger.texts import compact
 
 Meaning = Literal["down", "full", "stale", "doubt", "paused", ""]
 
@@ -65,41 +67,43 @@ class Observing(Acting):
         `failed`: what a server in ERROR says. `was_in`: another region in which the ledger has this
         very server. Returns whether the instance was adopted.
         """
+        identity = found.identity
         ask: dict[str, object] = {
             "id": found.id,
             "attempt": found.attempt,
             "region": self.place_of(found.region),
             "server_id": found.server_id,
-            "owner": found.owner,
+            "owner": identity.owner,
             "building": building,
             **({} if failed is None else {"failed": failed}),
             **({} if was_in is None else {"was_in": self.place_of(was_in)}),
             "need": need._asdict(),
-            "expires_at_ms": found.expires_at_ms,
-            "fields": _fields(found),
+            "expires_at_ms": identity.expires_at_ms,
+            **_record(found),
         }
-        if found.idempotency:
-            digest, body, index = found.idempotency.split(":")
+        if identity.idempotency:
+            digest, body, index = identity.idempotency.split(":")
             ask["key"] = {"digest": digest, "body": body, "index": index, "keep_ms": KEEP_KEY_MS}
         keys = self._keys_to_hold(found, was_in or found.region)
         return bool(self._scripts.run("hold", keys, json.dumps(ask)))
 
     def _keys_to_hold(self, found: Instance, was_in: str) -> list[str]:
         keys, attempt = self._keys, Attempt(found.id, found.attempt, found.region)
+        identity = found.identity
         return [
             *self._place_keys(attempt),
-            keys.usage(found.owner),
+            keys.usage(identity.owner),
             *self._story(found.id),
             keys.due,
-            keys.idempotency(found.owner, found.idempotency.partition(":")[0]),
+            keys.idempotency(identity.owner, identity.idempotency.partition(":")[0]),
             keys.queue,
-            keys.gone(found.owner),
+            keys.gone(identity.owner),
             keys.shares,
             keys.heads,
-            keys.line(found.owner),
+            keys.line(identity.owner),
             *self._place_keys(attempt._replace(region=was_in)),
-            keys.keyed(found.owner),
-            *keys.indices(found.owner, found.labels),
+            keys.keyed(identity.owner),
+            *keys.indices(identity.owner, identity.labels),
         ]
 
     def prolong(self, attempt: Attempt, expires_at_ms: int) -> bool:
@@ -177,27 +181,22 @@ def _seen(it: Seen) -> dict[str, object]:
         "status": it.status,
         "cloud_status": it.cloud_status,
         # None known: those known before stay.
-        "addresses": compact([_address(one) for one in it.addresses]) if it.addresses else "",
+        "addresses": compact([encode_address(one) for one in it.addresses]) if it.addresses else "",
     }
 
 
-def _address(it: Address) -> dict[str, object]:
-    """Return an address; what is usual is left out, as in records (see wish)."""
+def _record(found: Instance) -> dict[str, object]:
+    """Return what an adopted instance's record says of it, and what it must not say."""
+    told = encode_identity(found.identity)
+    fields = {name: text for name, text in told.items() if text}
     return {
-        name: value for name, value in it._asdict().items() if (name, value) != ("kind", "fixed")
-    }
-
-
-def _fields(found: Instance) -> dict[str, object]:
-    return {
-        "owner": found.owner,
-        "name": found.name,
-        "labels": compact(dict(found.labels)),
-        "image": found.image,
-        "flavor": found.flavor,
-        "created_at_ms": found.created_at_ms,
-        "has_keypair": "1" if found.has_keypair else "0",
-        "idempotency": found.idempotency,
+        "fields": {
+            **fields,
+            "image": found.image,
+            "flavor": found.flavor,
+            "created_at_ms": found.identity.created_at_ms,
+        },
+        "without": [it for it in told if it not in fields],
     }
 
 

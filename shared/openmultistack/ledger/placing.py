@@ -63,7 +63,9 @@ class Placing(Acting):
         """
         keys = self._keys
         stories = [
-            (*self._story(it.id), keys.usage(it.owner), keys.line(it.owner)) for it, _ in waiting
+            (*self._story(it.id), keys.usage(owner), keys.line(owner))
+            for it, _ in waiting
+            for owner in [it.identity.owner]
         ]
         answer = self._ask(
             "serve",

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from openmultistack.domain.tokens import REVOKED_MAX, REVOKED_MAX_OF_OWNERS, KnownToken
-from openmultistack.ledger.acts import Acting, compact
+from openmultistack.ledger.acts import Acting
 from openmultistack.ledger.connected import READ_AT_ONCE
 from openmultistack.ledger.decode import read_all
+from openmultistack.ledger.texts import compact
 
 # So many of an owner, and in all, are remembered as seen; those used longest ago go first.
 SEEN_OF_OWNER, SEEN_MAX = 100, 10_000

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from openmultistack.domain.models import Instance, Offer, Quota
 from openmultistack.ledger import idempotency
-from openmultistack.ledger.acts import Attempt, Pick, compact, need_of
+from openmultistack.ledger.acts import Attempt, Pick, need_of
 from openmultistack.ledger.idempotency import Key
 from openmultistack.ledger.queue import member_of
+from openmultistack.ledger.records import encode_identity, encode_order
 from openmultistack.ledger.shares import Shares
+from openmultistack.ledger.texts import compact
 
 if TYPE_CHECKING:  # a ledger that is only read needs no pydantic
     from openmultistack.domain.commands import CreateInstances
-
-# What an instance is tried again by, beside what its record says of it anyway.
-ORDERED = {"image", "size", "ssh_public_key", "user_data", "regions", "strategy", "on_full"}
 
 
 class Waiting(NamedTuple):
@@ -102,20 +101,10 @@ def told_of_wish(wish: Wish, lease_ms: int) -> dict[str, object]:
 
 
 def _fields(wish: Wish) -> dict[str, str]:
-    """Return what the records of a command's instances have in common.
-
-    What is usual is left out: while no value is longer than 64 bytes, Redis keeps a record in half
-    the memory (`hash-max-listpack-value`).
-    """
-    command = wish.command
-    fields = {
-        "owner": wish.owner,
-        "name": command.name,
-        "labels": compact(command.labels),
-        "order": command.model_dump_json(include=ORDERED, exclude_defaults=True),
-    }
-    if command.ssh_public_key:
-        fields["has_keypair"] = "1"
+    """Return what the records of a command's instances have in common."""
+    told = encode_identity(wish.command.identity(wish.owner))
+    fields = {name: text for name, text in told.items() if text}
+    fields["order"] = encode_order(wish.command)
     if wish.quota != Quota():
         fields["quota"] = compact(wish.quota.bounds())
     return fields
@@ -137,7 +126,7 @@ def told_of_served(it: Served) -> dict[str, object]:
     """Return what serve.lua is told of one that waits."""
     return {
         "id": it.instance.id,
-        "owner": it.instance.owner,
+        "owner": it.instance.identity.owner,
         "quota": it.instance.quota.bounds(),
         **need_of(it.offer),
     }

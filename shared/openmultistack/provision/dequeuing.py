@@ -28,6 +28,10 @@ class Orders(NamedTuple):
     known: dict[str, Sequence[Offer]]
     elsewhere: set[str]
 
+    def leads_elsewhere(self, order: str, region: str) -> bool:
+        """Return whether an order suits a region for nobody, whoever's it is and what it failed."""
+        return all(it.region != region for it in self.known[order])
+
 
 class Serving:
     """Fills a region's room from the queue; safe to repeat and to race."""
@@ -57,7 +61,9 @@ class Serving:
             attempts, more = self._ledger.serve(region, [served for served, _ in suited])
             wanted = {served.instance.id: wish for served, wish in suited}
             for attempt, expires_at_ms in attempts.items():
-                wish = wanted[attempt.instance_id]._replace(expires_at_ms=expires_at_ms)
+                wish = wanted[attempt.instance_id]
+                identity = wish.identity._replace(expires_at_ms=expires_at_ms)
+                wish = wish._replace(identity=identity)
                 pursuits.append(Pursuit(attempt, wish, placed_at))
             if not more:
                 break
@@ -79,7 +85,7 @@ class Serving:
             offer = next((it for it in wanted.offers if it.region == region), None)
             if offer:
                 yield Served(instance, offer), wanted
-            elif instance.order and not instance.tried:
+            elif instance.order and orders.leads_elsewhere(instance.order, region):
                 orders.elsewhere.add(instance.order)
 
     def _wanted(self, instance: Instance, orders: Orders) -> Wanted | None:

@@ -189,7 +189,7 @@ class Making:
         if isinstance(error, ALIKE):
             self._answered[region] = error
         if isinstance(error, Unsuitable):
-            asked = Asked(self.offer(region), self._wanted.command, self._wanted.owner)
+            asked = Asked(self.offer(region), self._wanted.command, self._wanted.identity)
             self._ledger.unsuit(slot.place, kind_of(error.about, asked), str(error))
         report_answer(self._ledger, slot.place, error)
 

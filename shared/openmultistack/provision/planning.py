@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from openmultistack.domain.cloud_errors import CatalogueStale
 from openmultistack.domain.commands import CreateInstances
 from openmultistack.domain.errors import Invalid, NoRegionReady, UnreadableOrder
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.kinds import Asked, why_unsuited
 from openmultistack.domain.models import Catalogue, Instance, Offer
 from openmultistack.domain.placement import STRATEGIES, Ranked
@@ -25,8 +26,11 @@ FAILING_REGIONS_MAX = 6
 ATTEMPTS_MAX = 24
 # So many different texts of regions go into one sentence; all are told by region.
 REASONS_SHOWN = 3
-# What tells commands apart whose candidates differ, and how many such are remembered.
-ASKED = {"image", "size", "regions", "strategy"}
+# What of a command does not change which regions are its candidates: those that agree in all else
+# have the same, and so many such are remembered.
+IRRELEVANT = {
+    "count", "ttl", "partial", "on_full", "ssh_public_key", "user_data", *Identity._fields,
+}  # fmt: skip
 ASKED_KEPT = 200
 
 
@@ -34,18 +38,22 @@ class Wanted(NamedTuple):
     """What all instances of one command have in common."""
 
     fleet: str
-    owner: str
+    identity: Identity
     command: CreateInstances
     offers: Sequence[Offer]
     pick: Pick
-    created_at_ms: int
-    expires_at_ms: int
     # The client has been told of these instances already.
     promised: bool = False
-    # What each carries of its client's idempotency key.
+    # What each carries of its client's idempotency key, where that is not said by the identity.
     idempotency: Mapping[str, str] = {}
     # What the order means in a region whose catalogue was read anew.
     reoffer: Reoffer | None = None
+
+    def identity_of(self, instance_id: str) -> Identity:
+        """Return who one of its instances is."""
+        if instance_id not in self.idempotency:
+            return self.identity
+        return self.identity._replace(idempotency=self.idempotency[instance_id])
 
 
 class Candidates:
@@ -80,25 +88,25 @@ class Candidates:
     def _meant(
         self, command: CreateInstances, owner: str, offered: Mapping[str, Catalogue]
     ) -> Offers:
-        asked = command.model_dump_json(include=ASKED)
+        asked = command.model_dump_json(exclude=IRRELEVANT)
         refused = self._ledger.unsuited()
         known = self._known.get(asked)
         # A catalogue that has not changed is the same object, as all are while none has: no
         # contents are compared.
         if known and (known[0] is offered or known[0] == offered):
-            return suited(known[1], refused, command, owner)
+            return suited(known[1], refused, command, command.identity(owner))
         found = candidates(self._fleet, offered, command)
         if len(self._known) >= ASKED_KEPT:
             self._known.clear()
         self._known[asked] = (offered, found)
-        return suited(found, refused, command, owner)
+        return suited(found, refused, command, command.identity(owner))
 
 
 def suited(
     found: Offers,
     refused: Mapping[str, Mapping[str, str]],
     command: CreateInstances,
-    owner: str,
+    identity: Identity,
 ) -> Offers:
     """Return offers without those of regions that refused orders of this kind.
 
@@ -111,7 +119,7 @@ def suited(
     said = {
         offer.region: why
         for offer in found.able
-        if (why := _why_not(offer, refused, command, owner))
+        if (why := _why_not(offer, refused, command, identity))
     }
     if said and len(said) == len(found.able):
         told = {**found.unable, **said}
@@ -135,10 +143,10 @@ def _why_not(
     offer: Offer,
     refused: Mapping[str, Mapping[str, str]],
     command: CreateInstances,
-    owner: str,
+    identity: Identity,
 ) -> str | None:
     kinds = refused.get(offer.region)
-    return why_unsuited(kinds, Asked(offer, command, owner)) if kinds else None
+    return why_unsuited(kinds, Asked(offer, command, identity)) if kinds else None
 
 
 def reoffering(fleet: Fleet, command: CreateInstances) -> Reoffer:
@@ -187,20 +195,17 @@ def wanted_again(
         known[instance.order] = _able(found or Candidates(ledger, fleet), command)
     return Wanted(
         fleet=fleet_name,
-        owner=instance.owner,
+        identity=instance.identity,
         command=command,
         offers=_untried(known[instance.order], instance, ledger.unsuited(), command),
         pick=STRATEGIES[command.strategy].pick,
-        created_at_ms=instance.created_at_ms,
-        expires_at_ms=instance.expires_at_ms,
         promised=True,
-        idempotency={instance.id: instance.idempotency},
         reoffer=reoffering(fleet, command),
     )
 
 
 def _ordered(order: str, instance: Instance) -> CreateInstances:
-    """Return what an instance was ordered as.
+    """Return what an instance was ordered as, beside its identity.
 
     Raises:
         UnreadableOrder: nobody can read that, or not here.
@@ -212,7 +217,7 @@ def _ordered(order: str, instance: Instance) -> CreateInstances:
     if command is None or command.strategy not in STRATEGIES:
         tell("unreadable", "warning", what="order", count=1, names=[instance.id])
         raise UnreadableOrder(instance.id)
-    return command.model_copy(update={"name": instance.name, "labels": dict(instance.labels)})
+    return command
 
 
 def _able(found: Candidates, command: CreateInstances) -> Sequence[Offer]:
@@ -228,11 +233,13 @@ def _untried(
     refused: Mapping[str, Mapping[str, str]],
     command: CreateInstances,
 ) -> Sequence[Offer]:
-    tried, owner = instance.tried, instance.owner
+    tried, identity = instance.tried, instance.identity
     if not (tried or refused):
         return offers
     return [
-        it for it in offers if it.region not in tried and not _why_not(it, refused, command, owner)
+        it
+        for it in offers
+        if it.region not in tried and not _why_not(it, refused, command, identity)
     ]
 
 

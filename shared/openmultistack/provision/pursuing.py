@@ -116,7 +116,7 @@ class Pursuing:
         placed_at = time.monotonic()
         moved = self._ledger.move(
             self._slot.in_ledger,
-            owner=self._wanted.owner,
+            owner=self._wanted.identity.owner,
             why=str(error),
             keep=isinstance(error, InDoubt),
             blame=blame,
@@ -139,7 +139,7 @@ class Pursuing:
         asked, failed = "", ""
         try:
             cloud = reach(self._ledger, self._clouds, attempt.region, place)
-            asked = cloud.delete(server_id, marks.attempted if marks.has_keypair else None)
+            asked = cloud.delete(server_id, marks.attempted if marks.identity.has_keypair else None)
         except CloudError as error:
             self._ledger.report(place, str(error), "")
             asked, failed = error.cloud_request_id, str(error)

@@ -34,6 +34,12 @@ from openmultistack.usecases.renew import refuse_long_ttl
 from openmultistack.usecases.waiting_room import WaitingRoom
 
 _OVER = (Status.DELETING, Status.DELETED)
+# What a command's digest has had from the start. What fields came later is told if it is not the
+# usual: a command without them, repeated after an upgrade, is the same.
+_TOLD_ANYWAY = {
+    "image", "size", "count", "ttl", "name", "labels", "ssh_public_key", "user_data", "regions",
+    "strategy", "on_full", "partial",
+}  # fmt: skip
 
 
 class Placed(NamedTuple):
@@ -164,12 +170,13 @@ class Creating:
         """Return what is kept of a command, and what the regions said that failed it."""
         wanted = Wanted(
             fleet=self._fleet_name,
-            owner=wish.owner,
+            identity=wish.command.identity(wish.owner)._replace(
+                created_at_ms=admitted.created_at_ms,
+                expires_at_ms=admitted.created_at_ms + wish.ttl_ms,
+            ),
             command=wish.command,
             offers=wish.offers,
             pick=wish.pick,
-            created_at_ms=admitted.created_at_ms,
-            expires_at_ms=admitted.created_at_ms + wish.ttl_ms,
             idempotency=_marks(wish),
             reoffer=reoffering(self._fleet, wish.command),
         )
@@ -200,8 +207,9 @@ def _refuse_ended(found: Sequence[Instance]) -> None:
 
 
 def _key(key: str, command: CreateInstances) -> Key:
-    told = json.dumps(command.model_dump(mode="json"), sort_keys=True)
-    return Key(_digest(key), _digest(told))
+    first = command.model_dump(mode="json", include=_TOLD_ANYWAY)
+    later = command.model_dump(mode="json", exclude=_TOLD_ANYWAY, exclude_defaults=True)
+    return Key(_digest(key), _digest(json.dumps(first | later, sort_keys=True)))
 
 
 def _digest(text: str) -> str:
@@ -230,15 +238,11 @@ def _born(ending: Ending, wanted: Wanted) -> Instance:
     offer: Offer = ending.offer
     return Instance(
         id=ending.attempt.instance_id,
-        name=wanted.command.name,
+        identity=wanted.identity_of(ending.attempt.instance_id),
         status=Status.BUILD if ending.how == "made" else Status.DELETING,
-        owner=wanted.owner,
         region=ending.attempt.region,
         server_id=ending.server_id,
         image=offer.image.name,
         flavor=offer.flavor.name,
-        labels=wanted.command.labels,
         attempt=ending.attempt.number,
-        created_at_ms=wanted.created_at_ms,
-        expires_at_ms=wanted.expires_at_ms,
     )

@@ -59,7 +59,7 @@ class Deleting:
             why=why,
         )
         try:
-            keyed = server.marks is None or server.marks.has_keypair
+            keyed = server.marks is None or server.marks.identity.has_keypair
             its_keypair = Attempted(slot.instance_id, slot.attempt) if keyed else None
             asked = self._swept.cloud.delete(server.id, its_keypair)
         except CloudError as error:

@@ -79,7 +79,9 @@ class Destroying:
 
     def _ask(self, instance: Instance, server_id: str, why: str) -> None:
         attempt = Attempt(instance.id, instance.attempt, instance.region)
-        its_keypair = Attempted(instance.id, instance.attempt) if instance.has_keypair else None
+        its_keypair = (
+            Attempted(instance.id, instance.attempt) if instance.identity.has_keypair else None
+        )
         asked, failed = "", ""
         try:
             cloud = reach(self._ledger, self._clouds, instance.region)
@@ -90,7 +92,7 @@ class Destroying:
             self._ledger.report(instance.region, str(error), "")
             asked, failed = error.cloud_request_id, str(error)
         else:
-            self._leaving.follow([Leaver(attempt, instance.owner, instance, server_id)])
+            self._leaving.follow([Leaver(attempt, instance.identity.owner, instance, server_id)])
         tell_deletion(
             region=instance.region,
             instance=instance.id,
@@ -121,6 +123,6 @@ class Destroying:
         if answer == "EMPTY":
             attempt = Attempt(instance.id, instance.attempt, instance.region)
             self._ledger.release(
-                attempt, owner=instance.owner, instance=instance, why=why, end=True
+                attempt, owner=instance.identity.owner, instance=instance, why=why, end=True
             )
         return answer, instance

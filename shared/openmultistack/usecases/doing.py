@@ -63,10 +63,14 @@ class Doing:
         elif act.what == "delete":
             self._deleting.delete_certain(case)
         elif act.what == "prolong" and server and server.marks:
-            self._swept.ledger.prolong(self._swept.attempt(slot), server.marks.expires_at_ms)
+            self._swept.ledger.prolong(
+                self._swept.attempt(slot), server.marks.identity.expires_at_ms
+            )
         elif act.what == "mark" and server and server.marks and instance:
-            marks = server.marks._replace(expires_at_ms=instance.expires_at_ms)
-            self._swept.cloud.mark(server.id, marks)
+            was, marks = server.marks, server.marks._replace(identity=instance.identity)
+            # A label that is one no more would spoil the signature.
+            whole = was.identity.labels != marks.identity.labels
+            self._swept.cloud.mark(server.id, marks, whole=whole)
 
     def _retry(self, case: Case, instance: Instance) -> None:
         """Try an instance elsewhere; the slot of a failed server is held until it is gone."""
@@ -83,7 +87,7 @@ class Doing:
         placed_at = time.monotonic()
         moved = self._swept.ledger.move(
             self._swept.attempt(case.slot),
-            owner=instance.owner,
+            owner=instance.identity.owner,
             why=why,
             keep=server is not None,
             blame=server is not None,

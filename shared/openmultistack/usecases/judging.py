@@ -89,8 +89,8 @@ def _judge_present(
         return Act("retry", _too_late(server, build_timeout_ms // 1000)) if given_up else None
     if tells_later(instance, server, started_ms):
         return Act("prolong", "its server tells of a later expiry than the ledger knew")
-    if server.marks and server.marks.expires_at_ms != instance.expires_at_ms:
-        return Act("mark", "its expiry moved")
+    if server.marks and server.marks.identity != instance.identity:
+        return Act("mark", "its marks say otherwise than the ledger, as where its expiry moved")
     return None
 
 
@@ -147,8 +147,8 @@ def has_failed(region: str, slot: Slot, instance: Instance, server: Server) -> b
 
 def tells_later(instance: Instance, server: Server, now_ms: int) -> bool:
     """Return whether a server's marks tell of a renewal that the ledger never knew."""
-    at_ms = server.marks.expires_at_ms if server.marks else 0
-    return at_ms > max(now_ms, instance.expires_at_ms) and at_ms not in instance.was_due_ms
+    at_ms = server.marks.identity.expires_at_ms if server.marks else 0
+    return at_ms > max(now_ms, instance.identity.expires_at_ms) and at_ms not in instance.was_due_ms
 
 
 def may_be_adopted(

@@ -107,7 +107,7 @@ def _is_ours(keypair: Keypair, view: View) -> bool:
     instance = view.instances.get(keypair.attempted.instance_id)
     if keypair.verified or instance is None:
         return keypair.verified
-    return instance.has_keypair and keypair.attempted.attempt <= instance.attempt
+    return instance.identity.has_keypair and keypair.attempted.attempt <= instance.attempt
 
 
 def instances_told_of(survey: Survey) -> set[str]:

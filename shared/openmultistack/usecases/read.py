@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from openmultistack.domain.errors import NotFound
-from openmultistack.domain.models import Instance, Resources, Status, rfc3339
+from openmultistack.domain.models import Instance, Resources, Status
+from openmultistack.domain.times import rfc3339
 from openmultistack.ledger import Ledger
 
 # One look at a list goes through this many instances at most, whatever its filters.
@@ -25,7 +26,7 @@ def owned(ledger: Ledger, owner: str, instance_ids: Sequence[str]) -> list[Insta
     Raises:
         NotFound: one is not known, or is another owner's: the two look alike.
     """
-    found = {it.id: it for it in ledger.get(instance_ids) if it.owner == owner}
+    found = {it.id: it for it in ledger.get(instance_ids) if it.identity.owner == owner}
     for instance_id in instance_ids:
         if instance_id not in found:
             raise NotFound(f"there is no instance {instance_id[:64]!r}")
@@ -58,7 +59,8 @@ def place_in_queue(ledger: Ledger, instance: Instance) -> QueuePlace | None:
     order = [it.instance_id for it in ledger.queue()]
     if instance.id not in order:
         return None
-    used = ledger.usage([instance.owner])[instance.owner]
+    owner = instance.identity.owner
+    used = ledger.usage([owner])[owner]
     bounds = instance.quota.bounds()
     reached = [
         what for what in Resources._fields if getattr(used, what) >= bounds.get(what, math.inf)
@@ -114,8 +116,8 @@ def _passes(
     region: str | None,
 ) -> bool:
     return (
-        instance.owner == owner
+        instance.identity.owner == owner
         and (status is None or instance.shown_status == status)
         and (region is None or instance.region == region)
-        and labels.items() <= instance.labels.items()
+        and labels.items() <= instance.identity.labels.items()
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from openmultistack.domain.commands import CreateInstances
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import (
     Instance,
     Offer,
@@ -45,9 +46,15 @@ PLACE = Place("cloud.example", "project")
 CAP = Resources(instances=9, vcpus=99, ram_mb=99_999)
 TOKEN = KnownToken("t-1", "j", "issuer", "alice", ("instances:read",), 9**15)
 THIRD = Instance(
-    id="i-3", name="n", status=Status.BUILD, owner="alice", region=B, image="d", flavor="f",
-    attempt=1, created_at_ms=0, expires_at_ms=1, server_id="srv-3",
-)  # fmt: skip
+    id="i-3",
+    identity=Identity("alice", "n", {}, 0, 1),
+    status=Status.BUILD,
+    region=B,
+    image="d",
+    flavor="f",
+    attempt=1,
+    server_id="srv-3",
+)
 
 
 def take_lock(it: Ledger) -> bool:

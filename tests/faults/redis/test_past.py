@@ -78,7 +78,7 @@ class Run:
     def expire(self) -> None:
         """Let the time of two be up."""
         self.gone |= {it.id for it in self.brief}
-        while self.house.ledger.now_ms() <= max(it.expires_at_ms for it in self.brief):
+        while self.house.ledger.now_ms() <= max(it.identity.expires_at_ms for it in self.brief):
             time.sleep(0.05)
         self.house.sweep_twice()
 

@@ -6,6 +6,7 @@ from openmultistack.clouds import Marks
 from openmultistack.clouds.fake_nova import KEYRING
 from openmultistack.clouds.marks import metadata_of
 from openmultistack.clouds.signing import Signing
+from openmultistack.domain.identity import Identity
 
 FLEET, REGION = "soak", "p1/RegionOne"
 NOW = 1_000_000.0
@@ -45,7 +46,7 @@ class Story:
         )
 
     def server(self, instance_id, server_id, command="c"):
-        marks = Marks(FLEET, instance_id, 1, "ada", "oms", {"command": command}, 0, 1)
+        marks = Marks(FLEET, instance_id, 1, Identity("ada", "oms", {"command": command}, 0, 1))
         metadata = metadata_of(marks, Signing(KEYRING, FLEET, "p-1"))
         return {"id": server_id, "region": REGION, "metadata": metadata}
 

@@ -57,6 +57,7 @@ INSTANCE = Named(
         ),
         address=maybe(TEXT | {"description": "the one to use: floating, else public if any is"}),
         labels={"type": "object", "additionalProperties": TEXT},
+        note=TEXT | {"description": "what its owner wrote of it; empty if nothing"},
         attempt=COUNT,
         created_at=TIME,
         expires_at=TIME

@@ -18,8 +18,9 @@ from openmultistack.api.operations import (
     object_of,
 )
 from openmultistack.auth.guards import scope
-from openmultistack.domain.models import Resources, rfc3339
+from openmultistack.domain.models import Resources
 from openmultistack.domain.regions import RegionHealth, RegionState
+from openmultistack.domain.times import rfc3339
 
 if TYPE_CHECKING:  # a function has only its own use case
     from openmultistack.ledger import Ledger

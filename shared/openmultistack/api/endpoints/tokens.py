@@ -19,7 +19,7 @@ from openmultistack.api.queries import read_query
 from openmultistack.auth.guards import scope
 from openmultistack.auth.own_issuer import LOCAL_ISSUER
 from openmultistack.domain.errors import Invalid, NotFound, OwnerQuotaExceeded
-from openmultistack.domain.models import rfc3339
+from openmultistack.domain.times import rfc3339
 from openmultistack.domain.tokens import REVOKED_MAX, REVOKED_MAX_OF_OWNERS, TIME_MAX, token_id
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def server_body(order: ServerOrder, version: str | None, signing: Signing) -> di
         body["tags"] = [tag_of(marks.fleet)]
     if order.user_data is not None:
         body["user_data"] = base64.b64encode(order.user_data.encode()).decode()
-    if marks.has_keypair:
+    if marks.identity.has_keypair:
         body["key_name"] = body["name"]
     if offer.security_groups:
         body["security_groups"] = [{"name": name} for name in offer.security_groups]

@@ -6,7 +6,7 @@ each; a sweep reads thousands and needs a few fields of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from openmultistack.clouds.marks import identity_of
+from openmultistack.clouds.marks import evidence_of
 from openmultistack.clouds.openstack.asking import Document
 from openmultistack.clouds.port import Server
 from openmultistack.clouds.signing import Signing
@@ -42,7 +42,7 @@ def server_of(it: Document, signing: Signing) -> Server:
     Cells"): neither its flavor nor its metadata.
     """
     flavor, word = it.get("flavor") or {}, word_of(it.get("status") or UNKNOWN)
-    its = identity_of(
+    its = evidence_of(
         it.get("metadata") or {},
         it.get("name") or "",
         signing,
