@@ -19,7 +19,7 @@ local function let_through(region, failures, max_building, per_minute, now)
   return most
 end
 
-local resources = {RESOURCES}
+local counted = {AMOUNTS}
 
 -- What was read of each region that lets something in: `start` goes on from there.
 local seen = {}
@@ -35,15 +35,17 @@ local function room(region, slots, need, now)
   local failures, max_building, per_minute, state, full, drained, paused_until = unpack(it, 1, BEFORE)
   if state ~= 'up' or full == '1' or drained or not it[BEFORE + 1]
     or (paused_until and tonumber(paused_until) > now) then return 0, 1 end
-  it[BEFORE + 3] = redis.call('HLEN', slots)
+  it.held = redis.call('HLEN', slots)
   seen[region] = it
-  local fits, all, at = math.huge, math.huge, BEFORE
-  for i = 1, #resources do
-    local one, cap = need[resources[i]], it[at + 1]
+  local all, at = it[BEFORE + 1] + 0, BEFORE + 2
+  local fits = all - (it[at] or 0) - it.held
+  if not (fits >= 1) then return 0, 1 end -- nor if it is no number
+  for i = 1, #counted do
+    local one, cap = need[counted[i]], it[at + 1]
     if cap and one > 0 then
       cap = cap + 0
       local left = (cap - (it[at + 2] or 0) - (it[at + 3] or 0)) / one
-      if not (left >= 1) then return 0, 1 end -- nor if it is no number
+      if not (left >= 1) then return 0, 1 end
       if left < fits then fits = left end
       if cap < all * one then all = cap / one end
     end

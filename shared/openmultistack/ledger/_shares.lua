@@ -25,15 +25,18 @@ local function hide(region)
   write_share(redis.call('HGET', region, 'number'), 0)
 end
 
--- How free a region is, by its COUNTS, which were read after so many other fields: as free as the
--- scarcest of what every server takes. What some do without keeps nobody else away. Where there is
--- no cap there is no bound; but one without a cap of instances was never swept.
-local function free_share(it, before)
-  local share = it[before + 1] and 1 or 0
-  for at = before, before + 3 * (IN_ALL - 1), 3 do
-    local cap = tonumber(it[at + 1] or nil)
-    local free = cap and (cap > 0 and (cap - (it[at + 2] or 0) - (it[at + 3] or 0)) / cap or 0)
-    if cap and free < share then share = free end
+local function free_part(cap, foreign, held)
+  cap = tonumber(cap)
+  return cap > 0 and (cap - (foreign or 0) - (held or 0)) / cap or 0
+end
+
+-- How free a region is that holds so many slots, by its COUNTS, which were read after so many other
+-- fields: as free as the scarcest of what every server takes. What some do without keeps nobody
+-- else away. No cap is no bound; but a region without one of instances was never swept.
+local function free_share(it, before, held)
+  local share = free_part(it[before + 1] or 0, it[before + 2], held)
+  for at = before + 3, before + 3 * (IN_ALL - 1), 3 do
+    if it[at] then share = math.min(share, free_part(it[at], it[at + 1], it[at + 2])) end
   end
   return share
 end
@@ -46,6 +49,5 @@ local function show(region, slots, now)
   local rests = tonumber(open_until or 0) > now or tonumber(paused_until or 0) > now
   local builds_on = not max_building or (building or 0) - max_building < 0
   if state ~= 'up' or full or drained or rests or not builds_on then return write_share(number, 0) end
-  it[8 + 3] = redis.call('HLEN', slots)
-  write_share(number, free_share(it, 8))
+  write_share(number, free_share(it, 8, redis.call('HLEN', slots)))
 end

@@ -13,17 +13,18 @@ local amounts = {AMOUNTS}
 local function read_slot(text)
   local good, slot = pcall(cjson.decode, text)
   if not good or type(slot) ~= 'table' or type(slot.owner) ~= 'string' then return nil end
-  for i, what in ipairs(amounts) do
-    local unsaid = slot[what] == nil and i >= IN_ALL
-    if not unsaid and not is_count(slot[what]) then return nil end
+  for i = 1, #amounts do
+    local amount = slot[amounts[i]]
+    if not (amount == nil and i >= IN_ALL or is_count(amount)) then return nil end
   end
   return slot
 end
 
 -- Have a slot say what it takes for a need; returns its JSON.
 local function write_slot(slot, need)
-  for i, what in ipairs(amounts) do
-    if i < IN_ALL or need[what] > 0 then slot[what] = need[what] end
+  for i = 1, #amounts do
+    local amount = need[amounts[i]]
+    if i < IN_ALL or amount > 0 then slot[amounts[i]] = amount end
   end
   return cjson.encode(slot)
 end
@@ -54,7 +55,8 @@ end
 local function add(sum, slot, times)
   sum = sum or nothing()
   sum.instances = sum.instances + times
-  for _, what in ipairs(amounts) do
+  for i = 1, #amounts do
+    local what = amounts[i]
     if slot[what] then sum[what] = sum[what] + times * slot[what] end
   end
   sum.building = sum.building + (slot.building and times or 0)

@@ -16,14 +16,12 @@ local function start(region, slots, names, slot, sum)
     unpack(redis.call('HMGET', region, 'number', 'building', 'starts_at_ms'))
   building = (building or 0) + taken
   local fields = {'building', building}
-  local at = BEFORE + 3
-  it[at] = it[at] + taken
-  for _, what in ipairs(amounts) do
-    local amount = slot[what]
-    at = at + 3
+  it.held = it.held + taken
+  for i = 1, #amounts do
+    local amount, at = slot[amounts[i]], BEFORE + 2 + 3 * i
     if amount and amount > 0 then
       it[at] = (it[at] or 0) + taken * amount
-      push(fields, 'held_' .. what, it[at])
+      push(fields, 'held_' .. amounts[i], it[at])
     end
   end
   local failures, max_building, per_minute = unpack(it, 1, 3)
@@ -37,6 +35,6 @@ local function start(region, slots, names, slot, sum)
   end
   redis.call('HSET', region, unpack(fields))
   local builds_on = not max_building or building < tonumber(max_building)
-  write_share(number, builds_on and free_share(it, BEFORE) or 0)
+  write_share(number, builds_on and free_share(it, BEFORE, it.held) or 0)
   return add(sum, slot, taken)
 end

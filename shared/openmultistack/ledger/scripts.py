@@ -70,9 +70,11 @@ WORDS = {
     "RESOURCES": _listed(Resources._fields),
     # And of those of which a slot tells how much it takes.
     "AMOUNTS": _listed(AMOUNTS),
-    # A region's fields of each, one after the other (of instances there is no `held` one).
+    # A region's fields of each, one after the other; of instances its slots are counted.
     "COUNTS": _listed(
-        f"{it}_{of}" for of in Resources._fields for it in ("cap", "foreign", "held")
+        f"{kind}_{what}"
+        for what in Resources._fields
+        for kind in ("cap", "foreign", "held")[: 3 if what in AMOUNTS else 2]
     ),
     # The least that a server takes; and of how many, the first, every server takes some.
     "LEAST": ", ".join(f"{what} = {count}" for what, count in LEAST._asdict().items()),
