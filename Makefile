@@ -63,7 +63,7 @@ long: venv ## what takes minutes each on the real OpenStack: a race for the last
 	@$(VENV)/bin/pytest -m long $(if $(ONLY),-k "$(ONLY)") tests/e2e
 
 soak: venv ## load and every fault at once, for long; then everything has to add up
-	@$(VENV)/bin/python tests/faults/soak/run.py --seconds $(or $(SECONDS),900) \
+	@$(VENV)/bin/python -m tests.faults.soak.run --seconds $(or $(SECONDS),900) \
 		--operations $(or $(OPERATIONS),5000) $(if $(SEED),--seed $(SEED))
 
 bench: venv ## measurements, as ratios side by side; see bench/README.md

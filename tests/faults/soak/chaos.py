@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psutil
-from clients import Api
-from stage import Stage
+
+from tests.faults.soak.clients import Api
+from tests.faults.soak.stage import Stage
 
 ACTS = {"kill", "faults", "outage", "conduct", "drain", "open", "pause"}
 KINDS = {

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from history import LIVING, MEANT_FOR_OTHERS, Operation, Shown
 
 from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
+from tests.faults.soak.history import LIVING, MEANT_FOR_OTHERS, Operation, Shown
 
 CALL_TIMEOUT_S = 150
 TOKEN_S = 600

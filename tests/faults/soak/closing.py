@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clients import Api, Journal, shown_in
-from history import End, Operation, Shown
-from stage import CAP, FLEET, LEASE_S, Stage
+from tests.faults.soak.clients import Api, Journal, shown_in
+from tests.faults.soak.history import End, Operation, Shown
+from tests.faults.soak.stage import CAP, FLEET, LEASE_S, Stage
 
 MORE = 15
 AT_A_TIME = 5

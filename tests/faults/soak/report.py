@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from history import Operation
+from tests.faults.soak.history import Operation
 
 
 def answers(operations: Sequence[Operation]) -> dict[str, dict[str, int]]:

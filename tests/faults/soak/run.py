@@ -1,6 +1,7 @@
 """A soak: many clients, every fault at once, and in the end everything adds up.
 
-    run.py --seconds 90 --seed 1 --clients 12 --replicas 3 [--operations 5000] [--json FILE]
+    python -m tests.faults.soak.run --seconds 90 --seed 1 --clients 12 --replicas 3
+        [--operations 5000] [--json FILE]
 
 Runs until the time is over, so many operations were done, and every kind of fault was met.
 Exit 1 if anything was violated.
@@ -19,16 +20,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from chaos import Chaos
-from clients import Api, Client, Journal
-from closing import Closing
-from history import End, violations
-from hostile import Hostile
-from report import answers, text
-from stage import FLEET, HOSTILE, LEASE_S, ROOT, Stage
-from watch import Watch
-
 from infra.local.ports import claim_base, claim_block
+from tests.faults.hostile import Hostile
+from tests.faults.soak.chaos import Chaos
+from tests.faults.soak.clients import Api, Client, Journal
+from tests.faults.soak.closing import Closing
+from tests.faults.soak.history import End, violations
+from tests.faults.soak.report import answers, text
+from tests.faults.soak.stage import FLEET, HOSTILE, LEASE_S, ROOT, Stage
+from tests.faults.soak.watch import Watch
 
 OWNERS = ("ada", "bob", "eve")
 # However slow the machine: after that many times the time, what was done has to do.

@@ -14,8 +14,6 @@ import httpx
 import psutil
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # scripts' folders, not packages
-sys.path.insert(0, str(Path(__file__).parents[3]))
 from infra.local import processes
 from infra.local.layout import functions, stack_of
 from tests.support.fault_proxy import FaultProxy

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parent / "run.py"
+ROOT = Path(__file__).parents[3]
+RUN = "tests.faults.soak.run"
 SEED = 20261123
 LOAD_S = 60
 # A slow machine does no more in that time; the run goes on until then.
@@ -30,6 +31,7 @@ def ended(command):
     """Return what a command returned and printed; it ends what it started, whatever ends us."""
     with subprocess.Popen(
         command,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -50,7 +52,7 @@ def test_nothing_is_violated_while_everything_goes_wrong_at_once(tmp_path, capsy
     functions killed, clouds that fail in every way, a ledger that stands still.
     """
     summary_file = tmp_path / "summary.json"
-    command = [sys.executable, str(RUN), f"--seed={SEED}", f"--seconds={LOAD_S}"]
+    command = [sys.executable, "-m", RUN, f"--seed={SEED}", f"--seconds={LOAD_S}"]
     command += [f"--operations={OPERATIONS}"]
     command += [f"--home={tmp_path / 'soak'}", f"--json={summary_file}"]
     code, printed = ended(command)
