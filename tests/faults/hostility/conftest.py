@@ -1,5 +1,6 @@
 """The whole product on a simulated OpenStack, and an owner of it who means ill."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -11,8 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from layout import stack_of  # of infra/local, to which the tests' own conftest leads
+from ports import STACK_MARK
 from redis import Redis
 
 from openmultistack.auth.own_issuer import issue_token
@@ -64,6 +67,15 @@ class Stack:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def memory_mb(self) -> dict[int, float]:
+        """Return what each of the stack's processes has in memory, by its id."""
+        found = {}
+        for it in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if it.environ().get(STACK_MARK) == str(self._home):
+                    found[it.pid] = it.memory_info().rss / 2**20
+        return found
 
     def open_ledger(self) -> "tuple[Ledger, Redis[str]]":
         """Return the stack's ledger, and the Redis that it is in."""
