@@ -1,5 +1,6 @@
 """A stack with an owner who means ill, spoken to over HTTP."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from redis import Redis
 
 from infra.local.layout import stack_of
+from infra.local.ports import STACK_MARK
 from openmultistack.auth.own_issuer import issue_token
 from openmultistack.auth.principal import SCOPES
 from openmultistack.ledger import Ledger
@@ -61,6 +64,15 @@ class Stack:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def memory_mb(self) -> dict[int, float]:
+        """Return what each of the stack's processes has in memory, by its id."""
+        found = {}
+        for it in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if it.environ().get(STACK_MARK) == str(self._home):
+                    found[it.pid] = it.memory_info().rss / 2**20
+        return found
 
     def open_ledger(self) -> tuple[Ledger, Redis]:
         """Return the stack's ledger, and the Redis that it is in."""

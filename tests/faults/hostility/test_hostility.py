@@ -19,6 +19,9 @@ RATE, QUOTA, MAY_WAIT = 40, 20, 10
 # What SECURITY.md says of one owner's, in bytes (see tests/ledger/test_growth.py), and room for
 # what there is anyway: tokens, logins, indices.
 LIVING_BYTES, GONE_BYTES, KEY_BYTES, REST_BYTES = 150_000, 12_000, 700, 200_000
+# Of any process of the stack, with all its threads busy for the first time (13 MB were seen): what
+# was read of bodies is let go, here some 20 MB for each process of `create`.
+PROCESS_MAX_MB = 24
 TINY = {"image": "debian-12", "size": "tiny"}
 
 
@@ -88,6 +91,27 @@ def assert_bounded(redis: Any, grown: int) -> None:
     assert living <= QUOTA + MAY_WAIT
 
 
+def assert_processes_bounded(stack: Stack, before: dict[int, float]) -> None:
+    """No process has grown by more than a few bodies and answers take; each still runs."""
+    now = stack.memory_mb()
+    grown = sorted((it - before[pid] for pid, it in now.items() if pid in before), reverse=True)
+    print("processes have grown by", [round(it, 1) for it in grown[:6]], "MB")
+    assert now.keys() == before.keys()
+    assert grown[0] < PROCESS_MAX_MB
+
+
+def assert_leaves_nothing(stack: Stack, redis: Any, hostile: Any) -> None:
+    """Once all that is theirs has ended, no order of theirs is kept, long as they were."""
+    assert redis.hlen(Keys(FLEET).orders) > 0
+    began = time.monotonic()
+    while redis.zcard(Keys(FLEET).live(EVIL)):
+        stack.ask("DELETE", "/instances?label=by:hostile", EVIL)
+        stack.ask("POST", "/reap", "reaper")
+        assert time.monotonic() < began + PATIENCE_S, hostile.summary()
+        time.sleep(0.1)
+    assert redis.hlen(Keys(FLEET).orders) == 0
+
+
 def assert_queue_is_open(stack: Stack) -> None:
     """The other owner's creates are taken when a region is full, and wait."""
     region = stack.ask("GET", "/regions", OTHER)["regions"][0]["region"]
@@ -106,17 +130,20 @@ def test_a_hostile_owner_keeps_nobody_out_and_takes_no_more_than_their_part(
     full = stack.ask("GET", "/regions", OTHER)["regions"][-1]["region"]
     stack.ask("POST", "/instances", OTHER, TINY | {"count": 20, "regions": [full]})
     p90_of_creates(stack)  # the first ones log in
-    calm_s, before = p90_of_creates(stack), size(redis)
+    calm_s, before, processes = p90_of_creates(stack), size(redis), stack.memory_mb()
     hostile = hostile_module.Hostile(stack.url, lambda: stack.headers(EVIL), weight=2, full=full)
     began = time.monotonic()
-    with redis, hostile.attacking():
-        until_all_is_tried(hostile)
-        attacked_s = p90_of_creates(stack)
-        assert_bounded(redis, size(redis) - before)
-        assert_queue_is_open(stack)
-        theirs = sum(it.owner == EVIL for it in ledger.queue())
-        commands = redis.zcard(Keys(FLEET).keyed(EVIL))
-        spent_s = time.monotonic() - began
+    with redis:
+        with hostile.attacking():
+            until_all_is_tried(hostile)
+            attacked_s = p90_of_creates(stack)
+            assert_bounded(redis, size(redis) - before)
+            assert_processes_bounded(stack, processes)
+            assert_queue_is_open(stack)
+            theirs = sum(it.owner == EVIL for it in ledger.queue())
+            commands = redis.zcard(Keys(FLEET).keyed(EVIL))
+            spent_s = time.monotonic() - began
+        assert_leaves_nothing(stack, redis, hostile)
     print(f"p90 {calm_s:.3f} s, {attacked_s:.3f} s attacked; {dict(hostile.answers)}")
     assert attacked_s < max(WITHIN_S, TIMES_AS_LONG * calm_s)
     assert theirs <= MAY_WAIT
