@@ -7,8 +7,8 @@ import pytest
 
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.models import Quota, Resources
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 VOLUME = (1, 1, 2)  # vCPUs, MB, volumes
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +16,8 @@ from openmultistack.domain.commands import Cap, OwnerQuota
 from openmultistack.domain.models import Instance, Quota, Resources, Status
 from openmultistack.domain.resources import AMOUNTS, LEAST, UNBOUNDED, say, word_of
 from openmultistack.ledger.scripts import WORDS
+from tests.support.desk import Desk
 
-Desk = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "beta/One"
 LEDGER = Path(__file__).parents[2] / "shared" / "openmultistack" / "ledger"
 MOST = 40

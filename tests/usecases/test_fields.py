@@ -21,8 +21,8 @@ from openmultistack.domain.models import Instance
 from openmultistack.ledger.records import SAID_ONCE
 from openmultistack.provision.planning import wanted_again
 from openmultistack.usecases.read import list_instances, owned
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "alpha/Two"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHqM27hkt5YJcKboq5UbnLbqWxEJC9wcFmE2qmy128hP"
 ORDER = {

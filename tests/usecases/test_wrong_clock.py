@@ -13,12 +13,12 @@ import pytest
 import structlog
 
 from openmultistack.clouds.fake_nova import KEYRING
-from openmultistack.clouds.marks import identity_of, metadata_of
+from openmultistack.clouds.marks import evidence_of, metadata_of
 from openmultistack.clouds.signing import Signing
 from openmultistack.domain.cloud_errors import InDoubt
 from openmultistack.domain.models import Resources, Status
+from tests.support.house import House
 
-House = Any  # conftest's own; test modules do not import one another
 A, B = "alpha/One", "alpha/Two"
 OFF_S = 2 * 3600
 
@@ -43,7 +43,7 @@ def show_by_wrong_clock(house: House, region: str, server_id: str) -> None:
     marks = server.marks or server.claim.marks
     made_at = datetime.now(UTC) + timedelta(seconds=OFF_S)
     signing = Signing(KEYRING, house.name, cloud.is_at.id)
-    its = identity_of(
+    its = evidence_of(
         metadata_of(marks, signing), "", signing, server_id=server_id, made_at=made_at.isoformat()
     )
     assert its.marks is None
