@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from openmultistack.domain.bounds import UNLIMITED
 from openmultistack.domain.commands import Cap, OwnerQuota
+from openmultistack.domain.identity import Identity
 from openmultistack.domain.models import Instance, Quota, Resources, Status
 from openmultistack.domain.resources import AMOUNTS, LEAST, UNBOUNDED, say, word_of
 from openmultistack.ledger.scripts import WORDS
@@ -34,8 +35,8 @@ often = settings(
 def found(region: str, owner: str = "alice") -> Instance:
     """Return what a server tells that a sweep meets."""
     return Instance(
-        id="i-found", name="n", status=Status.BUILD, owner=owner, region=region, server_id="srv",
-        image="i", flavor="f", attempt=1, created_at_ms=1, expires_at_ms=4_000_000_000_000,
+        id="i-found", identity=Identity(owner, "n", {}, 1, 4_000_000_000_000), status=Status.BUILD,
+        region=region, server_id="srv", image="i", flavor="f", attempt=1,
     )  # fmt: skip
 
 

@@ -66,8 +66,7 @@ class Reaping:
         self._recount()
         expired, forgotten = self._expiring.end_due()
         names = [*self._fleet.regions, *self._retiring.to_sweep()]
-        at_once = min(self._pace.sweeps_at_once, len(names) or 1)
-        with ThreadPoolExecutor(max_workers=at_once) as pool:
+        with ThreadPoolExecutor(min(self._pace.sweeps_at_once, len(names) or 1)) as pool:
             if now:
                 # All before the first sweep: many may share a login that is refused once more.
                 forgive = in_context([partial(self._forgive, name) for name in names])
