@@ -10,7 +10,6 @@ from openmultistack.domain.cloud_errors import AccountBroken, PlaceMoved, RateLi
 from openmultistack.domain.errors import (
     CapacityExhausted,
     Invalid,
-    NoRegionReady,
     NoRegionWorked,
     ProviderRemoved,
 )
@@ -515,14 +514,6 @@ def test_a_cloud_that_has_another_address_keeps_its_instances(
     living(after, running)
     after.assert_agreement()
     assert {it.region for it in after.ledger.regions()} == {A, B, C}
-
-
-def test_a_region_that_was_never_looked_at_is_ready_for_nobody(
-    make_house: Callable[..., House],
-) -> None:
-    house = make_house({A: 4}, swept=False)
-    with pytest.raises(NoRegionReady):
-        house.create()
 
 
 def without(house: House, *names: str) -> Fleet:

@@ -300,8 +300,8 @@ class Rollbacks(RuleBasedStateMachine):
         for region in REGIONS:
             slots = house.slots(region).values()
             for it in slots:
-                used[it.owner] += Resources(1, it.vcpus, it.ram_mb)
-            needs = [Resources(1, it.vcpus, it.ram_mb) for it in slots]
+                used[it.owner] += it.need
+            needs = [it.need for it in slots]
             state = house.state(region)
             assert state.held == sum(needs, Resources()), region
             building = sum("building" in it for it in house.redis.hvals(house.keys.slots(region)))

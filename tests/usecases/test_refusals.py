@@ -112,7 +112,7 @@ REFUSALS = {
         change={"metadata_items": 4},
         order={"labels": {"a": "1", "b": "2"}},
         other={"labels": {"a": "1"}},
-        said="403: Maximum number of metadata items exceeds 4 (fewer labels may do",
+        said="403: Maximum number of metadata items exceeds 4 (fewer labels, or no note, may do",
     ),
     "metadata items, 2 allowed": Refusal(
         change={"metadata_items": 2}, said="403: Maximum number of metadata items exceeds 2"

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from openmultistack.domain.pace import Pace
+from openmultistack.domain.regions import RegionState
 from openmultistack.ending import wait_for
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
@@ -46,9 +47,13 @@ class Looking:
 
         Waits, if there is a place for the owner to, for those that have never been tried.
         """
-        unseen = self._unseen(regions)
+        if not regions:
+            return False
+        states = self._ledger.regions(self._unseen(regions))
+        # Nothing is to be seen under the second name of a place.
+        unseen = [it.region for it in states if it.state != "duplicate"]
         if unseen:
-            untried = self._untried(unseen)
+            untried = {it.region for it in states if _is_untried(it)} & {*unseen}
             looks = {it: self._start(it, untried) for it in unseen}
             with self._room.place(owner) as may_sleep:
                 until = time.monotonic() + (self._pace.look_within_s if wait and may_sleep else 0)
@@ -64,13 +69,8 @@ class Looking:
         return {it.region: f"is {it.state}: {it.last_error}" for it in states if it.last_error}
 
     def _unseen(self, regions: Collection[str]) -> list[str]:
-        seen = self._ledger.catalogues(list(self._fleet.regions)) if regions else {}
+        seen = self._ledger.catalogues(list(self._fleet.regions))
         return [it for it in regions if it not in seen]
-
-    def _untried(self, regions: Collection[str]) -> set[str]:
-        """Return those of which no sweep has said anything yet, good or bad."""
-        states = self._ledger.regions(regions)
-        return {it.region for it in states if it.swept_at_ms is None and it.last_error is None}
 
     def _start(self, region: str, untried: Collection[str]) -> threading.Event:
         """Return what is set when a look at a region is over; one at a time is under way."""
@@ -86,7 +86,7 @@ class Looking:
         def is_done() -> bool:
             """Whether somebody else has looked, while this one waited for the region's lock."""
             if first:
-                return region not in self._untried([region])
+                return not all(_is_untried(it) for it in self._ledger.regions([region]))
             return not self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
 
         try:
@@ -95,3 +95,8 @@ class Looking:
             with self._lock:
                 del self._looks[region]
             over.set()
+
+
+def _is_untried(state: RegionState) -> bool:
+    """Whether no sweep has said anything of a region yet, good or bad."""
+    return state.swept_at_ms is None and state.last_error is None
