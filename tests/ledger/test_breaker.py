@@ -2,7 +2,7 @@
 
 import pytest
 
-from openmultistack.domain.models import Resources, Status
+from openmultistack.domain.models import Status
 from openmultistack.ledger import Attempt, Ledger
 from tests.support.desk import Desk
 
@@ -282,4 +282,4 @@ def test_a_region_can_be_drained_before_it_was_ever_swept(desk: Desk) -> None:
     desk.open("new/One")
     assert [it.state for it in desk.ledger.regions()].count("drained") == 1
     assert desk.place("new/One").attempts == ()
-    assert desk.state("new/One").cap == Resources(instances=20, vcpus=999, ram_mb=999)
+    assert desk.state("new/One").cap[:3] == (20, 999, 999)
