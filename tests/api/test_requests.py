@@ -45,7 +45,7 @@ DOCUMENT = describe()
         ({"labels": ["a"]}, "/labels"),
         ({"note": "n" * 256}, "/note"),
         ({"note": "two\nlines"}, "/note"),
-        ({"note": None}, "/note"),
+        ({"note": 5}, "/note"),
         ({"ssh_public_key": "ssh-rsa"}, "/ssh_public_key"),
         ({"ssh_public_key": "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="}, "/ssh_public_key"),
         ({"ssh_public_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}, "/ssh_public_key"),
