@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from openmultistack.domain.bounds import UNLIMITED
@@ -70,6 +70,11 @@ def test_scripts_and_library_agree_on_what_fits_in_a_region(
     there=needs,
     need=needs,
 )
+@example(
+    bounds=[None, 1, *(None for _ in LEAST[2:])],
+    there=LEAST._replace(vcpus=4),
+    need=LEAST._replace(vcpus=0),
+)
 def test_scripts_and_library_agree_on_what_an_owner_may_have(
     desk: Desk, bounds: list[int | None], there: Resources, need: Resources
 ) -> None:
@@ -91,6 +96,8 @@ def test_a_region_that_was_never_swept_has_no_cap_and_not_no_bound(desk: Desk) -
     desk.redis.hset(desk.keys.region(B), "state", "up")
     assert desk.state(B).cap == Resources()
     assert desk.place(B).attempts == ()
+    desk.queued(B)
+    assert desk.served(B) == []
 
 
 @pytest.mark.parametrize("what", AMOUNTS)
