@@ -10,8 +10,11 @@ from cyclopts import Parameter
 from openmultistack.cli import values
 from openmultistack.cli.failures import CommandError, Exit, say
 from openmultistack.cli.options import DEFAULT, Flag, Gateway, Timeout, Wait
+from openmultistack.domain.placement import STRATEGIES
 
 Json = dict[str, Any]
+
+*_OTHERS, _LAST = STRATEGIES
 
 
 def _many(help_: str, name: str) -> Parameter:
@@ -42,7 +45,7 @@ class Order:
         list[str] | None, _many("Only there, such as 'alpha/*'; can be repeated.", "--region")
     ] = None
     strategy: Annotated[
-        str | None, Parameter(help="How regions are chosen: spread, priority or pack.")
+        str | None, Parameter(help=f"How regions are chosen: {', '.join(_OTHERS)} or {_LAST}.")
     ] = None
     ssh_key: Annotated[Path | None, Parameter(help="A public key file to log in with.")] = None
     user_data: Annotated[Path | None, Parameter(help="A file for cloud-init.")] = None
