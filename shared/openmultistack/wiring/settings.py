@@ -87,6 +87,12 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
+# Those that can hold a secret: each may be in a file that the variable with `_FILE` names, as
+# platforms mount secrets, so that nobody sees it who may look at the environment.
+SECRET = ("OMS_REDIS_URL",)
+SECRET_MAX_BYTES = 16 * 1024
+
+
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of this process; an empty variable counts as absent.
 
@@ -95,7 +101,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     told: dict[str, Any] = {}
     for field, (variable, read) in VARIABLES.items():
-        text = environment.get(variable)
+        text = _text(environment, variable)
         if not text:
             continue
         try:
@@ -104,3 +110,33 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             # Not chained, and never the value: it can hold a password.
             raise ConfigurationError("environment", variable, str(error)) from None
     return Settings(**told)
+
+
+def _text(environment: Mapping[str, str], variable: str) -> str:
+    """Return what is said of a variable, or '': in the environment, or in a file of secrets."""
+    text, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
+    if variable not in SECRET or not file:
+        return text
+    source = f"{variable}_FILE"
+    if text:
+        raise ConfigurationError("environment", source, f"expected that or {variable}, not both")
+    try:
+        return _content(Path(file))
+    except OSError as error:
+        said = f"cannot be read ({error.strerror})"
+        raise ConfigurationError("environment", source, said) from None
+    except ValueError as error:
+        said = "expected UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ConfigurationError("environment", source, said) from None
+
+
+def _content(file: Path) -> str:
+    """Return a secret without the end of its line."""
+    with file.open("rb") as it:
+        content = it.read(SECRET_MAX_BYTES + 1)
+    if len(content) > SECRET_MAX_BYTES:
+        raise ValueError(f"expected a file of at most {SECRET_MAX_BYTES} bytes")
+    text = content.decode().strip()
+    if not text:
+        raise ValueError("expected a file that is not empty")
+    return text
