@@ -1,5 +1,6 @@
 """Operators drain regions and open them again."""
 
+import re
 from typing import Any
 
 import pytest
@@ -27,7 +28,10 @@ def test_a_drained_region_takes_nothing_new_keeps_what_it_has_and_is_opened_agai
     assert answers.refused(answer, 503, "no-region-ready")["regions"] == {
         REGION: "is drained: still repairs"
     }
-    assert f'oms_region_up{{region="{REGION}"}} 0' in doors["list"].call("GET", "/metrics").text
+    metrics = doors["list"].call("GET", "/metrics").text
+    assert f'oms_region_up{{region="{REGION}"}} 0' in metrics
+    (age,) = re.findall(rf'oms_region_swept_age_seconds{{region="{REGION}"}} (\d+)', metrics)
+    assert int(age) < 600
     assert books.ledger.get([kept])[0].status == "ACTIVE"
     for _ in range(2):
         assert ask("open", regions=[pattern]) == (REGION, "up", None)

@@ -1,5 +1,7 @@
 """`oms list`, `show`, `renew`, `regions` and `reap`: what they ask and what they show."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 
@@ -390,6 +392,21 @@ def test_regions_tells_of_servers_that_say_they_are_ours(oms, stub):
     assert remark == (
         "beta/One: foreign, and say they are ours: 2 copy, 1 unverified; see `oms doctor`"
     )
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "said"),
+    [((360, 400), True), ((20, 400), False), ((), False)],
+    ids=["all long ago", "one of late", "never"],
+)
+def test_a_schedule_that_does_not_come_is_noticed(oms, stub, ages_s, said):
+    now = datetime.now(UTC)
+    stub.regions = [
+        region(f"alpha/{n}", swept_at=(now - timedelta(seconds=it)).isoformat())
+        for n, it in enumerate(ages_s)
+    ] or [region("alpha/0")]
+    out = oms("regions").stdout
+    assert ("the last sweep was 6m ago: does the schedule of `reap` come?" in out) is said
 
 
 def test_adopt_names_regions_and_needs_to_be_meant(oms, stub):

@@ -30,6 +30,8 @@ _PUT_BACK = (
     "its provider was taken out of clouds.yaml: put it back, under any name,"
     " or `oms regions forget {} --yes`"
 )
+# A schedule has a minute; so many of them without a sweep of any region are no chance.
+_SCHEDULE_MISSED_S = 300
 # What is free of no limit is a little less than that.
 _NEARLY_UNLIMITED = UNLIMITED // 2
 _ACTIONS = {
@@ -56,6 +58,10 @@ def regions(found: Sequence[Json]) -> None:
     for it in found:
         for line in _remarks(it):
             out.print(line)
+    swept = [it["swept_at"] for it in found if it["swept_at"]]
+    if swept and screen.seconds_since(max(swept)) > _SCHEDULE_MISSED_S:
+        said = f"the last sweep was {screen.ago(max(swept))}: does the schedule of `reap` come?"
+        out.print(text(said, "yellow"))
 
 
 def _table(found: Sequence[Json], width: int, *, unicode: bool) -> Table:

@@ -116,7 +116,12 @@ def left_until(at: str) -> str:
 
 def ago(at: str | None) -> str:
     """Return how long ago a time of RFC 3339 was."""
-    return f"{duration(-_seconds_until(at))} ago" if at else "never"
+    return f"{duration(seconds_since(at))} ago" if at else "never"
+
+
+def seconds_since(at: str) -> float:
+    """Return for how many seconds a time of RFC 3339 has been over."""
+    return -_seconds_until(at)
 
 
 def _seconds_until(at: str) -> float:

@@ -28,17 +28,28 @@ def show_metrics(ledger: "Callable[[], Ledger]") -> Endpoint:
     """`GET /metrics`, for those who reach the function itself."""
 
     def run(_: Call) -> Reply:
-        return Reply(200, _metrics(ledger().regions(), ledger().queue_length()))
+        now_ms = ledger().now_ms()
+        return Reply(200, _metrics(ledger().regions(), ledger().queue_length(), now_ms))
 
     return Endpoint("GET", "/metrics", public, run, is_routed=False)
 
 
-def _metrics(states: Sequence[RegionState], waiting: int) -> str:
+def _metrics(states: Sequence[RegionState], waiting: int, now_ms: int) -> str:
     """Return the regions' counts in Prometheus' text format."""
     lines = ["# HELP oms_queue_length Instances that wait.", "# TYPE oms_queue_length gauge"]
     lines += [f"oms_queue_length {waiting}"]
     lines += ["# HELP oms_region_up 1 if the region takes instances.", "# TYPE oms_region_up gauge"]
     lines += [f'oms_region_up{{region="{it.region}"}} {int(it.state == "up")}' for it in states]
+    # One that only grows is a schedule that does not come, or a cloud that does not answer.
+    lines += [
+        "# HELP oms_region_swept_age_seconds Since a sweep last saw the region well.",
+        "# TYPE oms_region_swept_age_seconds gauge",
+    ]
+    lines += [
+        f'oms_region_swept_age_seconds{{region="{it.region}"}} {(now_ms - it.swept_at_ms) // 1000}'
+        for it in states
+        if it.swept_at_ms is not None
+    ]
     lines += [
         "# HELP oms_region_resources What a quota counts.",
         "# TYPE oms_region_resources gauge",
