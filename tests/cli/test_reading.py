@@ -1,5 +1,6 @@
 """`oms list`, `show`, `renew`, `regions` and `reap`: what they ask and what they show."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -406,7 +407,8 @@ def test_a_schedule_that_does_not_come_is_noticed(oms, stub, ages_s, said):
         for n, it in enumerate(ages_s)
     ] or [region("alpha/0")]
     out = oms("regions").stdout
-    assert ("the last sweep was 6m ago: does the schedule of `reap` come?" in out) is said
+    found = re.search(r"the last sweep was 6m.* ago: does the schedule of `reap` come\?", out)
+    assert bool(found) is said
 
 
 def test_adopt_names_regions_and_needs_to_be_meant(oms, stub):
