@@ -109,6 +109,23 @@ def test_a_region_that_fails_is_told_and_not_looked_at_by_each_create(
     assert house.one().region == A
 
 
+def test_a_look_that_is_not_due_leaves_the_lock_to_the_reaper(make_house, monkeypatch) -> None:
+    """A flood of creates that are refused kept every sweep from such a region."""
+    house = make_house({A: 4}, swept=False)
+    house.clouds[A].fails(AccountBroken("the password is wrong"))
+    its, locked, lock = looking(house, look_within_s=60), [], house.ledger.sweeping
+
+    def taking(region: str, **more):
+        locked.append(region)
+        return lock(region, **more)
+
+    monkeypatch.setattr(house.ledger, "sweeping", taking)
+    for _ in range(5):
+        assert its.look([A], "alice") is False
+        until(lambda: not any(it.name == "look" for it in threading.enumerate()))
+    assert locked == [A, A]  # as nobody had tried it, and once in half a minute
+
+
 def test_a_cloud_that_hangs_holds_a_create_up_for_a_bounded_time_and_others_not_at_all(
     make_house,
 ) -> None:

@@ -57,7 +57,8 @@ class Looking:
             untried = {it.region for it in states if _is_untried(it)} & {*unseen}
             firsts = [self._start(it, first=True) for it in unseen if it in untried]
             for it in unseen:
-                if it not in untried:
+                # Asked before its lock is: who floods us must not keep the reaper from that.
+                if it not in untried and self._is_due(it):
                     self._start(it, first=False)
             with self._room.place(owner) as may_sleep:
                 until = time.monotonic() + (self._pace.look_within_s if wait and may_sleep else 0)
@@ -99,7 +100,7 @@ class Looking:
             """Whether somebody else has looked, while this one waited for the region's lock."""
             if first:
                 return not all(_is_untried(it) for it in self._ledger.regions([region]))
-            return not self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
+            return not self._unseen([region])
 
         try:
             self._reaping().sweep(region, wait_s=self._pace.look_within_s, unless=is_done)
@@ -109,6 +110,10 @@ class Looking:
             tell("look failed", "exception", region=region)
         finally:
             self._end(region)
+
+    def _is_due(self, region: str) -> bool:
+        """Whether nobody has begun lately to look again where looks have failed."""
+        return self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
 
     def _end(self, region: str) -> None:
         with self._lock:
