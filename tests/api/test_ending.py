@@ -10,7 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gunicorn.config import Config
 
+from openmultistack.launch import worker as workers
+from openmultistack.launch.lame_duck import END_IS_NEAR
 from tests.conftest import Sim
 from tests.support.doors import Door
 
@@ -110,6 +113,33 @@ def test_a_flow_of_requests_is_answered_until_the_platform_sends_no_more(
         door.process.send_signal(signal.SIGINT)
         assert door.wait() == 0
     assert set(answers) == {200}
+
+
+@pytest.mark.parametrize("sent", [END_IS_NEAR, signal.SIGTERM])
+def test_no_handler_of_a_signal_takes_a_lock(
+    monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
+    """The next signal may come meanwhile: its handler would wait for the lock for ever.
+
+    Of two that were sent at once, as at the end of a function, one in 500 did.
+    """
+    ending = threading.Event()
+    monkeypatch.setattr(workers, "ENDING", ending)
+    monkeypatch.delattr(signal, "set_wakeup_fd")
+    worker = workers.BoundedWorker(0, 0, [], None, 0, Config(), None)
+    worker.method_queue.init()
+    before = {it: signal.getsignal(it) for it in (*worker.SIGNALS, END_IS_NEAR)}
+    try:
+        worker.init_signals()
+        signal.raise_signal(sent)
+        assert not ending.is_set()
+        worker.method_queue.run_callbacks(None)
+        assert ending.is_set()
+    finally:
+        for it, handler in before.items():
+            signal.signal(it, handler)
+        worker.method_queue.close()
+        worker.tmp.close()
 
 
 def test_bad_seconds_are_refused_at_the_start(running: Running) -> None:

@@ -1,6 +1,7 @@
 """What platforms ask of each function by themselves, at its own port and without a token."""
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from openmultistack.api.endpoints.probes import TICK_EVERY_MS
+from openmultistack.api.endpoints.probes import TICK_EVERY_MS, TICK_WITHIN_S, tick
 from openmultistack.domain.regions import RegionState
 from openmultistack.ledger import Ledger
 from openmultistack.wiring.doors import DOORS
@@ -141,6 +142,29 @@ def test_a_flood_of_ticks_is_one_sweep_of_each_region(reap: Door, cloud: Sim) ->
     sweeps = 1 + int(took_s * 1000 // TICK_EVERY_MS)
     assert len(looks(cloud)) == 2
     assert all(1 <= many <= sweeps for many in looks(cloud).values())
+
+
+def test_a_tick_is_answered_within_what_the_platform_grants() -> None:
+    """The sweeps go on behind the answer."""
+    over, began = threading.Event(), threading.Event()
+
+    class Hanging:
+        def turn(self, _: str, *, for_ms: int) -> bool:
+            return for_ms > 0
+
+        def reap(self) -> None:
+            began.set()
+            over.wait(60)
+
+    hanging: Any = Hanging()
+    nobody: Any = None
+    asked_at = time.monotonic()
+    try:
+        assert tick(lambda: hanging, lambda: hanging, 0.2).run(nobody).status == 202
+        assert time.monotonic() - asked_at < TICK_WITHIN_S
+        assert began.wait(60)
+    finally:
+        over.set()
 
 
 def test_a_tick_takes_no_parameters(reap: Door, states: Callable[[], list[RegionState]]) -> None:

@@ -46,6 +46,8 @@ DOCUMENT = describe()
         ({"note": "n" * 256}, "/note"),
         ({"note": "two\nlines"}, "/note"),
         ({"note": 5}, "/note"),
+        ({"note": "a smile: \U0001f642"}, "/note"),  # Nova on MySQL: 500
+        ({"ssh_public_key": f"{SSH_KEY} \U0001f642"}, "/ssh_public_key"),
         ({"ssh_public_key": "ssh-rsa"}, "/ssh_public_key"),
         ({"ssh_public_key": "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="}, "/ssh_public_key"),
         ({"ssh_public_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}, "/ssh_public_key"),

@@ -34,7 +34,7 @@ ORDER = {
     "ttl": 5000,
     "name": "ci",
     "labels": {"job": "7", "os": "linux"},
-    "note": "for Zoë: “do not touch” 🙂",
+    "note": "for Zoë: “do not touch” ☺",
     "ssh_public_key": KEY,
     "user_data": "#!/bin/sh\n",
     "regions": (A, B),

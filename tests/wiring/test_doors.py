@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from openmultistack.auth.principal import SCOPES
+from openmultistack.domain.pace import PACE
 from openmultistack.wiring.doors import DOORS, endpoints_of
+from openmultistack.wiring.parts import Parts
+from openmultistack.wiring.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 ENDPOINTS = [(name, it) for name in DOORS for it in endpoints_of(name)]
@@ -37,3 +40,10 @@ def test_who_is_let_in_without_a_token_is_let_in_on_purpose() -> None:
     public = {(it.method, it.path) for _, it in ENDPOINTS if it.guard.scope is None}
     told = {("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/openapi.json")}
     assert public == told | {("GET", "/_/health"), ("GET", "/_/ready"), ("POST", "/_/tick")}
+
+
+def test_nothing_waits_inside_a_request_longer_than_the_platform_lets_one_take() -> None:
+    pace = Parts(Settings(granted_s=5)).use.on.pace
+    assert (pace.wait_max_s, pace.look_within_s, pace.repeat_wait_s) == (5, 5, 5)
+    usual = Parts(Settings(granted_s=25)).use.on.pace
+    assert (usual.wait_max_s, usual.look_within_s) == (25, PACE.look_within_s)

@@ -2,7 +2,7 @@
 
 from openmultistack.auth.issuers import Issuer
 from openmultistack.auth.verify import SignedClaims
-from openmultistack.domain.bounds import OWNER_CHARS
+from openmultistack.domain.bounds import CHAR_LAST, OWNER_CHARS
 from openmultistack.domain.errors import InsufficientScope, Unauthenticated
 from openmultistack.domain.models import Principal, Quota
 
@@ -31,6 +31,7 @@ def principal(claims: SignedClaims, issuer: Issuer) -> Principal:
         or not subject
         or len(owner) > OWNER_CHARS
         or not owner.isprintable()
+        or max(owner) > CHAR_LAST
     ):
         raise Unauthenticated(f"the token's {issuer.owner_claim} names no owner")
     granted = claims.get(issuer.scope_claim, "")

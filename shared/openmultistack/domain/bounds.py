@@ -7,6 +7,9 @@ NAME_PATTERN, VALUE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[A-Za-z0-9._:/@+ 
 LABEL_CHARS = 63
 # An owner is written into Nova metadata, whose values end at 255 characters.
 OWNER_CHARS = 200
+# The last character that Nova's tables in MySQL take; to one beyond (an emoji, say) it answers 500,
+# as a cloud does that fails, and whoever sends such a text thrice would have a region rest.
+CHAR_LAST = "\uffff"
 # How many requests a process serves at once, if `THREADS` says nothing else: they wait nearly all
 # the time, for clouds and the ledger.
 THREADS = 64

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from openmultistack.domain.bounds import LABEL_CHARS, NAME_PATTERN, VALUE_PATTERN
+from openmultistack.domain.bounds import CHAR_LAST, LABEL_CHARS, NAME_PATTERN, VALUE_PATTERN
 from openmultistack.domain.identity import NOTE_CHARS, Identity
 from openmultistack.domain.models import Quota
 
@@ -72,7 +72,7 @@ def _ssh_public_key(value: str) -> str:
         raise ValueError(f"{expected}; the key's body is not of type {match['type']}")
     if not _is_whole(blob):
         raise ValueError(f"{expected}; the key's body is cut short")
-    return value.strip()
+    return _keepable(value.strip())
 
 
 def _is_whole(blob: bytes) -> bool:
@@ -105,6 +105,14 @@ def _note(value: str) -> str:
         raise ValueError(
             "has a character that cannot be printed, expected one line of printable text"
         )
+    return _keepable(value)
+
+
+def _keepable(value: str) -> str:
+    """Accept text that clouds can keep, whatever their databases are."""
+    odd = next((it for it in value if it > CHAR_LAST), None)
+    if odd:
+        raise ValueError(f"has U+{ord(odd):X}, expected characters up to U+FFFF (no emoji)")
     return value
 
 

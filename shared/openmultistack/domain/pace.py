@@ -1,6 +1,6 @@
 """How long and how often a process looks on, and how much it does at once; imports nothing."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Watch(NamedTuple):
@@ -43,6 +43,11 @@ class Pace(NamedTuple):
     # What is due is read so many at a time, and so many times at most.
     due_at_once: int = 500
     due_lots: int = 20
+
+    def within(self, seconds: float) -> Self:
+        """Return it with no wait inside a request that is longer than a request may take."""
+        waits = ("repeat_wait_s", "wait_max_s", "look_within_s")
+        return self._replace(**{it: min(getattr(self, it), seconds) for it in waits})
 
 
 PACE = Pace()

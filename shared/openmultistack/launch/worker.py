@@ -55,13 +55,20 @@ class BoundedWorker(WaitingWorker):
     def init_signals(self) -> None:
         """Listen to the master as well, which says beforehand that the end is near."""
         super().init_signals()
-        signal.signal(END_IS_NEAR, lambda *_: ENDING.set())
+        signal.signal(END_IS_NEAR, lambda *_: self._say_ending())
         signal.siginterrupt(END_IS_NEAR, False)  # noqa: FBT003  the only form
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  gunicorn's
         """Take nothing new, and end when all is answered."""
-        ENDING.set()
+        self._say_ending()
         super().handle_exit(sig, frame)
+
+    def _say_ending(self) -> None:
+        """Have the main thread say so; a handler that took a lock would meet itself there.
+
+        A signal may come while the handler of another is at work.
+        """
+        self.method_queue.defer(ENDING.set)
 
     # ------------------------------------------------------------ before a thread has it
 

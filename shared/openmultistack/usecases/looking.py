@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
+from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.domain.pace import Pace
 from openmultistack.domain.regions import RegionState
 from openmultistack.ending import wait_for
 from openmultistack.fleet.config import Fleet
 from openmultistack.ledger import Ledger
-from openmultistack.logs import in_context
+from openmultistack.logs import in_context, tell
 from openmultistack.usecases.waiting_room import WaitingRoom
 
 if TYPE_CHECKING:  # a create needs them rarely
@@ -54,11 +55,15 @@ class Looking:
         unseen = [it.region for it in states if it.state != "duplicate"]
         if unseen:
             untried = {it.region for it in states if _is_untried(it)} & {*unseen}
-            looks = {it: self._start(it, untried) for it in unseen}
+            firsts = [self._start(it, first=True) for it in unseen if it in untried]
+            for it in unseen:
+                # Asked before its lock is: who floods us must not keep the reaper from that.
+                if it not in untried and self._is_due(it):
+                    self._start(it, first=False)
             with self._room.place(owner) as may_sleep:
                 until = time.monotonic() + (self._pace.look_within_s if wait and may_sleep else 0)
-                for it in untried:
-                    wait_for(looks[it], until - time.monotonic())
+                for over in filter(None, firsts):
+                    wait_for(over, until - time.monotonic())
         return len(self._unseen(regions)) < len(regions)
 
     def why_unseen(self, regions: Collection[str]) -> dict[str, str]:
@@ -72,29 +77,48 @@ class Looking:
         seen = self._ledger.catalogues(list(self._fleet.regions))
         return [it for it in regions if it not in seen]
 
-    def _start(self, region: str, untried: Collection[str]) -> threading.Event:
-        """Return what is set when a look at a region is over; one at a time is under way."""
+    def _start(self, region: str, *, first: bool) -> threading.Event | None:
+        """Return what is set when a look at a region is over; one at a time is under way.
+
+        None: as many are under way as may be, and the region is left to who comes next.
+        """
         with self._lock:
             if region in self._looks:
                 return self._looks[region]
+            if len(self._looks) >= self._pace.sweeps_at_once:
+                return None
             over = self._looks[region] = threading.Event()
-        (run,) = in_context([partial(self._run, region, over, first=region in untried)])
-        threading.Thread(target=run, name="look", daemon=True).start()
+        (run,) = in_context([partial(self._run, region, first=first)])
+        try:
+            threading.Thread(target=run, name="look", daemon=True).start()
+        except RuntimeError:  # no thread is to be had now
+            self._end(region)
         return over
 
-    def _run(self, region: str, over: threading.Event, *, first: bool) -> None:
+    def _run(self, region: str, *, first: bool) -> None:
         def is_done() -> bool:
             """Whether somebody else has looked, while this one waited for the region's lock."""
             if first:
                 return not all(_is_untried(it) for it in self._ledger.regions([region]))
-            return not self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
+            return not self._unseen([region])
 
         try:
             self._reaping().sweep(region, wait_s=self._pace.look_within_s, unless=is_done)
+        except LedgerUnavailable as error:
+            tell("look failed", "warning", region=region, detail=str(error))
+        except Exception:  # noqa: BLE001  nobody else hears of it
+            tell("look failed", "exception", region=region)
         finally:
-            with self._lock:
-                del self._looks[region]
-            over.set()
+            self._end(region)
+
+    def _is_due(self, region: str) -> bool:
+        """Whether nobody has begun lately to look again where looks have failed."""
+        return self._ledger.turn(f"look {region}", for_ms=self._pace.look_again_ms)
+
+    def _end(self, region: str) -> None:
+        with self._lock:
+            over = self._looks.pop(region)
+        over.set()
 
 
 def _is_untried(state: RegionState) -> bool:

@@ -96,8 +96,12 @@ def _reap(parts: Parts) -> Sequence[Endpoint]:
         regions.drain_regions(parts.use.draining),
         regions.open_regions(parts.use.draining),
         regions.forget_regions(parts.use.draining),
-        *([probes.tick(parts.ledger, parts.use.reaping)] if parts.settings.tick else []),
+        *([_tick(parts)] if parts.settings.tick else []),
     ]
+
+
+def _tick(parts: Parts) -> Endpoint:
+    return probes.tick(parts.ledger, parts.use.reaping, parts.settings.granted_s)
 
 
 DOORS = {

@@ -42,7 +42,7 @@ class Parts(Kept):
                 clouds=self.clouds,
                 lease_ms=settings.lease_s * 1000,
                 threads=settings.threads,
-                pace=PACE._replace(wait_max_s=min(PACE.wait_max_s, settings.granted_s)),
+                pace=PACE.within(settings.granted_s),
                 certain=lambda: self.region_source().certain(),
             )
         )

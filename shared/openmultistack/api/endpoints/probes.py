@@ -24,7 +24,8 @@ TICK = "/_/tick"
 READY_FOR_S = 1.0
 # Ticks that come sooner after one, anywhere, are that one. Schedules have a minute, or ten seconds.
 TICK_EVERY_MS = 9_000
-# An answer waits so long for the sweeps; they go on behind it. Platforms cut off at 30 s or more.
+# An answer waits so long for the sweeps at most, and no longer than the platform lets a request
+# take; they go on behind it.
 TICK_WITHIN_S = 20.0
 
 
@@ -49,13 +50,17 @@ def say_ready(ledger: "Callable[[], Ledger]") -> Endpoint:
     return Endpoint("GET", "/_/ready", public, run, is_routed=False, is_logged=False)
 
 
-def tick(ledger: "Callable[[], Ledger]", reaping: "Callable[[], Reaping]") -> Endpoint:
+def tick(
+    ledger: "Callable[[], Ledger]", reaping: "Callable[[], Reaping]", within_s: float
+) -> Endpoint:
     """`POST /_/tick`: a schedule without a token has come; it takes no parameters.
 
     A hint, safe to flood: one of all that come within TICK_EVERY_MS has the regions swept.
     """
     ticking = _Ticking(
-        lambda: ledger().turn("tick", for_ms=TICK_EVERY_MS), lambda: reaping().reap()
+        lambda: ledger().turn("tick", for_ms=TICK_EVERY_MS),
+        lambda: reaping().reap(),
+        min(TICK_WITHIN_S, within_s),
     )
 
     def run(_: Call) -> Reply:
@@ -93,9 +98,12 @@ class _Readiness:
 class _Ticking:
     """Has the regions swept once for many ticks."""
 
-    def __init__(self, is_my_turn: Callable[[], bool], reap: Callable[[], object]) -> None:
+    def __init__(
+        self, is_my_turn: Callable[[], bool], reap: Callable[[], object], within_s: float
+    ) -> None:
         self._is_my_turn = is_my_turn
         self._reap = reap
+        self._within_s = within_s
         self._asking = threading.Lock()
         self._next = 0.0
 
@@ -113,7 +121,7 @@ class _Ticking:
         over = threading.Event()
         (run,) = in_context([lambda: self._run(over)])
         threading.Thread(target=run, name="tick", daemon=True).start()
-        return wait_for(over, TICK_WITHIN_S)
+        return wait_for(over, self._within_s)
 
     def _run(self, over: threading.Event) -> None:
         try:
