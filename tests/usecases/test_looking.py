@@ -192,6 +192,21 @@ def test_a_look_that_fails_by_itself_is_told_in_the_log_alone(
     assert raised == []
 
 
+def test_a_region_whose_sweep_fails_by_a_fault_of_ours_is_not_looked_at_by_each_create(
+    make_house, capsys
+) -> None:
+    house = make_house({A: 4}, swept=False)
+    house.clouds[A].fails(KeyError("a fault of ours"))
+    its = looking(house, look_within_s=60)
+    for _ in range(5):
+        assert its.look([A], "alice") is False
+        until(lambda: not any(it.name == "look" for it in threading.enumerate()))
+    assert capsys.readouterr().out.count('"sweep failed"') == 2
+    house.clouds[A].fails(None)
+    house.sweep(A)
+    assert its.look([A], "alice")
+
+
 def test_where_no_thread_is_to_be_had_the_next_create_looks(make_house, monkeypatch) -> None:
     house = make_house({A: 4}, swept=False)
     its = looking(house, look_within_s=60)

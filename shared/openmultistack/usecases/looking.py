@@ -42,6 +42,8 @@ class Looking:
         self._lock = threading.Lock()
         # Looks under way, by region.
         self._looks: dict[str, threading.Event] = {}
+        # Where a look failed of which the ledger was told nothing, by a fault of ours.
+        self._failed: set[str] = set()
 
     def look(self, regions: Collection[str], owner: str, *, wait: bool = True) -> bool:
         """Look at regions that were not seen a moment ago; return whether any is seen by now.
@@ -54,7 +56,7 @@ class Looking:
         # Nothing is to be seen under the second name of a place.
         unseen = [it.region for it in states if it.state != "duplicate"]
         if unseen:
-            untried = {it.region for it in states if _is_untried(it)} & {*unseen}
+            untried = {it.region for it in states if _is_untried(it)} & {*unseen} - self._failed
             firsts = [self._start(it, first=True) for it in unseen if it in untried]
             for it in unseen:
                 # Asked before its lock is: who floods us must not keep the reaper from that.
@@ -99,17 +101,22 @@ class Looking:
         def is_done() -> bool:
             """Whether somebody else has looked, while this one waited for the region's lock."""
             if first:
-                return not all(_is_untried(it) for it in self._ledger.regions([region]))
+                return not self._is_untried(region)
             return not self._unseen([region])
 
         try:
-            self._reaping().sweep(region, wait_s=self._pace.look_within_s, unless=is_done)
+            told = self._reaping().sweep(region, wait_s=self._pace.look_within_s, unless=is_done)
+            if told["outcome"] == "failed" and self._is_untried(region):
+                self._failed.add(region)
         except LedgerUnavailable as error:
             tell("look failed", "warning", region=region, detail=str(error))
         except Exception:  # noqa: BLE001  nobody else hears of it
             tell("look failed", "exception", region=region)
         finally:
             self._end(region)
+
+    def _is_untried(self, region: str) -> bool:
+        return all(_is_untried(it) for it in self._ledger.regions([region]))
 
     def _is_due(self, region: str) -> bool:
         """Whether nobody has begun lately to look again where looks have failed."""
