@@ -1,5 +1,7 @@
 """Who may reach whom: nobody anybody, but for what stands here.
 
+Who may reach the gateway comes with the gateway.
+
 On Knative requests come by way of its activator and its ingress, whose namespaces are let in; who
 may call these is not for us to say, and the functions verify each token themselves.
 """
@@ -41,6 +43,7 @@ def on_knative() -> list[Json]:
     return [
         *_everywhere(),
         _into("functions-in", {PART: FUNCTION}, platform, QUEUE_PROXY),
+        _out_of("gateway-out", {PART: GATEWAY}, platform, ()),
         _out_of("trigger-out", {PART: TRIGGER}, platform, ()),
     ]
 
@@ -54,6 +57,7 @@ def on_kubernetes() -> list[Json]:
         *_everywhere(),
         _into("functions-in", {PART: FUNCTION}, [gateway], (PORT,)),
         *(_into(f"{it}-in", {WHICH: it}, [trigger], (PORT,)) for it in timed),
+        _out_of("gateway-out", {PART: GATEWAY}, [_pods({PART: FUNCTION})], (PORT,)),
         _out_of("trigger-out", {PART: TRIGGER}, called, (PORT,)),
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.kubernetes.container import CALLS_CLOUDS, GIVEN, MOUNTED, image
+from infra.kubernetes.container import CALLS_CLOUDS, GATEWAY, GIVEN, MOUNTED, image, labels
 from infra.kubernetes.render import PLATFORMS, files, manifests, triggers
 from openmultistack.wiring.doors import DOORS, endpoints_of
 from openmultistack.wiring.settings import load_settings
@@ -206,6 +206,7 @@ def test_every_selector_finds_pods():
         ]
         (job, *_) = [it for it in manifests(platform, "cronjob") if it["kind"] == "CronJob"]
         labelled.append(job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"])
+        labelled.append(labels(GATEWAY))
         for it in manifests(platform):
             for selector in _selectors(it):
                 found = [at for at in labelled if selector.items() <= at.items()]
