@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,28 @@ def _selectors(manifest: dict) -> list[dict[str, str]]:
     if manifest["kind"] in ("PodDisruptionBudget", "Deployment"):
         return [spec["selector"]["matchLabels"]]
     return [spec["selector"]] if "selector" in spec else []
+
+
+PAGE = (ROOT / "docs" / "operating" / "kubernetes.md").read_text()
+
+
+def test_the_pages_overlay_is_one(tmp_path):
+    (block,) = [it for it in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "Kustom" in it]
+    overlay = textwrap.dedent(block)
+    (tmp_path / "infra").symlink_to(ROOT / "infra")
+    home = tmp_path / "overlay"
+    home.mkdir()
+    (home / "kustomization.yaml").write_text(overlay)
+    images = {
+        at["image"] for it in kustomize(home) if (pod := pod_of(it)) for at in pod["containers"]
+    }
+    assert images == {"registry.example/" + image()}
+
+
+def test_the_page_names_what_is_mounted():
+    rows = re.findall(r"^ +\| `(\w+)` \| (Secret|ConfigMap) \| `([\w.]+)` \|", PAGE, re.MULTILINE)
+    told = {name: (file, kind == "Secret") for name, kind, file in rows}
+    assert told == {name: (it.file, it.is_secret) for name, it in GIVEN.items()}
+    made = re.findall(r"create (secret generic|configmap) (\w+) --from-file=(\S+)", PAGE)
+    files_made = {name: (file.partition("=")[0], kind != "configmap") for kind, name, file in made}
+    assert files_made == told
