@@ -1,6 +1,6 @@
 """The one table of functions: what each file of functions/ serves, and what it is given for that.
 
-stack.yml, the gateway's routes, the API's description and the tests go by it.
+stack.yml, Kubernetes' manifests, the routes, the API's description and the tests go by it.
 """
 
 from collections.abc import Callable, Sequence
