@@ -1,6 +1,7 @@
 # `make` alone lists what there is. Variables: PORT_BASE, REPLICAS, CLOUDS, FLEET, REAP_EVERY_S, LEASE_S, OMS_HOME,
 # OMS_FLEET (the fleet's name: two stacks that share clouds need two); a home remembers them, an empty one goes back to
 # the default. Of `clean`: FORCE. Of `soak`: SECONDS, SEED, OPERATIONS. Of `long`: ONLY, as in ONLY="race or demo".
+# Of `image`: BASE, TAG.
 # PYTHON is another Python for any of them, by name or path, as in `make test PYTHON=python3.13`.
 
 # Each version of Python that is named has an environment of its own; the machine's python3 has `.venv`.
@@ -24,10 +25,10 @@ LONGEST := tests/local tests/faults tests/gateway tests/api
 OTHERS := $(filter-out $(LONGEST) $(ALONE) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 # Folders of scripts, some of which are named alike: mypy looks at each folder by itself.
-SCRIPTS := infra/openstack-sim infra/openstack-lab
+SCRIPTS := infra/openstack-sim infra/openstack-lab infra/image
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo status down test long soak bench check format lock clean
+.PHONY: help venv up demo status down test long soak bench check format lock imagelock image clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,7 +61,7 @@ test: venv ## all tests, each with services of its own
 	@$(VENV)/bin/pytest $(ALONE)
 
 long: venv ## what takes minutes each on the real OpenStack: a race for the last slots, functions killed at random, ...
-	@$(VENV)/bin/pytest -m long $(if $(ONLY),-k "$(ONLY)") tests/e2e
+	@$(VENV)/bin/pytest -m long $(if $(ONLY),-k "$(ONLY)") tests/e2e tests/image
 
 soak: venv ## load and every fault at once, for long; then everything has to add up
 	@$(VENV)/bin/python -m tests.faults.soak.run --seconds $(or $(SECONDS),900) \
@@ -80,9 +81,20 @@ format: venv ## mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
-lock: venv ## lock the newest versions that pyproject.toml allows
-	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
-		--no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
+LOCKED := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
+
+lock: venv ## lock the newest versions that pyproject.toml allows: of everything, and of what the image has
+	@$(LOCKED) --upgrade --all-extras --group dev pyproject.toml -o requirements.lock
+	@$(MAKE) --no-print-directory imagelock
+
+# pbr names setuptools among its needs, and runs without.
+imagelock: venv ## lock what the image has, at the versions of requirements.lock
+	@$(LOCKED) --generate-hashes --constraint requirements.lock --no-emit-package setuptools \
+		--extra functions pyproject.toml -o infra/image/requirements.lock
+	@$(LOCKED) --generate-hashes --constraint requirements.lock --group build -o infra/image/build.lock
+
+image: ## build the image of the functions with buildah; see docs/operating/image.md
+	@"$(INTERPRETER)" infra/image/build.py $(if $(BASE),--base "$(BASE)") $(if $(TAG),--tag "$(TAG)")
 
 clean: venv ## end every stack below this folder and forget all data
 	@$(VENV)/bin/python -m infra.local.stack clean

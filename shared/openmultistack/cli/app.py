@@ -188,6 +188,11 @@ def _run() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return Exit.INTERRUPTED
+    except ModuleNotFoundError as error:
+        extra = "doctor" if sys.argv[1:2] == ["doctor"] else "functions"
+        lacking = f"this command needs {error.name}, which `oms` alone does not have"
+        say(f"{lacking}: install openmultistack[{extra}]")
+        return Exit.USAGE
     except Exception as error:
         if os.environ.get("OMS_DEBUG"):
             raise
