@@ -165,9 +165,7 @@ def test_a_label_value_may_hold_a_url_or_nothing() -> None:
     assert CreateInstances.model_validate({**LEAST, "labels": labels}).labels == labels
 
 
-@pytest.mark.parametrize(
-    "note", ["", "for Zoë: “x”", " a  b ", "é" * NOTE_CHARS, "€" * NOTE_CHARS]
-)
+@pytest.mark.parametrize("note", ["", "for Zoë: “x”", " a  b ", "é" * NOTE_CHARS, "€" * NOTE_CHARS])
 def test_a_note_is_any_line_of_text(note: str) -> None:
     command = CreateInstances.model_validate({**LEAST, "note": note})
     assert command.note == command.identity("alice").note == note
