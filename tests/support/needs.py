@@ -1,5 +1,6 @@
 """What the project needs, as pyproject.toml says it and as what is installed here goes on."""
 
+import re
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -49,3 +50,14 @@ def _applies(requirement: Requirement, extra: str) -> bool:
     if marker is None:
         return not extra
     return marker.evaluate({"extra": extra})
+
+
+def pins(lock: Path, **environment: str) -> dict[str, Requirement]:
+    """Return what a lock pins, by name: on this Python, or where markers say something else."""
+    text = re.sub(r"\\\n\s+", "", lock.read_text())
+    found = [Requirement(it.partition(" --hash=")[0]) for it in text.splitlines() if it]
+    return {
+        canonicalize_name(it.name): it
+        for it in found
+        if not it.marker or it.marker.evaluate(dict(environment))
+    }
