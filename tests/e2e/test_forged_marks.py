@@ -109,6 +109,8 @@ def test_marks_that_are_changed_are_nobodys(
     compute.set_server_metadata(elsewhere, **(own.metadata | {"oms_owner": "eve"}))
     assert_untouched(product, real, here=1, there=1)
     assert product.instances("eve") == []
+    used = product.ledger().usage(["ada", "eve"])
+    assert (used["ada"].instances, used["eve"].instances) == (1, 0)
     here = product.cloud(HERE).compute
     for at, odd in ((at, odd) for odd in ODD for at in (3, 4, 5)):
         written = " ".join([*fields[:at], odd, *fields[at + 1 :]])
@@ -117,6 +119,28 @@ def test_marks_that_are_changed_are_nobodys(
         assert {it["outcome"] for it in swept.values()} == {"swept"}, (at, odd)
         assert product.call("GET", "/instances", owner="ada").status_code == 200
     assert_untouched(product, real, here=1, there=1)
+
+
+def test_never_over_a_copy_takes_its_place_of_a_region_that_is_full(
+    product: Product, stranger: Stranger, real: dict[str, Any]
+) -> None:
+    """The quota is of 20 servers; were the copy not counted, a create would find no room there."""
+    own = product.servers(HERE)[real["server_id"]]
+    stranger.make(HERE, own.name, own.metadata)
+    product.sweep()
+    free = product.regions()[HERE]["free"]
+    assert free == product.regions()[HERE]["cap"] - 2
+    made = product.create(free, owner="ada", regions=[HERE])
+    order = {"count": 1, "image": "debian-12", "size": "tiny", "regions": [HERE]}
+    refused = product.call("POST", "/instances", owner="ada", json=order)
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (
+        503,
+        "capacity-exhausted",
+    )
+    product.until_active([it["id"] for it in made], owner="ada")
+    there = [it.status for it in product.servers(HERE).values()]
+    assert there == ["ACTIVE"] * product.regions()[HERE]["cap"]
+    assert [it["attempt"] for it in product.instances("ada")] == [1] * (free + 1)
 
 
 def test_with_the_ledger_lost_the_oldest_of_the_same_marks_is_the_instances(
