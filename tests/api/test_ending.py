@@ -16,9 +16,9 @@ from openmultistack.launch import worker as workers
 from openmultistack.launch.lame_duck import END_IS_NEAR
 from tests.conftest import Sim
 from tests.support.doors import Door
+from tests.support.waiting import until
 
 BODY = {"image": "debian-12", "size": "m1.small"}
-PATIENCE_S = 120.0
 Running = Callable[..., AbstractContextManager[Door]]
 
 
@@ -153,11 +153,3 @@ def test_bad_seconds_are_refused_at_the_start(running: Running) -> None:
 def health(door: Door) -> int:
     """Return what the function says of its life."""
     return httpx.get(f"{door.url}/_/health", timeout=30).status_code
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Return when something holds, which it does in bounded time."""
-    over = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < over, "did not come about"
-        time.sleep(0.05)

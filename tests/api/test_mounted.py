@@ -1,7 +1,6 @@
 """Configuration and secrets as platforms mount them: OpenFaaS flat, Kubernetes behind links."""
 
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from openmultistack.wiring.doors import DOORS
 from tests.support.doors import Door, House
 from tests.support.signer import Signer
+from tests.support.waiting import until
 
 Running = Callable[..., AbstractContextManager[Door]]
 NAMES = {
@@ -70,11 +70,3 @@ def test_secrets_that_kubernetes_replaces_are_read_again(
         (mount / "..new").symlink_to("..2")
         (mount / "..new").replace(mount / "..data")
         until(lambda: door.call("GET", "/instances", token).status_code == 401)
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Return when something holds, which it does in bounded time."""
-    over = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < over, "did not come about"
-        time.sleep(0.05)

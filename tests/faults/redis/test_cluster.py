@@ -12,9 +12,9 @@ from openmultistack.domain.errors import LedgerUnavailable
 from openmultistack.ledger import Attempt, Ledger, connect, read_address
 from openmultistack.ledger.keys import Keys
 from tests.support.nodes import Node
+from tests.support.waiting import until
 
 A = "alpha/One"
-WITHIN_S = 180.0
 SLOTS = 16384
 BOUNDS = (0, 5461, 10923, SLOTS)
 
@@ -32,7 +32,7 @@ class Cluster:
             node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
             node.client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, buses[0])
         for node in self.nodes:
-            eventually(lambda node=node: self._whole(node))
+            until(lambda node=node: self._whole(node))
 
     @staticmethod
     def _whole(node: Node) -> bool:
@@ -54,14 +54,6 @@ class Cluster:
         """Return a fleet for each node."""
         names = [f"fleet-{number}" for number in range(100)]
         return [next(name for name in names if self.home(name) == i) for i in range(3)]
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Return when something holds, which it does in bounded time."""
-    over = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < over, "did not come about"
-        time.sleep(0.05)
 
 
 @pytest.fixture

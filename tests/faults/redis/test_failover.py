@@ -1,7 +1,6 @@
 """The master dies and Sentinels make its replica the master: the ledger follows by itself."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,8 +15,8 @@ from openmultistack.ledger import Ledger
 from openmultistack.ledger.connect import Sentinels
 from tests.support.nodes import Node
 from tests.support.slow_house import House
+from tests.support.waiting import until
 
-WITHIN_S = 180.0
 SENTINEL = """
 sentinel monitor ledger 127.0.0.1 {port} 2
 sentinel down-after-milliseconds ledger 1000
@@ -33,8 +32,8 @@ class Watched:
         self.replica = new_node("--save", "", "--replicaof", "127.0.0.1", str(self.master.port))
         config = SENTINEL.format(port=self.master.port)
         self.sentinels = [new_node("--sentinel", config=config) for _ in range(3)]
-        eventually(lambda: all(map(self._knows_all, self.sentinels)))
-        eventually(lambda: self.replica.client.info()["master_link_status"] == "up")
+        until(lambda: all(map(self._knows_all, self.sentinels)))
+        until(lambda: self.replica.client.info()["master_link_status"] == "up")
 
     @property
     def url(self) -> str:
@@ -52,14 +51,6 @@ class Watched:
     def _knows_all(self, sentinel: Node) -> bool:
         (state,) = sentinel.client.sentinel_masters().values()
         return (state["num-other-sentinels"], state["num-slaves"]) == (2, 1)
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Return when something holds, which it does in bounded time."""
-    over = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < over, "did not come about"
-        time.sleep(0.05)
 
 
 def test_no_loss_after_a_failover_the_ledger_goes_on_with_all_that_was_committed(
@@ -102,7 +93,7 @@ def test_a_master_that_became_a_replica_is_left_for_the_new_one(
     house = new_house(watched.url)
     (before,) = house.create()
     watched.sentinels[0].client.execute_command("SENTINEL FAILOVER", "ledger")
-    eventually(lambda: watched.replica.client.info()["role"] == "master")
+    until(lambda: watched.replica.client.info()["role"] == "master")
     # Sentinels see to that as well, within ten seconds.
     watched.master.client.replicaof("127.0.0.1", watched.replica.port)
     until_created(house)
@@ -120,7 +111,7 @@ def until_created(house: House) -> list[Instance]:
             made.extend(house.create())
         return bool(made)
 
-    eventually(answers)
+    until(answers)
     return made
 
 
